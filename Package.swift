@@ -1,0 +1,58 @@
+// swift-tools-version: 6.2
+
+import PackageDescription
+
+/// What every target of this package is compiled with. No `unsafeFlags`: they would stop others
+/// from depending on the package.
+let house: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+let package = Package(
+  name: "roost",
+  products: [
+    .library(name: "Roost", targets: ["Roost"]),
+    .library(name: "RoostStorage", targets: ["RoostStorage"]),
+    .library(name: "RoostEnvironment", targets: ["RoostEnvironment"]),
+    .library(name: "RoostSimulation", targets: ["RoostSimulation"]),
+    .executable(name: "roost", targets: ["RoostCommand"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CLZ4", pkgConfig: "liblz4",
+      providers: [.apt(["liblz4-dev"]), .yum(["lz4-devel"]), .brew(["lz4"])]),
+    .target(
+      name: "RoostEnvironment",
+      dependencies: [.product(name: "SystemPackage", package: "swift-system")],
+      swiftSettings: house),
+    .target(
+      name: "RoostStorage", dependencies: ["RoostEnvironment", "CLZ4"], swiftSettings: house),
+    .target(name: "RoostSimulation", dependencies: ["RoostEnvironment"], swiftSettings: house),
+    .target(name: "Roost", dependencies: ["RoostStorage"], swiftSettings: house),
+    .executableTarget(
+      name: "RoostCommand",
+      dependencies: [
+        "RoostStorage", "RoostEnvironment",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ],
+      path: "tools/roost", swiftSettings: house),
+    .target(
+      name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
+      path: "Tests/Support", swiftSettings: house),
+    .testTarget(
+      name: "EnvironmentTests", dependencies: ["RoostEnvironment", "TestSupport"],
+      swiftSettings: house),
+    .testTarget(
+      name: "SimulationTests", dependencies: ["RoostSimulation", "TestSupport"],
+      swiftSettings: house),
+    .testTarget(
+      name: "StorageTests", dependencies: ["RoostStorage", "RoostSimulation", "TestSupport"],
+      swiftSettings: house),
+  ]
+)

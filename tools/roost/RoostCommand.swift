@@ -1,0 +1,6 @@
+import ArgumentParser
+
+@main
+struct RoostCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(commandName: "roost")
+}
