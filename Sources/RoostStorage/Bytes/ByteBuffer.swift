@@ -38,7 +38,7 @@ struct ByteBuffer: ~Copyable, @unchecked Sendable {
   @inline(never)
   private mutating func grow(_ extra: Int) {
     let wanted = max(capacity * 2, count + extra)
-    let larger = unsafe UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
+    let larger = UnsafeMutableRawPointer.allocate(byteCount: wanted, alignment: 16)
     unsafe larger.copyMemory(from: base, byteCount: count)
     unsafe base.deallocate()
     unsafe base = larger

@@ -110,9 +110,9 @@ struct ByteView: @unchecked Sendable {
     let limit = min(count, other.count)
     var i = 0
     while i &+ 8 <= limit {
-      let difference = unsafe
-        (base.loadUnaligned(fromByteOffset: i, as: UInt64.self).littleEndian
-        ^ other.base.loadUnaligned(fromByteOffset: i, as: UInt64.self).littleEndian)
+      let mine = unsafe base.loadUnaligned(fromByteOffset: i, as: UInt64.self)
+      let theirs = unsafe other.base.loadUnaligned(fromByteOffset: i, as: UInt64.self)
+      let difference = UInt64(littleEndian: mine ^ theirs)
       if difference != 0 { return i &+ difference.trailingZeroBitCount / 8 }
       i &+= 8
     }
