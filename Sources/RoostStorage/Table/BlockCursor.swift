@@ -56,12 +56,8 @@ struct BlockCursor<Payload: EntryPayload> {
     keyCount = 0
   }
 
-  /// Leaves the block.
-  mutating func leave() {
-    entriesEnd = 0
-    restartCount = 0
-    nextOffset = 0
-  }
+  /// Whether the block was just entered.
+  var isBeforeFirst: Bool { keyCount == 0 }
 
   @inline(__always) var key: ByteView { unsafe ByteView(keyBase, count: keyCount) }
 
