@@ -16,7 +16,7 @@ import SystemPackage
 ///
 /// Ends with ``close()``, or when the last reference goes: then as after a kill, which loses no acknowledged write.
 public final class Store: @unchecked Sendable {
-  // The parts. What each does is told in its file; locks are taken in this order: lead of `commits`, `installing`,
+  // The parts. What each does is told in its file. Locks are taken in this order: the lead of `commits`, `installing`,
   // `stateLock`.
   let fileSystem: any FileSystem
   let time: any TimeSource
@@ -24,32 +24,36 @@ public final class Store: @unchecked Sendable {
   let workers: any Workers
   let directory: FilePath
   let options: StoreOptions
-  let marker: Marker
+  let identity: FileIdentity
   let directoryLock: any FileLock
-  let epochs: EpochDomain
   let blockCache: BlockCache
   let tables: TableCache
+  let fileNumbers: AtomicWord
+  let shared: SharedState
   let snapshots = SnapshotList()
   let commits: CommitQueue
   let log: LogSet
+  let pressure = WritePressure()
   let counters = StoreCounters()
+  let recovery: RecoveryReport
 
   /// Held while an edit is made durable and the states it changes are swapped, so that both happen in one order.
   let installing = Lock()
   let manifest: Manifest
 
-  let shared: SharedState
   /// Why nothing may be written any more, if so. Set once.
   let failure = FailureState()
 
-  /// Guards `trees`, each tree's `current` state, and the flags of background work.
+  /// Guards `trees`, `backgroundFailure`, each tree's `current` state, and the flags of background work.
   let stateLock = Lock()
   /// Signalled when any of that changes.
   let stateChanged: Condition
   var trees: [UInt64: TreeCore] = [:]
+  /// Why the last background work failed, where it may be tried again (a full disk).
+  var backgroundFailure: StoreError?
 
   // Owned by the commit leader.
-  var writer: LogWriter
+  let writer: LogWriter
   var lastSequence: UInt64
   /// Trees by id, as the leader knows them: changed only while leading.
   var writableTrees: [UInt64: TreeCore] = [:]
@@ -63,21 +67,31 @@ public final class Store: @unchecked Sendable {
     directory = parts.directory
     options = parts.options
     directoryLock = parts.lock
-    epochs = parts.epochs
     blockCache = parts.blockCache
     tables = parts.tables
-    marker = recovered.marker
+    fileNumbers = parts.fileNumbers
+    identity = recovered.identity
     manifest = recovered.manifest
     log = recovered.log
     writer = recovered.writer
     lastSequence = recovered.lastSequence
     shared = recovered.shared
+    recovery = recovered.report
     stateChanged = Condition(stateLock)
     commits = CommitQueue(parts.time, deadlineNanoseconds: nanoseconds(parts.options.stallDeadline))
     for tree in recovered.trees {
       trees[tree.id] = tree
       writableTrees[tree.id] = tree
     }
+  }
+
+  /// What a fresh store starts by itself.
+  func afterOpening() {
+    let all = stateLock.withLock {
+      updatePressure()
+      return Array(trees.values)
+    }
+    for tree in all { scheduleCompaction(tree) }
   }
 
   deinit {

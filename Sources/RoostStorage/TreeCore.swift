@@ -77,6 +77,13 @@ final class TreeCore: @unchecked Sendable {
     state.swap(next, retiringIn: shared.epochs)
   }
 
+  /// Lets go of everything: the tree was dropped. With the lead and the state lock held.
+  func installEmpty() {
+    active = TreeMemtable()
+    isFull = false
+    install(TreeState(active: active, immutables: [], levels: TreeState.noLevels))
+  }
+
   // MARK: - The commit leader
 
   /// Applies one logged operation to the memtable.
@@ -182,12 +189,12 @@ final class TreeCore: @unchecked Sendable {
       if let list = memtable.memtable.rangeTombstones() { tombstones.append(list) }
     }
     for file in state.levels[0].files where file.overlaps(range) {
-      sources.append(try shared.tables.reader(of: file).makeCursor(purpose: .read))
+      sources.append(TableCursor(try shared.tables.reader(of: file), purpose: .read))
     }
     for level in state.levels.dropFirst() where level.count > 0 {
       if level.count == 1 {
         guard level.files[0].overlaps(range) else { continue }
-        sources.append(try shared.tables.reader(of: level.files[0]).makeCursor(purpose: .read))
+        sources.append(TableCursor(try shared.tables.reader(of: level.files[0]), purpose: .read))
       } else {
         sources.append(LevelCursor(level, shared.tables, purpose: .read))
       }

@@ -2,12 +2,12 @@
 final class LevelCursor: SourceCursor {
   private let level: Level
   private let tables: TableCache
-  private let purpose: TableCursor.Purpose
+  private let purpose: ReadPurpose
   private var index = 0
   private var table: TableCursor?
 
   /// The level must outlive the cursor's holder's version; the cursor holds it.
-  init(_ level: Level, _ tables: TableCache, purpose: TableCursor.Purpose) {
+  init(_ level: Level, _ tables: TableCache, purpose: ReadPurpose) {
     self.level = level
     self.tables = tables
     self.purpose = purpose
@@ -69,7 +69,7 @@ final class LevelCursor: SourceCursor {
   private func open(_ target: Int) throws(StoreError) -> TableCursor {
     if let table, index == target { return table }
     let reader = try tables.reader(of: level.files[target])
-    let cursor = reader.makeCursor(purpose: purpose)
+    let cursor = TableCursor(reader, purpose: purpose)
     index = target
     table = cursor
     return cursor

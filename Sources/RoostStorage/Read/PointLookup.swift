@@ -108,11 +108,11 @@ struct PointLookup: ~Copyable {
       return covering > 0
     case .deleted:
       return true
-    case .value:
+    case .found:
       if found.tag.sequence >= covering {
         isFound = true
         value = found.value
-        block = found.block
+        block = found.pin
       }
       return true
     }

@@ -70,7 +70,7 @@ final class TableCache: @unchecked Sendable {
     }
     let reader = try TableReader.open(
       file: handle, number: metadata.number, expecting: metadata.identity,
-      byteCount: metadata.byteCount, cache: blockCache)
+      byteSize: UInt64(metadata.byteCount), treeID: file.treeID, cache: blockCache)
     file.slot.reader.swap(reader, retiringIn: epochs)
     file.slot.noteUse()
     opens.add(1, ordering: .relaxed)

@@ -46,6 +46,11 @@ final class TreeState: @unchecked Sendable {
       levels: levels ?? self.levels)
   }
 
+  /// Every level, empty.
+  static var noLevels: [Level] {
+    Array(repeating: Level.empty, count: VersionEdit.deepestLevel + 1)
+  }
+
   /// The deepest level that has tables, or 0.
   var deepestLevel: Int { levels.lastIndex { !$0.files.isEmpty } ?? 0 }
 
