@@ -133,11 +133,13 @@ public final class Store: @unchecked Sendable {
     workers.shutdown()
     var first: StoreError?
     if failure.current == nil {
-      do { try writer.close() } catch { first = error }
+      do throws(StoreError) { try writer.close() } catch { first = error }
     }
     log.close()
-    installing.withLock {
-      do { try manifest.close() } catch { if first == nil, failure.current == nil { first = error } }
+    do throws(StoreError) {
+      try installing.withLock { () throws(StoreError) in try manifest.close() }
+    } catch {
+      if first == nil, failure.current == nil { first = error }
     }
     removeObsoleteFiles()
     directoryLock.unlock()
@@ -216,7 +218,7 @@ public final class Store: @unchecked Sendable {
   ///
   /// - Throws: `.outcomeUnknown` where the sync fails: the store then is read-only; `.readOnly`, `.closed`.
   public func sync() throws(StoreError) {
-    try submit(CommitRequest(kind: .sync, durability: .synced))
+    try submit(.sync(.synced))
   }
 
   // MARK: - Reading
@@ -243,7 +245,9 @@ public final class Store: @unchecked Sendable {
     try flush(nil)
     let all = stateLock.withLock { trees.values.sorted { $0.id < $1.id } }
     for tree in all {
-      do { try compact(tree, .all) } catch where error.code == .treeDropped {}
+      do throws(StoreError) { try compact(tree, .all) } catch {
+        if error.code != .treeDropped { throw error }
+      }
     }
   }
 

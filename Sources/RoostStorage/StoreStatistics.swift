@@ -146,9 +146,10 @@ extension Store {
     result.logBytes = log.liveBytes
     result.manifestNumber = installing.withLock { manifest.number }
     result.openTables = tables.openCount
-    result.cacheHits = UInt64(blockCache.hits)
-    result.cacheMisses = UInt64(blockCache.misses)
-    result.cacheBytes = blockCache.usedBytes
+    let cache = blockCache.statistics
+    result.cacheHits = cache.hits
+    result.cacheMisses = cache.misses
+    result.cacheBytes = cache.byteCount
     result.flushes = counters.flushes.load()
     result.flushedBytes = counters.flushedBytes.load()
     result.compactions = counters.compactions.load()

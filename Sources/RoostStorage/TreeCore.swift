@@ -91,7 +91,7 @@ final class TreeCore: @unchecked Sendable {
   /// - Parameter log: the oldest log that may hold its record.
   @inline(__always)
   func apply(
-    _ kind: BatchOperation.Kind, _ key: ByteView, _ value: ByteView, _ sequence: UInt64, _ log: UInt64
+    _ kind: BatchOperationKind, _ key: ByteView, _ value: ByteView, _ sequence: UInt64, _ log: UInt64
   ) {
     let active = self.active
     active.noteLog(log)
@@ -142,11 +142,11 @@ final class TreeCore: @unchecked Sendable {
     let token = shared.epochs.enter(ThreadStripe.current(of: EpochDomain.stripes))
     defer { shared.epochs.exit(token) }
     // Rule 8: pin first, then load the sequence number.
-    let pinned = unsafe state.load()!
+    let pinned = unsafe state.load(within: token)!
     let sequence = snapshot ?? shared.visible.load(ordering: .acquiring)
     var lookup = PointLookup(key, sequence)
-    try unsafe pinned._withUnsafeGuaranteedRef { state throws(StoreError) in
-      try lookup.run(state, shared.tables)
+    try unsafe pinned.borrow { (state) throws(StoreError) in
+      try lookup.run(state, shared.tables, token)
     }
     return lookup.isFound ? lookup.value.array : nil
   }
@@ -155,11 +155,11 @@ final class TreeCore: @unchecked Sendable {
     try checkReadable()
     let token = shared.epochs.enter(ThreadStripe.current(of: EpochDomain.stripes))
     defer { shared.epochs.exit(token) }
-    let pinned = unsafe state.load()!
+    let pinned = unsafe state.load(within: token)!
     let sequence = snapshot ?? shared.visible.load(ordering: .acquiring)
     var lookup = PointLookup(key, sequence)
-    try unsafe pinned._withUnsafeGuaranteedRef { state throws(StoreError) in
-      try lookup.run(state, shared.tables)
+    try unsafe pinned.borrow { (state) throws(StoreError) in
+      try lookup.run(state, shared.tables, token)
     }
     guard lookup.isFound else { return nil }
     // A value in a memtable is kept by the state that holds the memtable.
@@ -171,9 +171,7 @@ final class TreeCore: @unchecked Sendable {
 
   /// The state, held.
   func pin() -> TreeState {
-    let token = shared.epochs.enter(ThreadStripe.current(of: EpochDomain.stripes))
-    defer { shared.epochs.exit(token) }
-    return unsafe state.load()!.takeUnretainedValue()
+    state.strong(in: shared.epochs, stripe: ThreadStripe.current(of: EpochDomain.stripes))!
   }
 
   func makeCursor(

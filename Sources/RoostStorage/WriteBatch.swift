@@ -42,7 +42,7 @@ public struct WriteBatch: ~Copyable {
         if let error = Arguments.problem(key: key) ?? Arguments.problem(value: value) {
           fail(error)
         } else {
-          encoder.put(treeID: tree.core.id, key, value)
+          encoder.put(treeID: tree.core.id, key: key, value: value)
         }
       }
     }
@@ -56,7 +56,7 @@ public struct WriteBatch: ~Copyable {
       if let error = Arguments.problem(key: key) {
         fail(error)
       } else {
-        encoder.delete(treeID: tree.core.id, key)
+        encoder.delete(treeID: tree.core.id, key: key)
       }
     }
   }
@@ -75,7 +75,7 @@ public struct WriteBatch: ~Copyable {
         if let error = Arguments.problem(key: start) ?? Arguments.problem(key: end) {
           fail(error)
         } else if start < end {
-          encoder.deleteRange(treeID: tree.core.id, start, end)
+          encoder.deleteRange(treeID: tree.core.id, from: start, to: end)
         }
       }
     }

@@ -1,6 +1,7 @@
 import RoostEnvironment
 
 /// What one caller wants written. The views belong to the caller, who waits until the group is done.
+@safe
 struct CommitRequest {
   enum Kind {
     case put
@@ -20,6 +21,11 @@ struct CommitRequest {
   var value = ByteView.empty
   /// Filled in by the leader where this request alone failed.
   var error: StoreError?
+
+  /// Nothing to write.
+  static func sync(_ durability: Durability = .applied) -> CommitRequest {
+    unsafe CommitRequest(kind: .sync, durability: durability)
+  }
 }
 
 // Group commit with a leader:
@@ -40,7 +46,7 @@ final class CommitQueue: @unchecked Sendable {
       case inGroup
       case done
     }
-    var request = CommitRequest(kind: .sync, durability: .applied)
+    var request = CommitRequest.sync()
     var state = State.queued
     /// Not to be taken into another's group.
     var wantsToLeadAlone = false
@@ -82,9 +88,7 @@ final class CommitQueue: @unchecked Sendable {
   /// - Throws: `.deadlineExceeded`.
   func lead() throws(StoreError) {
     if tryLead() { return }
-    var request = CommitRequest(kind: .sync, durability: .applied)
-    request.error = nil
-    let waiter = try enqueue(request, alone: true)
+    let waiter = try enqueue(.sync(), alone: true)
     // Whoever queues alone is always made the leader.
     lock.withLock { spare.append(waiter) }
   }
@@ -98,7 +102,7 @@ final class CommitQueue: @unchecked Sendable {
     lock.lock()
     if waiter.state == .done {
       let error = waiter.request.error
-      waiter.request = CommitRequest(kind: .sync, durability: .applied)
+      waiter.request = .sync()
       spare.append(waiter)
       lock.unlock()
       if let error { throw error }
@@ -128,7 +132,7 @@ final class CommitQueue: @unchecked Sendable {
       waiter.changed.signal()
     }
     if let own = group.first {
-      own.request = CommitRequest(kind: .sync, durability: .applied)
+      own.request = .sync()
       own.state = .done
       spare.append(own)
     }

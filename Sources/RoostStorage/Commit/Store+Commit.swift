@@ -20,7 +20,7 @@ extension Store {
   ) throws(StoreError) {
     if let problem = Arguments.problem(key: key) ?? Arguments.problem(value: value) { throw problem }
     try submit(
-      CommitRequest(
+      unsafe CommitRequest(
         kind: .put, durability: durability ?? options.durability,
         tree: Unmanaged.passUnretained(tree), key: key, value: value))
   }
@@ -28,7 +28,7 @@ extension Store {
   func delete(_ key: ByteView, in tree: TreeCore, _ durability: Durability?) throws(StoreError) {
     if let problem = Arguments.problem(key: key) { throw problem }
     try submit(
-      CommitRequest(
+      unsafe CommitRequest(
         kind: .delete, durability: durability ?? options.durability,
         tree: Unmanaged.passUnretained(tree), key: key))
   }
@@ -39,14 +39,14 @@ extension Store {
     if let problem = Arguments.problem(key: start) ?? Arguments.problem(key: end) { throw problem }
     guard start < end else { return try checkOpen() }
     try submit(
-      CommitRequest(
+      unsafe CommitRequest(
         kind: .deleteRange, durability: durability ?? options.durability,
         tree: Unmanaged.passUnretained(tree), key: start, value: end))
   }
 
   func commitBatch(_ encoded: ByteView, _ durability: Durability?) throws(StoreError) {
     try submit(
-      CommitRequest(kind: .batch, durability: durability ?? options.durability, value: encoded))
+      unsafe CommitRequest(kind: .batch, durability: durability ?? options.durability, value: encoded))
   }
 
   @inline(__always)
@@ -136,19 +136,24 @@ extension Store {
       return
     case .batch:
       let encoded = request.value
-      var operations = BatchReader(encoded)
       // Rule 17: the whole batch is refused where a tree is gone.
-      while let operation = operations.next() { try checkWritable(operation.treeID) }
+      var operations = try WriteBatchDecoder(encoded)
+      var lastTree: UInt64 = 0
+      while let operation = try operations.next() {
+        if operation.treeID == lastTree { continue }
+        lastTree = operation.treeID
+        try checkWritable(lastTree)
+      }
       let region = unsafe try writer.reserve(encoded.count)
-      let start = unsafe region.baseAddress!
+      let start = region.baseAddress!
       unsafe encoded.copy(to: start)
       unsafe start.storeBytes(of: (lastSequence &+ 1).littleEndian, as: UInt64.self)
       writer.commit(encoded.count)
       lastSequence &+= UInt64(encoded.loadUInt32(at: 8))
     case .put, .delete, .deleteRange:
-      let tree = request.tree!
-      let treeID = unsafe tree._withUnsafeGuaranteedRef { $0.id }
-      if unsafe tree._withUnsafeGuaranteedRef({ $0.isDropped }) { throw droppedError(treeID) }
+      let tree = unsafe request.tree!
+      let treeID = unsafe tree.borrow { $0.id }
+      if unsafe tree.borrow({ $0.isDropped }) { throw droppedError(treeID) }
       let size = SingleOperation.byteCount(treeID, request)
       let region = unsafe try writer.reserve(size)
       unsafe SingleOperation.encode(treeID, request, lastSequence &+ 1, into: region)
@@ -186,26 +191,34 @@ extension Store {
     case .sync:
       return sequence
     case .batch:
-      var operations = BatchReader(request.value)
-      var next = sequence
-      var tree: TreeCore?
-      while let operation = operations.next() {
-        if tree?.id != operation.treeID { tree = writableTrees[operation.treeID] }
-        tree!.apply(operation.kind, operation.key, operation.value, next, floor)
-        if tree!.isFull { noteFull(tree!) }
-        next &+= 1
+      do throws(StoreError) { return try applyBatch(request.value, sequence, floor) } catch {
+        preconditionFailure("the batch was read before it was logged: \(error)")
       }
-      return next
     case .put, .delete, .deleteRange:
-      let kind: BatchOperation.Kind =
+      let kind: BatchOperationKind =
         request.kind == .put ? .put : request.kind == .delete ? .delete : .deleteRange
-      let isFull = unsafe request.tree!._withUnsafeGuaranteedRef { tree in
+      let isFull = unsafe request.tree!.borrow { tree in
         tree.apply(kind, request.key, request.value, sequence, floor)
         return tree.isFull
       }
       if isFull { noteFull(unsafe request.tree!.takeUnretainedValue()) }
       return sequence &+ 1
     }
+  }
+
+  private func applyBatch(
+    _ encoded: ByteView, _ sequence: UInt64, _ floor: UInt64
+  ) throws(StoreError) -> UInt64 {
+    var operations = try WriteBatchDecoder(encoded)
+    var next = sequence
+    var tree: TreeCore?
+    while let operation = try operations.next() {
+      if tree?.id != operation.treeID { tree = writableTrees[operation.treeID] }
+      tree!.apply(operation.kind, operation.key, operation.value, next, floor)
+      if tree!.isFull { noteFull(tree!) }
+      next &+= 1
+    }
+    return next
   }
 
   @inline(never)
@@ -241,10 +254,10 @@ enum SingleOperation {
     _ treeID: UInt64, _ request: CommitRequest, _ sequence: UInt64,
     into region: UnsafeMutableRawBufferPointer
   ) {
-    var at = unsafe region.baseAddress!
+    var at = region.baseAddress!
     unsafe at.storeBytes(of: sequence.littleEndian, as: UInt64.self)
     unsafe at.storeBytes(of: UInt32(1).littleEndian, toByteOffset: 8, as: UInt32.self)
-    let kind: BatchOperation.Kind =
+    let kind: BatchOperationKind =
       request.kind == .put ? .put : request.kind == .delete ? .delete : .deleteRange
     unsafe at.storeBytes(of: kind.rawValue, toByteOffset: 12, as: UInt8.self)
     unsafe at += 13

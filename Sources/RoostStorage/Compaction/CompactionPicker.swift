@@ -155,7 +155,7 @@ struct CompactionPicker {
 
   /// One merge of everything that overlaps `range`, into the deepest level that has any of it: what a caller asks for.
   /// `nil` where a merge would change nothing: one sorted run without deletions or old versions.
-  func planManual(_ range: KeyRange, _ levels: [Level], force: Bool) -> CompactionPlan? {
+  func planManual(_ range: KeyRange, _ levels: [Level]) -> CompactionPlan? {
     let (base, _) = targets(levels)
     let deepest = max(
       levels.lastIndex { level in level.files.contains { $0.overlaps(range) } } ?? 0, base)
@@ -183,7 +183,7 @@ struct CompactionPicker {
         $0.metadata.deleteCount == 0 && $0.metadata.rangeTombstoneCount == 0
           && $0.metadata.largestSequence == 0
       }
-    if settled, !force { return nil }
+    if settled { return nil }
     return CompactionPlan(
       inputs: inputs, outputLevel: deepest,
       grandparents: grandparents(bounds, levels, deepest), isTrivialMove: false, reason: .manual)

@@ -30,14 +30,14 @@ struct Merge {
   func keptTombstones() -> RangeTombstoneList? {
     guard let tombstones else { return nil }
     var builder = RangeTombstoneBuilder()
-    tombstones.forEachFragment { start, end, sequences in
+    for fragment in tombstones.fragments {
       var lastStripe = -1
-      for sequence in sequences {
+      for sequence in tombstones.sequences(of: fragment) {
         let stripe = filter.stripe(of: sequence)
         if stripe == lastStripe { continue }
         lastStripe = stripe
-        if filter.isSettled(sequence), isBottomRange(start, end) { continue }
-        builder.add(from: start, to: end, sequence: sequence)
+        if filter.isSettled(sequence), isBottomRange(fragment.start, fragment.end) { continue }
+        builder.add(from: fragment.start, to: fragment.end, sequence: sequence)
       }
     }
     let kept = builder.build()

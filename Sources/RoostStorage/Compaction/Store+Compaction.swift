@@ -91,7 +91,6 @@ extension Store {
         if let list = try tables.reader(of: file).rangeTombstones { lists.append(list) }
       }
     }
-    let inputs = Set(plan.inputFiles.map(\.number))
     let outputLevel = plan.outputLevel
     let merge = Merge(
       source: sources.count == 1 ? sources[0] : MergingCursor(sources),
@@ -106,7 +105,6 @@ extension Store {
         }
       },
       isStopping: { [shared] in shared.isClosed.load(ordering: .acquiring) || tree.isDropped })
-    _ = inputs
     let output = makeOutput(
       tree, targetBytes: tree.options.tableBytes, grandparents: plan.grandparents,
       tombstones: merge.keptTombstones())
@@ -142,7 +140,7 @@ extension Store {
         edits.append(.tableAdded(tree: tree.id, level: plan.outputLevel, table))
       }
       try commitEdits(edits)
-      let added = outputs.map { known[$0.number] ?? TableFile($0, self.tables) }
+      let added = outputs.map { known[$0.number] ?? TableFile($0, treeID: tree.id, self.tables) }
       stateLock.withLock {
         let state = tree.current
         var levels = state.levels

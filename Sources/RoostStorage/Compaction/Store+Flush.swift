@@ -97,7 +97,7 @@ extension Store {
       stateLock.withLock {
         let state = tree.current
         var levels = state.levels
-        if let table { levels[0] = Level([TableFile(table, tables)] + levels[0].files) }
+        if let table { levels[0] = Level([TableFile(table, treeID: tree.id, tables)] + levels[0].files) }
         tree.install(
           state.with(immutables: state.immutables.filter { $0 !== memtable }, levels: levels))
         updatePressure()

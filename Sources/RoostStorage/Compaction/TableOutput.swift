@@ -54,7 +54,7 @@ final class TableOutput {
     if let writer, hasLastKey, !(lastKey.view == key) {
       if shouldCut(before: key, writer.estimatedBytes) { try cut(at: key.array) }
     }
-    let writer = try self.writer ?? begin()
+    let writer = if let open = self.writer { open } else { try begin() }
     try writer.add(key, tag, value)
     lastKey.removeAll()
     lastKey.append(key)
@@ -66,7 +66,7 @@ final class TableOutput {
   /// - Returns: the outputs, in key order; none where there was nothing to write.
   func finish() throws(StoreError) -> [TableMetadata] {
     if writer == nil {
-      let rest = tombstones.map { $0.clipped(from: lowerCut, to: nil) }
+      let rest = tombstones.map { clip($0, upTo: nil) }
       guard let rest, !rest.isEmpty else { return finished }
       _ = try begin()
     }
@@ -102,14 +102,29 @@ final class TableOutput {
   private func complete(upTo upper: [UInt8]?) throws(StoreError) {
     guard let writer, let current else { return }
     if let tombstones {
-      let clipped = tombstones.clipped(from: lowerCut, to: upper)
-      if !clipped.isEmpty { try writer.addRangeTombstones(clipped) }
+      let clipped = clip(tombstones, upTo: upper)
+      for fragment in clipped.fragments {
+        try writer.addRangeTombstones(
+          from: fragment.start, to: fragment.end,
+          sequences: Array(clipped.sequences(of: fragment)))
+      }
     }
     let summary = try writer.finish()
     finished.append(
       TableMetadata(number: current.number, identity: current.identity, summary: summary))
     self.writer = nil
     self.current = nil
+  }
+
+  private func clip(_ list: RangeTombstoneList, upTo upper: [UInt8]?) -> RangeTombstoneList {
+    withView(of: lowerCut) { lower in
+      withView(of: upper) { upper in list.clipped(from: lower, to: upper) }
+    }
+  }
+
+  private func withView<R>(of bytes: [UInt8]?, _ body: (ByteView?) -> R) -> R {
+    guard let bytes else { return body(nil) }
+    return bytes.withByteView { body($0) }
   }
 
   private func shouldCut(before key: ByteView, _ written: Int) -> Bool {

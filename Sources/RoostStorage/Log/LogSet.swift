@@ -21,8 +21,6 @@ final class LogSet: @unchecked Sendable {
   private var live: [LogSegment] = []
   private var ready: [LogSegment] = []
   private var spare: [LogSegment] = []
-  /// Segments up to this number are ended and synced.
-  private var syncedThrough: UInt64 = 0
   private var isPreparing = false
   private var isEnded = false
 
@@ -139,9 +137,9 @@ final class LogSet: @unchecked Sendable {
     lock.withLock { live.append(segment) }
   }
 
-  /// Gives back a segment that was never adopted.
+  /// Removes a segment that holds nothing needed. Its file is closed when its last holder lets go: the writer may be about to
+  /// sync it.
   func discard(_ segment: LogSegment) {
-    segment.file.close()
     try? fileSystem.remove(segment.path)
   }
 
@@ -150,12 +148,12 @@ final class LogSet: @unchecked Sendable {
   /// Makes all records that have been handed to the system durable, without the commit leader: what a flush needs before its
   /// edit is installed (rule 1).
   func syncAll() throws(StoreError) {
-    let segments = lock.withLock { live.filter { $0.number > syncedThrough } }
-    for segment in segments { try segment.sync() }
-    // All but the last are ended: nothing more is written to them.
-    guard segments.count > 1 else { return }
-    let ended = segments[segments.count - 2].number
-    lock.withLock { syncedThrough = max(syncedThrough, ended) }
+    let segments = lock.withLock { live.filter { !$0.isSynced.load(ordering: .acquiring) } }
+    for segment in segments {
+      try segment.sync()
+      // All but the last are ended: nothing more is written to them.
+      if segment !== segments.last { segment.isSynced.store(true, ordering: .releasing) }
+    }
   }
 
   /// Retires the segments below `number`, after the edit that says so is durable.

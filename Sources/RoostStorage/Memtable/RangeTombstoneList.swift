@@ -62,17 +62,12 @@ final class RangeTombstoneList: Sendable {
     for piece in pieces.fragments { byteCount += piece.start.count + piece.end.count }
     // Never grown below, so the views stay true.
     var bytes = ByteBuffer(capacity: byteCount)
-    func copy(_ view: ByteView) -> ByteView {
-      let at = bytes.count
-      bytes.append(view)
-      return bytes.view.dropFirst(at)
-    }
     var fragments: [Fragment] = []
     fragments.reserveCapacity(pieces.fragments.count)
     var last = ByteView.empty
     for piece in pieces.fragments {
-      let start = piece.start == last ? last : copy(piece.start)
-      last = copy(piece.end)
+      let start = piece.start == last ? last : bytes.appendAndView(piece.start)
+      last = bytes.appendAndView(piece.end)
       fragments.append(
         Fragment(
           start: start, end: last, firstSequence: piece.firstSequence,

@@ -159,37 +159,41 @@ final class EpochDomain: @unchecked Sendable {
 final class EpochPointer<Object: AnyObject>: @unchecked Sendable {
   private let address: Atomic<UInt>
 
-  init(_ object: Object) {
-    address = unsafe Atomic(UInt(bitPattern: Unmanaged.passRetained(object).toOpaque()))
+  init(_ object: Object?) {
+    address = Atomic(EpochPointer.retained(object))
   }
 
-  deinit { unsafe current.release() }
+  private static func retained(_ object: Object?) -> UInt {
+    guard let object else { return 0 }
+    return unsafe UInt(bitPattern: Unmanaged.passRetained(object).toOpaque())
+  }
+
+  deinit { unsafe current?.release() }
 
   @inline(__always)
-  private var current: Unmanaged<Object> {
-    // Never nil: the word was made from an object's address.
-    unsafe Unmanaged.fromOpaque(
-      UnsafeRawPointer(bitPattern: address.load(ordering: .sequentiallyConsistent))
-        .unsafelyUnwrapped)
+  private var current: Unmanaged<Object>? {
+    guard let pointer = unsafe UnsafeRawPointer(
+      bitPattern: address.load(ordering: .sequentiallyConsistent))
+    else { return nil }
+    return unsafe Unmanaged.fromOpaque(pointer)
   }
 
   /// The object, which lives at least until the reader exits. To use it for longer, retain it first.
   @inline(__always)
-  func load(within token: EpochDomain.Token) -> Unmanaged<Object> { unsafe current }
+  func load(within token: EpochDomain.Token) -> Unmanaged<Object>? { unsafe current }
 
   /// The object, retained, for those who may wait: enters and exits the domain.
-  func strong(in domain: EpochDomain, stripe: Int) -> Object {
+  func strong(in domain: EpochDomain, stripe: Int) -> Object? {
     let token = domain.enter(stripe)
     defer { domain.exit(token) }
-    return unsafe current.takeUnretainedValue()
+    return unsafe current?.takeUnretainedValue()
   }
 
   /// Leads to `new` from now on, and retires the object it led to.
-  func swap(_ new: Object, retiringIn domain: EpochDomain) {
-    let address = unsafe UInt(bitPattern: Unmanaged.passRetained(new).toOpaque())
-    let old = self.address.exchange(address, ordering: .sequentiallyConsistent)
-    let object: Unmanaged<Object> = unsafe Unmanaged.fromOpaque(
-      UnsafeRawPointer(bitPattern: old).unsafelyUnwrapped)
+  func swap(_ new: Object?, retiringIn domain: EpochDomain) {
+    let old = address.exchange(EpochPointer.retained(new), ordering: .sequentiallyConsistent)
+    guard let pointer = unsafe UnsafeRawPointer(bitPattern: old) else { return }
+    let object: Unmanaged<Object> = unsafe Unmanaged.fromOpaque(pointer)
     unsafe domain.retire(object.takeRetainedValue())
   }
 }

@@ -10,7 +10,9 @@
 ///
 /// Equal (key, tag) pairs do not occur, except that compaction at the bottom may set tags to sequence 0: two
 /// such entries of one key never live in two sources at once.
+@safe
 final class MergingCursor: SourceCursor {
+  @safe
   private struct Slot {
     var head: UInt64
     var source: Unmanaged<SourceCursor>
@@ -112,14 +114,12 @@ final class MergingCursor: SourceCursor {
   private func advanceTop(forward: Bool) throws(StoreError) {
     isValid = false
     let source = unsafe heap[0].source
-    do throws(StoreError) {
-      try unsafe source._withUnsafeGuaranteedRef { source throws(StoreError) in
-        if forward { try source.next() } else { try source.previous() }
-      }
+    try unsafe source.borrow { (source) throws(StoreError) in
+      if forward { try source.next() } else { try source.previous() }
     }
-    let remains = unsafe source._withUnsafeGuaranteedRef { $0.isValid }
+    let remains = unsafe source.borrow { $0.isValid }
     if remains {
-      unsafe heap[0].head = unsafe source._withUnsafeGuaranteedRef { $0.key.head }
+      unsafe heap[0].head = unsafe source.borrow { $0.key.head }
     } else {
       heapCount &-= 1
       if heapCount > 0 { unsafe heap[0] = heap[heapCount] }
@@ -134,7 +134,7 @@ final class MergingCursor: SourceCursor {
       isValid = false
       return
     }
-    unsafe heap[0].source._withUnsafeGuaranteedRef { source in
+    unsafe heap[0].source.borrow { source in
       key = source.key
       tag = source.tag
       value = source.value
@@ -146,8 +146,8 @@ final class MergingCursor: SourceCursor {
   @inline(__always)
   private func precedes(_ a: Slot, _ b: Slot, forward: Bool) -> Bool {
     if a.head != b.head { return (a.head < b.head) == forward }
-    return unsafe a.source._withUnsafeGuaranteedRef { x in
-      unsafe b.source._withUnsafeGuaranteedRef { y in
+    return unsafe a.source.borrow { x in
+      unsafe b.source.borrow { y in
         let order = x.key.compare(y.key)
         if order != 0 { return (order < 0) == forward }
         return (x.tag.word > y.tag.word) == forward

@@ -20,21 +20,20 @@ struct PointLookup: ~Copyable {
     self.sequence = sequence
   }
 
-  mutating func run(_ state: TreeState, _ tables: TableCache) throws(StoreError) {
+  mutating func run(_ state: TreeState, _ tables: TableCache, _ token: EpochDomain.Token) throws(StoreError) {
     if search(state.active.memtable) { return }
     if !state.immutables.isEmpty {
       for immutable in state.immutables where search(immutable.memtable) { return }
     }
-    if unsafe state.level0._withUnsafeGuaranteedRef({ $0.count }) == 0 && state.deeperCount == 0 {
-      return
-    }
-    let hash = XXH64.hash(key)
-    if try unsafe state.level0._withUnsafeGuaranteedRef({ level throws(StoreError) in
+    if unsafe state.level0.borrow({ $0.count }) == 0 && state.deeperCount == 0 { return }
+    let hash = BloomFilter.hash(key)
+    if try unsafe state.level0.borrow({ (level) throws(StoreError) in
       var index = 0
       while index < level.count {
-        let file = level.unretained(at: index)
-        if try unsafe file._withUnsafeGuaranteedRef({ file throws(StoreError) in
-          try file.mayContain(key) && search(file, hash, tables)
+        let file = unsafe level.unretained(at: index)
+        if try unsafe file.borrow({ (file) throws(StoreError) in
+          if !file.mayContain(key) { return false }
+          return try search(file, hash, tables, token)
         }) {
           return true
         }
@@ -44,12 +43,12 @@ struct PointLookup: ~Copyable {
     }) { return }
     var deeper = 0
     while deeper < state.deeperCount {
-      if try unsafe state.deeper(deeper)._withUnsafeGuaranteedRef({ level throws(StoreError) in
+      if try unsafe state.deeper(deeper).borrow({ (level) throws(StoreError) in
         let index = level.index(for: key)
         guard index < level.count else { return false }
-        return try unsafe level.unretained(at: index)._withUnsafeGuaranteedRef {
-          file throws(StoreError) in
-          try file.smallest <= key && search(file, hash, tables)
+        return try unsafe level.unretained(at: index).borrow { (file) throws(StoreError) in
+          if !(file.smallest <= key) { return false }
+          return try search(file, hash, tables, token)
         }
       }) {
         return
@@ -82,11 +81,11 @@ struct PointLookup: ~Copyable {
   /// - Returns: whether the search is over.
   @inline(__always)
   private mutating func search(
-    _ file: TableFile, _ hash: UInt64, _ tables: TableCache
+    _ file: TableFile, _ hash: UInt64, _ tables: TableCache, _ token: EpochDomain.Token
   ) throws(StoreError) -> Bool {
-    if let reader = file.slot.reader.load() {
+    if let reader = unsafe file.slot.reader.load(within: token) {
       file.slot.noteUse()
-      return try unsafe reader._withUnsafeGuaranteedRef { reader throws(StoreError) in
+      return try unsafe reader.borrow { (reader) throws(StoreError) in
         try search(reader, hash, file.hasRangeTombstones)
       }
     }

@@ -50,11 +50,12 @@ final class TableCache: @unchecked Sendable {
   }
 
   private func current(_ file: TableFile) -> TableReader? {
-    let token = epochs.enter(ThreadStripe.current(of: EpochDomain.stripes))
-    defer { epochs.exit(token) }
-    guard let found = file.slot.reader.load() else { return nil }
+    guard
+      let reader = file.slot.reader.strong(
+        in: epochs, stripe: ThreadStripe.current(of: EpochDomain.stripes))
+    else { return nil }
     file.slot.noteUse()
-    return unsafe found.takeUnretainedValue()
+    return reader
   }
 
   @inline(never)
@@ -96,6 +97,7 @@ final class TableCache: @unchecked Sendable {
       }
       guard let victim else { return }
       victim.reader.swap(nil, retiringIn: epochs)
+      epochs.reclaim()
     }
   }
 

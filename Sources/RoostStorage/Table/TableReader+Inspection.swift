@@ -101,7 +101,7 @@ extension TableReader {
       }
       let found = look(top.payload.partition, .partitionIndex, separator)
       try body(found.info)
-      guard let block = found.pin else { continue }
+      guard let block = found.block else { continue }
       partition.enter(block)
       while partition.next(from: block) == .entry {
         try body(look(partition.payload.block, .data, partition.key.array).info)

@@ -121,12 +121,10 @@ final class Manifest: @unchecked Sendable {
   ) throws(StoreError) -> StoreContents {
     let file = directory.appending(FileNames.manifest(marker.manifestNumber)).string
     var contents = StoreContents()
-    var problem: StoreError?
     _ = try LogReplay.replay(
-      fileSystem, directory, number: marker.manifestNumber, purpose: .manifest,
+      .manifest, number: marker.manifestNumber, fileSystem, directory,
       identity: marker.identity.word
-    ) { record, position throws(StoreError) in
-      guard problem == nil else { return }
+    ) { (record, position) throws(StoreError) in
       guard let edits = VersionEdit.decode(record) else {
         throw .corruption("a manifest record is not a list of edits", file: file, offset: Int64(position.offset))
       }
@@ -136,7 +134,6 @@ final class Manifest: @unchecked Sendable {
         }
       }
     }
-    if let problem { throw problem }
     contents.nextFileNumber = max(contents.nextFileNumber, marker.manifestNumber + 1)
     return contents
   }

@@ -166,8 +166,8 @@ struct Recovery {
     }
     var flushed: [(UInt64, TableMetadata)] = []
     let report = try LogReplay.replay(
-      fileSystem, directory, logs: logs, purpose: .writeAhead, identity: marker.identity.word
-    ) { record, position throws(StoreError) in
+      logs, fileSystem, directory, identity: marker.identity.word
+    ) { (record, position) throws(StoreError) in
       try replay.apply(record, position)
       // What has been replayed is written out as it grows, so that recovery needs no more memory than writing did.
       if let full = replay.takeFull() { try flushed.append(contentsOf: write(full)) }
@@ -275,7 +275,7 @@ struct Recovery {
     let trees = contents.trees.values.map { tree in
       TreeCore(
         id: tree.id, name: tree.name, options: tree.options,
-        levels: tree.levels.map { Level($0.map { TableFile($0, parts.tables) }) },
+        levels: tree.levels.map { Level($0.map { TableFile($0, treeID: tree.id, parts.tables) }) },
         memtableLimit: parts.options.memtableBytes, shared: shared)
     }
     return Result(
@@ -325,9 +325,17 @@ private struct Replay {
   }
 
   mutating func apply(_ record: ByteView, _ position: LogPosition) throws(StoreError) {
-    var reader = BatchReader(record)
+    do throws(StoreError) { try applyRecord(record) } catch {
+      throw .corruption(
+        error.message,
+        file: directory.appending(FileNames.log(position.log)).string, offset: Int64(position.offset))
+    }
+  }
+
+  private mutating func applyRecord(_ record: ByteView) throws(StoreError) {
+    var reader = try WriteBatchDecoder(record)
     var sequence = reader.baseSequence
-    while let operation = reader.next() {
+    while let operation = try reader.next() {
       // A record of a tree that was dropped since, or whose tables hold it already, is passed over.
       if let through = flushedThrough[operation.treeID], sequence > through {
         let memtable = trees[operation.treeID]!.memtable
@@ -343,11 +351,6 @@ private struct Replay {
       }
       lastSequence = max(lastSequence, sequence)
       sequence += 1
-    }
-    guard reader.isComplete else {
-      throw .corruption(
-        "a log record is not a batch",
-        file: directory.appending(FileNames.log(position.log)).string, offset: Int64(position.offset))
     }
   }
 

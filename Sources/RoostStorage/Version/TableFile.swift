@@ -9,6 +9,7 @@ import Synchronization
 /// to the store's clean-up. So a file is removed only after the dropping edit is durable and no reader is left.
 ///
 /// Thread-safe.
+@safe
 final class TableFile: @unchecked Sendable {
   let metadata: TableMetadata
   /// Copies of the bounds at an address that stays, for comparing without touching an array.
@@ -21,13 +22,14 @@ final class TableFile: @unchecked Sendable {
   private let tables: TableCache
   private let bounds: UnsafeMutableRawPointer
   private let obsolete = Atomic<Bool>(false)
-  /// Compactions read and change it under the store's state lock.
-  var isBeingCompacted = false
 
   /// Where the cache keeps the file's open reader.
   let slot = ReaderSlot()
 
-  init(_ metadata: TableMetadata, _ tables: TableCache) {
+  let treeID: UInt64
+
+  init(_ metadata: TableMetadata, treeID: UInt64, _ tables: TableCache) {
+    self.treeID = treeID
     self.metadata = metadata
     self.tables = tables
     number = metadata.number
@@ -35,10 +37,11 @@ final class TableFile: @unchecked Sendable {
     hasRangeTombstones = metadata.rangeTombstoneCount > 0
     let lowCount = metadata.smallest.count
     let highCount = metadata.largest.count
-    unsafe bounds = UnsafeMutableRawPointer.allocate(
+    let bounds = UnsafeMutableRawPointer.allocate(
       byteCount: max(lowCount + highCount, 1), alignment: 8)
-    unsafe metadata.smallest.withByteView { unsafe $0.copy(to: bounds) }
-    unsafe metadata.largest.withByteView { unsafe $0.copy(to: bounds + lowCount) }
+    unsafe self.bounds = bounds
+    metadata.smallest.withByteView { unsafe $0.copy(to: bounds) }
+    metadata.largest.withByteView { unsafe $0.copy(to: bounds + lowCount) }
     smallest = unsafe ByteView(UnsafeRawPointer(bounds), count: lowCount)
     largest = unsafe ByteView(UnsafeRawPointer(bounds + lowCount), count: highCount)
   }

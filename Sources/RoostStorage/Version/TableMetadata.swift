@@ -19,7 +19,7 @@ package struct TableMetadata: Sendable, Equatable {
   init(number: UInt64, identity: FileIdentity, summary: TableSummary) {
     self.number = number
     self.identity = identity
-    byteCount = summary.byteCount
+    byteCount = Int64(clamping: summary.byteSize)
     smallest = summary.smallest
     largest = summary.largest
     largestIsExclusive = summary.largestIsExclusive

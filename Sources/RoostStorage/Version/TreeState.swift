@@ -2,6 +2,7 @@
 /// and readers pin the one they found (`EpochDomain`).
 ///
 /// Thread-safe, being immutable; the active memtable is written by the commit leader beside its readers.
+@safe
 final class TreeState: @unchecked Sendable {
   /// Where writes go.
   let active: TreeMemtable
@@ -68,6 +69,7 @@ final class TreeState: @unchecked Sendable {
 /// One level's tables with their upper bounds laid out for a search without ARC traffic.
 ///
 /// Invariant for all levels but 0: in key order, each file ends before the next begins.
+@safe
 final class Level: @unchecked Sendable {
   let files: [TableFile]
   let byteCount: Int64
@@ -118,7 +120,7 @@ final class Level: @unchecked Sendable {
       let before =
         other != head
         ? other < head
-        : unsafe unretained[middle]._withUnsafeGuaranteedRef { $0.endsBefore(key) }
+        : unsafe unretained[middle].borrow { $0.endsBefore(key) }
       if before { low = middle &+ 1 } else { high = middle }
     }
     return low

@@ -93,7 +93,7 @@ extension VersionEdit {
   }
 
   /// The edits of one record. `nil` where the bytes are not edits.
-  package static func decode(_ record: ByteView) -> [VersionEdit]? {
+  static func decode(_ record: ByteView) -> [VersionEdit]? {
     var reader = ByteReader(record)
     var edits: [VersionEdit] = []
     while !reader.isAtEnd {
