@@ -33,8 +33,11 @@ struct FileContent {
 
   /// A file that was wholly synced.
   private init(synced storage: PageStorage, size: Int) {
-    data = storage
-    disk = storage
+    // The zeros at the end of a disk image need not be stored.
+    data =
+      storage.capacity >= size
+      ? storage : PageStorage(size, copying: storage, count: storage.capacity)
+    disk = data
     self.size = size
     diskSize = size
   }

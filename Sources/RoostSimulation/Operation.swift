@@ -101,4 +101,6 @@ public struct OperationCounts: Sendable, Equatable {
   public var bytesSynced = 0
   /// How often a fault rule struck.
   public var faults = 0
+
+  public init() {}
 }

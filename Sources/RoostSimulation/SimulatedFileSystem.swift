@@ -353,7 +353,11 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
   // MARK: Paths, with the lock held
 
   private static func names(of path: FilePath) -> [String] {
-    path.lexicallyNormalized().components.compactMap { $0.kind == .regular ? $0.string : nil }
+    var names: [String] = []
+    for name in path.string.split(separator: "/") where name != "." {
+      if name != ".." { names.append(String(name)) } else if !names.isEmpty { names.removeLast() }
+    }
+    return names
   }
 
   private func node(at path: FilePath) -> Node? {
