@@ -22,6 +22,23 @@ import Testing
     #expect(fixture.files.contents["000007.log"]?.durable.count == 64 << 10)
   }
 
+  /// Faulted in behind the last sync: the pages stay writable, and the blocks are on disk all the same.
+  @Test func faultingAheadMapsAfterTheSync() throws {
+    let fixture = LogFixture(.mapped, capacity: 8192)
+    let segment = try LogSegment.create(
+      fixture.files, fixture.directory, number: 7, salt: 1, identity: 1, capacity: 8192,
+      access: .mapped, faultingAhead: true)
+    #expect(
+      fixture.files.events.suffix(3) == [.sync("000007.log"), .map("000007.log"), .syncDirectory])
+    #expect(fixture.files.contents["000007.log"]?.durable.count == 8192)
+    let again = try LogSegment.create(
+      fixture.files, fixture.directory, number: 8, salt: 2, identity: 1, capacity: 8192,
+      access: .mapped, recycling: segment, faultingAhead: true)
+    #expect(again.isRecycled && again.mapping !== segment.mapping)
+    #expect(
+      fixture.files.events.suffix(3) == [.sync("000008.log"), .syncDirectory, .map("000008.log")])
+  }
+
   @Test func callsAllocateAndDoNotMap() throws {
     let fixture = LogFixture(.calls, capacity: 64 << 10)
     #expect(try fixture.segment().mapping == nil)
