@@ -104,17 +104,24 @@ final class LogReader {
     return nil
   }
 
-  /// Where the last byte that is not zero ends, at or behind `start`.
-  func contentEnd(from start: Int) throws(StoreError) -> Int {
+  /// Where the last byte that is not zero ends, at or behind `start` and before `end`.
+  func contentEnd(from start: Int, to end: Int? = nil) throws(StoreError) -> Int {
+    let end = end ?? byteCount
     var last = start
     var at = start
-    while at < byteCount {
-      let count = min(Self.windowBytes, byteCount - at)
+    while at < end {
+      let count = min(Self.windowBytes, end - at)
       guard let chunk = try bytes(at: at, count) else { break }
       if let i = (0..<count).last(where: { chunk[$0] != 0 }) { last = at + i + 1 }
       at += count
     }
     return last
+  }
+
+  /// What the header at `start` says, right or wrong.
+  func claim(at start: Int) throws(StoreError) -> (kind: UInt8, length: UInt32)? {
+    guard let head = try bytes(at: start, LogFrame.headerBytes) else { return nil }
+    return (head[12], head.loadUInt32(at: 8))
   }
 
   /// Looks for the next frame at `start`.
