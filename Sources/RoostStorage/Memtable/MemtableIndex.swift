@@ -293,7 +293,7 @@ extension MemtableWriter {
         var slot = unsafe gathered[i]
         if prefix != old.prefixCount {
           // The first child of an inner node is never compared, and may have no separator.
-          unsafe slot.head =
+          slot.head =
             level > 0 && i == start
             ? 0 : gatheredLeast(i, level).key.head(skipping: prefix)
         }
