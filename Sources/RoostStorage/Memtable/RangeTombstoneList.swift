@@ -62,17 +62,12 @@ final class RangeTombstoneList: Sendable {
     for piece in pieces.fragments { byteCount += piece.start.count + piece.end.count }
     // Never grown below, so the views stay true.
     var bytes = ByteBuffer(capacity: byteCount)
-    func copy(_ view: ByteView) -> ByteView {
-      let at = bytes.count
-      bytes.append(view)
-      return bytes.view.dropFirst(at)
-    }
     var fragments: [Fragment] = []
     fragments.reserveCapacity(pieces.fragments.count)
     var last = ByteView.empty
     for piece in pieces.fragments {
-      let start = piece.start == last ? last : copy(piece.start)
-      last = copy(piece.end)
+      let start = piece.start == last ? last : RangeTombstoneList.copy(piece.start, into: &bytes)
+      last = RangeTombstoneList.copy(piece.end, into: &bytes)
       fragments.append(
         Fragment(
           start: start, end: last, firstSequence: piece.firstSequence,
@@ -82,6 +77,12 @@ final class RangeTombstoneList: Sendable {
     self.bytes = bytes
     allSequences = pieces.sequences
     largestSequence = pieces.sequences.max() ?? 0
+  }
+
+  private static func copy(_ view: ByteView, into bytes: inout ByteBuffer) -> ByteView {
+    let at = bytes.count
+    bytes.append(view)
+    return bytes.view.dropFirst(at)
   }
 
   var isEmpty: Bool { fragments.isEmpty }
