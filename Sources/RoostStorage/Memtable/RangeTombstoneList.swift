@@ -66,8 +66,8 @@ final class RangeTombstoneList: Sendable {
     fragments.reserveCapacity(pieces.fragments.count)
     var last = ByteView.empty
     for piece in pieces.fragments {
-      let start = piece.start == last ? last : bytes.appendAndView(piece.start)
-      last = bytes.appendAndView(piece.end)
+      let start = piece.start == last ? last : RangeTombstoneList.copy(piece.start, into: &bytes)
+      last = RangeTombstoneList.copy(piece.end, into: &bytes)
       fragments.append(
         Fragment(
           start: start, end: last, firstSequence: piece.firstSequence,
@@ -77,6 +77,12 @@ final class RangeTombstoneList: Sendable {
     self.bytes = bytes
     allSequences = pieces.sequences
     largestSequence = pieces.sequences.max() ?? 0
+  }
+
+  private static func copy(_ view: ByteView, into bytes: inout ByteBuffer) -> ByteView {
+    let at = bytes.count
+    bytes.append(view)
+    return bytes.view.dropFirst(at)
   }
 
   var isEmpty: Bool { fragments.isEmpty }
