@@ -13,6 +13,14 @@ import Testing
     return unsafe Block(adopting: memory, count: count, kind: .properties, storedSize: UInt64(count))!
   }
 
+  /// A data block without entries.
+  static func data(_ count: Int) -> Block {
+    let memory = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
+    unsafe memory.initializeMemory(as: UInt8.self, repeating: 0, count: count)
+    unsafe memory.storeBytes(of: 1, toByteOffset: count - 4, as: UInt8.self)
+    return unsafe Block(adopting: memory, count: count, kind: .data, storedSize: UInt64(count))!
+  }
+
   @Test func findsWhatItHoldsAndCounts() {
     let cache = BlockCache(capacity: 1 << 20)
     let block = Self.block(100)
@@ -66,11 +74,11 @@ import Testing
 
   @Test func blocksThatAreUsedOutliveAScan() {
     let cache = BlockCache(capacity: 500_000)
-    for offset in 0..<100 { cache.insert(Self.block(1000), 1, UInt64(offset)) }
+    for offset in 0..<100 { cache.insert(Self.data(1000), 1, UInt64(offset)) }
     for _ in 0..<3 { for offset in 0..<100 { _ = cache.lookup(1, UInt64(offset)) } }
-    for offset in 0..<300 { cache.insert(Self.block(1000), 2, UInt64(offset)) }
+    for offset in 0..<300 { cache.insert(Self.data(1000), 2, UInt64(offset)) }
     #expect((0..<100).count { cache.lookup(1, UInt64($0)) != nil } == 100)
-    for offset in 300..<800 { cache.insert(Self.block(1000), 2, UInt64(offset)) }
+    for offset in 300..<800 { cache.insert(Self.data(1000), 2, UInt64(offset)) }
     // The newest block is always there.
     #expect(cache.lookup(2, 799) != nil)
     #expect((0..<100).count { cache.lookup(1, UInt64($0)) != nil } > 50)

@@ -104,7 +104,7 @@ import Testing
   func takesTheLargestAndTheSmallest(_ compression: TreeOptions.Compression) throws {
     var random = TableRandom(2)
     let long = [UInt8](repeating: 0xFF, count: 65_535)
-    let longer = [UInt8](repeating: 0xFE, count: 65_534) + [0]
+    let longer = [UInt8](repeating: 0xFE, count: 65_533) + [0]
     let entries = [
       TestEntry([0], 1, .put, []),
       TestEntry([0, 0], Tag.maxSequence, .put, []),
