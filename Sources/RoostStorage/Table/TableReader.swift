@@ -50,6 +50,8 @@ package final class TableReader: Sendable {
   /// What the table's properties say.
   package let summary: TableSummary
   private let tombstones: Block?
+  /// The table's range tombstones, or `nil` where it has none.
+  let rangeTombstones: RangeTombstoneList?
 
   private init(
     file: any File, byteSize: UInt64, footer: TableFooter, cache: BlockCache, topIndex: Block,
@@ -61,6 +63,13 @@ package final class TableReader: Sendable {
     self.cache = cache
     self.topIndex = topIndex
     self.tombstones = tombstones
+    rangeTombstones = tombstones.map { block in
+      var builder = RangeTombstoneBuilder()
+      _ = RangeTombstoneBlock.forEach(block.view) { start, end, sequences in
+        for sequence in sequences { builder.add(from: start, to: end, sequence: sequence) }
+      }
+      return builder.build()
+    }
     self.summary = summary
     number = footer.fileNumber
     treeID = footer.treeID
