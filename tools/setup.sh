@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the commands in this folder share: sourced, never run. It finds the repository and the Swift
 # toolchain, and installs the system packages a command needs where they are missing.
 #
@@ -48,7 +49,7 @@ need_packages() {
   done
   [ ${#missing[@]} -eq 0 ] && return
 
-  local command="apt-get install -y --no-install-recommends ${missing[*]}"
+  local install=(apt-get install -y --no-install-recommends "${missing[@]}")
   local as_root=()
   if ! command -v apt-get >/dev/null 2>&1; then
     unavailable "These libraries are missing: ${missing[*]} (Debian's names). Install them, then run this again."
@@ -56,7 +57,7 @@ need_packages() {
   if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null 2>&1 || ! sudo -n true 2>/dev/null; then
       unavailable "These libraries are missing: ${missing[*]}. Install them, then run this again:" \
-        $'\n'"  sudo $command"
+        $'\n'"  sudo ${install[*]}"
     fi
     as_root=(sudo -n)
   fi
@@ -64,12 +65,12 @@ need_packages() {
   local log
   log="$(mktemp)"
   # The package lists may be missing or old: a second attempt follows an update of them.
-  if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive $command >"$log" 2>&1 \
+  if ! "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" >"$log" 2>&1 \
     && ! { "${as_root[@]}" apt-get update >>"$log" 2>&1 \
-      && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive $command >>"$log" 2>&1; }; then
+      && "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive "${install[@]}" >>"$log" 2>&1; }; then
     tail -n 20 "$log" >&2
     rm -f "$log"
-    unavailable "Installing failed. Install them by hand, then run this again:"$'\n'"  ${as_root[*]} $command"
+    unavailable "Installing failed. Install them by hand, then run this again:"$'\n'"  ${as_root[*]} ${install[*]}"
   fi
   rm -f "$log"
 }

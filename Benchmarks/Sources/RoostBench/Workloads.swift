@@ -452,7 +452,7 @@ struct Runner<E: Engine> {
     result.seconds = Double(writer.nanoseconds) / 1e9
     let rate = Double(writer.puts) / result.seconds
     result.bytesPut = writer.puts * entryBytes
-    if rate < 0.95 * Double(settings.writerRate) { result.note = "writer reached \(Int(rate)) puts/s" }
+    if E.stores && rate < 0.95 * Double(settings.writerRate) { result.note = "writer reached \(Int(rate)) puts/s" }
     try report(result)
     let expected = expectedReads(model, from: 0, settings.reads)
     try check(
