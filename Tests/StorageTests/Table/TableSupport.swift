@@ -6,7 +6,7 @@ import Testing
 @testable import RoostStorage
 
 /// A file in memory. Not thread-safe for writes.
-final class MemoryFile: File, @unchecked Sendable {
+final class TableMemoryFile: File, @unchecked Sendable {
   var bytes: [UInt8]
   var reads = 0
   var syncs = 0
@@ -98,7 +98,7 @@ struct TestEntry: Equatable, Comparable {
 struct TestTable {
   static let identity = FileIdentity(low: 0x0123_4567_89AB_CDEF, high: 0xFEDC_BA98_7654_3210)
   var entries: [TestEntry]
-  var file = MemoryFile()
+  var file = TableMemoryFile()
   var summary = TableSummary()
 
   init(
@@ -126,7 +126,7 @@ struct TestTable {
   }
 
   static func open(
-    _ file: MemoryFile, _ summary: TableSummary, identity: FileIdentity = TestTable.identity,
+    _ file: TableMemoryFile, _ summary: TableSummary, identity: FileIdentity = TestTable.identity,
     cache: BlockCache = BlockCache(capacity: 1 << 20)
   ) throws -> TableReader {
     try TableReader.open(
