@@ -6,7 +6,9 @@ import Testing
 /// What damaged, misdirected and forged files lead to: an error or the right answer; never anything else.
 // Budget: 20 s
 @Suite struct TableDamageTests {
-  static func small(_ compression: TreeOptions.Compression, identity: FileIdentity = TestTable.identity)
+  static func small(
+    _ compression: TreeOptions.Compression, identity: FileIdentity = TestTable.identity
+  )
     throws -> TestTable
   {
     var entries: [TestEntry] = []
@@ -20,7 +22,8 @@ import Testing
     }
     return try TestTable(
       entries.sorted(), options(block: 256, interval: 4, compression), partitionBytes: 60,
-      identity: identity, tombstones: [(from: Array("key 5".utf8), to: Array("key 6".utf8), sequences: [9, 3])])
+      identity: identity,
+      tombstones: [(from: Array("key 5".utf8), to: Array("key 6".utf8), sequences: [9, 3])])
   }
 
   /// Reads everything in every way. Each read must throw or be right.
@@ -64,7 +67,11 @@ import Testing
       }
       let fragments = reader.rangeTombstoneFragments()
       attempt { fragments.map(\.sequences) == [[9, 3]] && fragments[0].end == Array("key 6".utf8) }
-      if reader.problems().isEmpty { attempt { file.bytes == table.file.bytes } } else { thrown += 1 }
+      if reader.problems().isEmpty {
+        attempt { file.bytes == table.file.bytes }
+      } else {
+        thrown += 1
+      }
       reader.forEachBlock { _ in }
     } catch {
       thrown += 1
@@ -108,7 +115,9 @@ import Testing
       _ = try Self.readAll(file, like: table)
     }
     for size in [0, 1, 127, 128, 129, 5000] {
-      #expect(throws: StoreError.self) { _ = try TableReader.inspect(file: TableMemoryFile(random.bytes(size))) }
+      #expect(throws: StoreError.self) {
+        _ = try TableReader.inspect(file: TableMemoryFile(random.bytes(size)))
+      }
     }
   }
 
@@ -155,7 +164,9 @@ import Testing
     let table = try Self.small(.lz4)
     let other = try Self.small(.lz4, identity: FileIdentity(low: 5, high: 6))
     #expect(table.summary == other.summary)
-    let error = #expect(throws: StoreError.self) { _ = try TestTable.open(other.file, table.summary) }
+    let error = #expect(throws: StoreError.self) {
+      _ = try TestTable.open(other.file, table.summary)
+    }
     #expect(error?.code == .corruption)
     #expect(error?.file == "memory.sst")
     for (number, tree) in [(UInt64(8), UInt64(3)), (7, 4)] {
@@ -173,7 +184,9 @@ import Testing
     let start = file.bytes.count - 128
     file.bytes[start + 108] = 2
     let hash = Array(file.bytes[start..<(start + 112)]).withByteView { XXH64.hash($0) }
-    for i in 0..<8 { file.bytes[start + 112 + i] = UInt8(truncatingIfNeeded: hash >> UInt64(8 * i)) }
+    for i in 0..<8 {
+      file.bytes[start + 112 + i] = UInt8(truncatingIfNeeded: hash >> UInt64(8 * i))
+    }
     let error = #expect(throws: StoreError.self) { _ = try TestTable.open(file, table.summary) }
     #expect(error?.code == .newerFormat)
   }
@@ -244,7 +257,9 @@ import Testing
         for _ in 0..<3000 where cursor.isValid { if (try? move()) == nil { break } }
       }
       if (try? cursor.seekToFirst()) != nil { walk { () throws(StoreError) in try cursor.next() } }
-      if (try? cursor.seekToLast()) != nil { walk { () throws(StoreError) in try cursor.previous() } }
+      if (try? cursor.seekToLast()) != nil {
+        walk { () throws(StoreError) in try cursor.previous() }
+      }
       for _ in 0..<10 {
         _ = try? cursor.seek(entryKeys[random.below(entryKeys.count)], tag: .max)
         if cursor.isValid { _ = try? cursor.previous() }

@@ -23,14 +23,18 @@ final class TableMemoryFile: File, @unchecked Sendable {
     reads += 1
     guard offset >= 0, offset < bytes.count else { return 0 }
     let count = min(buffer.byteCount, bytes.count - Int(offset))
-    for i in 0..<count { buffer.storeBytes(of: bytes[Int(offset) + i], toByteOffset: i, as: UInt8.self) }
+    for i in 0..<count {
+      buffer.storeBytes(of: bytes[Int(offset) + i], toByteOffset: i, as: UInt8.self)
+    }
     return count
   }
 
   func write(_ source: RawSpan, at offset: Int64) throws(FileSystemError) {
     let end = Int(offset) + source.byteCount
     if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
-    for i in 0..<source.byteCount { bytes[Int(offset) + i] = unsafe source.unsafeLoad(fromByteOffset: i, as: UInt8.self) }
+    for i in 0..<source.byteCount {
+      bytes[Int(offset) + i] = unsafe source.unsafeLoad(fromByteOffset: i, as: UInt8.self)
+    }
   }
 
   func sync() throws(FileSystemError) { syncs += 1 }
@@ -230,7 +234,8 @@ func randomEntries(_ count: Int, _ random: inout TableRandom) -> [TestEntry] {
   }
   entries.sort()
   var unique: [TestEntry] = []
-  for entry in entries where unique.last.map({ $0.key != entry.key || $0.tag >> 8 != entry.tag >> 8 }) ?? true {
+  for entry in entries
+  where unique.last.map({ $0.key != entry.key || $0.tag >> 8 != entry.tag >> 8 }) ?? true {
     unique.append(entry)
   }
   return unique
