@@ -54,5 +54,6 @@ let package = Package(
     .testTarget(
       name: "StorageTests", dependencies: ["RoostStorage", "RoostSimulation", "TestSupport"],
       swiftSettings: house),
+    .testTarget(name: "HouseTests", dependencies: ["RoostStorage", "TestSupport"], swiftSettings: house),
   ]
 )

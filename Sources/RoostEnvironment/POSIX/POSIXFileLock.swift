@@ -9,10 +9,10 @@ import SystemPackage
 /// had it open by then would go on to lock a file that no longer has a name.
 ///
 /// Thread-safe.
-final class POSIXFileLock: FileLock {
+final class POSIXFileLock: FileLock, @unchecked Sendable {
   private let lock = Lock()
   /// The descriptor, or -1 once unlocked. Guarded by `lock`.
-  private nonisolated(unsafe) var descriptor: Int32
+  private var descriptor: Int32
 
   init(_ path: FilePath) throws(FileSystemError) {
     while true {
@@ -21,7 +21,7 @@ final class POSIXFileLock: FileLock {
         try Self.take(descriptor, path)
         if try Self.stillNamed(descriptor, path) {
           try Self.writeHolder(descriptor, path)
-          unsafe self.descriptor = descriptor
+          self.descriptor = descriptor
           return
         }
         Glibc.close(descriptor)
@@ -36,12 +36,12 @@ final class POSIXFileLock: FileLock {
 
   func unlock() {
     lock.withLock {
-      guard unsafe descriptor >= 0 else { return }
-      _ = unsafe ftruncate(descriptor, 0)
+      guard descriptor >= 0 else { return }
+      _ = ftruncate(descriptor, 0)
       // Explicitly, because a child process between fork and exec still has the file open.
-      _ = unsafe flock(descriptor, LOCK_UN)
-      unsafe Glibc.close(descriptor)
-      unsafe descriptor = -1
+      _ = flock(descriptor, LOCK_UN)
+      Glibc.close(descriptor)
+      descriptor = -1
     }
   }
 

@@ -12,4 +12,8 @@ public enum ThreadStripe {
     let mixed = UInt64(pthread_self()) &* 0x9E37_79B9_7F4A_7C15
     return Int(truncatingIfNeeded: mixed >> 32) & (count &- 1)
   }
+
+  /// The calling thread's number: no other running thread has it.
+  @inlinable @inline(__always)
+  public static var currentThread: UInt { UInt(pthread_self()) }
 }

@@ -65,6 +65,13 @@ struct ByteBuffer: ~Copyable, @unchecked Sendable {
     count &+= bytes.count
   }
 
+  /// Appends bytes and shows them where they stand now. Valid until the buffer grows.
+  mutating func appendAndView(_ bytes: ByteView) -> ByteView {
+    let at = count
+    append(bytes)
+    return view.dropFirst(at)
+  }
+
   mutating func append(_ bytes: [UInt8]) {
     bytes.withByteView { append($0) }
   }

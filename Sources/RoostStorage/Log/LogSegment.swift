@@ -1,4 +1,5 @@
 import RoostEnvironment
+import Synchronization
 import SystemPackage
 
 /// One log file that is being written, or was and may be used again.
@@ -26,7 +27,8 @@ final class LogSegment: @unchecked Sendable {
   /// Where the last frame handed to the operating system ends.
   var end = LogHeader.byteCount
   /// Whether everything up to `end` is known to be on disk.
-  var isSynced = true
+  /// Whether all of it was made durable since it was ended. Set by whoever did so: a flush or the writer.
+  let isSynced = Atomic<Bool>(false)
 
   /// The capacity of a file that grows. A multiple of the alignment.
   static let unlimited = Int.max & ~0xFFF

@@ -98,6 +98,10 @@ final class LogWriter: @unchecked Sendable {
       + (cursor == cleanOffset ? 0 : cursor - syncedOffset)
   }
 
+  /// Whether more than half of the segment is used: time to have the next one ready.
+  @inline(__always)
+  var isPastHalf: Bool { cursor > limit / 2 }
+
   // MARK: Appending
 
   /// Begins a frame: the memory for up to `byteCount` bytes of payload, to be filled before ``commit``.
@@ -180,10 +184,6 @@ final class LogWriter: @unchecked Sendable {
   }
 
   /// Takes note that `ended`, one of `unsyncedEnded`, was synced by someone else.
-  func noteSynced(_ ended: LogSegment) {
-    ended.isSynced = true
-    unsyncedEnded.removeAll { $0 === ended }
-  }
 
   /// Ends writing, because something that the log depends on has failed.
   func poison(_ failure: Failure) {
@@ -256,7 +256,7 @@ final class LogWriter: @unchecked Sendable {
     appendEnd(next.number)
     try flush()
     segment.end = cursor
-    segment.isSynced = false
+    unsyncedEnded.removeAll { $0.isSynced.load(ordering: .acquiring) }
     unsyncedEnded.append(segment)
     endedBytes += cursor - LogHeader.byteCount
     adopt(next)
@@ -320,10 +320,10 @@ final class LogWriter: @unchecked Sendable {
 
   private func syncFiles() throws(StoreError) {
     do {
-      for ended in unsyncedEnded {
+      for ended in unsyncedEnded where !ended.isSynced.load(ordering: .acquiring) {
         syncCount += 1
         try ended.sync()
-        ended.isSynced = true
+        ended.isSynced.store(true, ordering: .releasing)
       }
       unsyncedEnded.removeAll()
       syncCount += 1

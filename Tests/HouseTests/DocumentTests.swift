@@ -1,0 +1,89 @@
+import Testing
+
+/// The documents: their examples compile and run, and their links lead somewhere.
+// Budget: 5 s
+@Suite struct DocumentTests {
+  static let documents = Repository.files(in: "", suffix: ".md")
+
+  /// The first Swift example of the README is, line for line, what ReadmeExample.swift compiles and runs.
+  @Test(.enabled(if: Repository.exists("README.md")))
+  func `the README's example is the one that is compiled`() throws {
+    let readme = try #require(Repository.file("README.md"))
+    let compiled = try #require(Repository.file("Tests/HouseTests/ReadmeExample.swift"))
+    #expect(
+      try #require(firstSwiftBlock(readme.text)) == markedLines(compiled.text),
+      "copy the README's first example between the markers in Tests/HouseTests/ReadmeExample.swift")
+  }
+
+  /// Relative links in Markdown lead to files that are there.
+  @Test func `links lead somewhere`() {
+    var broken: [String] = []
+    for document in Self.documents {
+      let folder = document.path.split(separator: "/").dropLast().map { $0 + "/" }.joined()
+      for link in links(document.text) where !Repository.exists(folder + link) {
+        broken.append("\(document.path): \(link)")
+      }
+    }
+    #expect(broken == [])
+  }
+
+  @Test func `the licence is the Apache licence`() throws {
+    let licence = try #require(Repository.file("LICENSE"))
+    #expect(licence.text.contains("Apache License"))
+    #expect(licence.text.contains("Version 2.0, January 2004"))
+    #expect(licence.text.contains("END OF TERMS AND CONDITIONS"))
+  }
+
+  @Test func `examples and links are found in a document`() {
+    let fence = "```"
+    let text = """
+      See [here](a/b.md#part), [there](https://example.org) and [below](#part).
+      \(fence)text
+      [no](link)
+      \(fence)
+      \(fence)swift
+      let a = 1
+
+        let b = 2
+      \(fence)
+      """
+    #expect(links(text) == ["a/b.md"])
+    #expect(firstSwiftBlock(text) == ["let a = 1", "", "  let b = 2"])
+    #expect(firstSwiftBlock("none") == nil)
+    #expect(markedLines("x\n  // README begin\n  let a = 1\n\n    b\n  // README end\ny") == ["let a = 1", "", "  b"])
+  }
+}
+
+/// The lines of the first block fenced as Swift.
+private func firstSwiftBlock(_ markdown: String) -> [String]? {
+  let lines = markdown.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+  guard let begin = lines.firstIndex(of: "```swift") else { return nil }
+  return Array(lines[(begin + 1)...].prefix(while: { $0 != "```" }))
+}
+
+/// The lines between the markers, without the indentation of the first marker.
+private func markedLines(_ source: String) -> [String] {
+  let lines = source.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+  guard let begin = lines.firstIndex(where: { $0.hasSuffix("// README begin") }) else { return [] }
+  let indentation = lines[begin].prefix(while: { $0 == " " }).count
+  return lines[(begin + 1)...].prefix(while: { !$0.hasSuffix("// README end") }).map { line in
+    String(line.dropFirst(min(indentation, line.prefix(while: { $0 == " " }).count)))
+  }
+}
+
+/// The targets of relative links outside fenced blocks, without their fragment.
+private func links(_ markdown: String) -> [String] {
+  var result: [String] = []
+  var fenced = false
+  for line in markdown.split(separator: "\n", omittingEmptySubsequences: false) {
+    if line.hasPrefix("```") { fenced.toggle() }
+    if fenced { continue }
+    for match in line.matches(of: /\]\(([^)\s]+)\)/) {
+      let target = match.1.prefix(while: { $0 != "#" })
+      if !target.isEmpty && !target.contains("://") && !target.hasPrefix("mailto:") {
+        result.append(String(target))
+      }
+    }
+  }
+  return result
+}

@@ -1,0 +1,126 @@
+import Testing
+
+/// The layout of the house: who may import whom, and what stays behind the seams.
+// Budget: 5 s
+@Suite struct LayoutTests {
+  static let sources = Repository.files(in: "Sources", suffix: ".swift")
+  static let tests = Repository.files(in: "Tests", suffix: ".swift")
+  static let tools = Repository.files(in: "tools", suffix: ".swift")
+
+  @Test func `the sources are found`() {
+    #expect(Self.sources.count > 10)
+    #expect(Self.tests.contains { $0.path == "Tests/HouseTests/LayoutTests.swift" })
+  }
+
+  @Test func `imports point down`() {
+    #expect(Self.sources.flatMap(Rules.strayImports) == [])
+  }
+
+  @Test func `the outside world stays behind the seams`() {
+    #expect(Self.sources.flatMap(Rules.worldlyCalls) == [])
+  }
+
+  @Test func `nothing is left unfinished, and nothing traps on what came from outside`() {
+    #expect((Self.sources + Self.tools).flatMap(Rules.unfinished) == [])
+  }
+
+  @Test func `lines fit`() {
+    #expect((Self.sources + Self.tests + Self.tools).flatMap(Rules.longLines) == [])
+  }
+
+  @Test func `each file says what it is`() {
+    #expect((Self.sources + Self.tools).flatMap(Rules.undocumented) == [])
+  }
+
+  @Test func `the manifest lets others depend on the package`() throws {
+    let manifest = try #require(Repository.file("Package.swift"))
+    let code = codeOnly(manifest.text)
+    #expect(!code.contains("unsafeFlags"))
+    #expect(code.contains("strictMemorySafety"))
+    for peer in ["CRocksDB", "CLevelDB", "rocksdb", "leveldb"] {
+      #expect(!manifest.text.contains(peer), "peers are linked by Benchmarks alone")
+    }
+  }
+
+  @Test func `every folder of the sources has its place in the drawing`() {
+    let folders = Set(Self.sources.compactMap { Rules.layer($0.path) })
+    #expect(folders.subtracting(Rules.imports.keys) == [])
+  }
+}
+
+/// The rules themselves: each finds what it is there to find, and nothing else.
+// Budget: 1 s
+@Suite struct HouseRuleTests {
+  private func file(_ text: String, at path: String = "Sources/RoostStorage/Sample.swift") -> Repository.File {
+    Repository.File(path: path, text: text)
+  }
+
+  @Test(arguments: [
+    ("Sources/RoostStorage/A.swift", "import Glibc"),
+    ("Sources/RoostStorage/A.swift", "public import Foundation"),
+    ("Sources/RoostStorage/A.swift", "@_exported import Roost"),
+    ("Sources/RoostStorage/A.swift", "@_spi(Testing) internal import RoostSimulation"),
+    ("Sources/RoostStorage/A.swift", "import struct RoostCluster.Ring"),
+    ("Sources/RoostCausality/A.swift", "import RoostEnvironment"),
+    ("Sources/RoostEnvironment/A.swift", "import Glibc"),
+    ("Sources/RoostEnvironment/A.swift", "import RoostStorage"),
+    ("Sources/RoostSimulation/A.swift", "import RoostStorage"),
+    ("Sources/RoostCluster/A.swift", "import RoostTransactions"),
+    ("Sources/Unknown/A.swift", "import RoostEnvironment"),
+  ])
+  func `a stray import is found`(path: String, line: String) {
+    #expect(Rules.strayImports(file("// A.\n" + line, at: path)).map(\.line) == [2])
+  }
+
+  @Test(arguments: [
+    ("Sources/RoostStorage/A.swift", "public import RoostEnvironment"),
+    ("Sources/RoostStorage/A.swift", "import Synchronization"),
+    ("Sources/RoostStorage/A.swift", "// import Glibc"),
+    ("Sources/RoostStorage/A.swift", "let text = \"import Glibc\""),
+    ("Sources/RoostEnvironment/POSIX/A.swift", "import Glibc"),
+    ("Sources/Roost/A.swift", "@_exported import RoostStorage"),
+  ])
+  func `a drawn import passes`(path: String, line: String) {
+    #expect(Rules.strayImports(file(line, at: path)) == [])
+  }
+
+  @Test(arguments: Rules.worldly)
+  func `a call past the seams is found`(word: String) {
+    #expect(Rules.worldlyCalls(file("let x = 1\nlet y = \(word)")).map(\.line) == [2])
+    #expect(Rules.worldlyCalls(file("// \(word)")) == [])
+    #expect(Rules.worldlyCalls(file("let y = \(word)", at: "Sources/RoostEnvironment/POSIX/A.swift")) == [])
+  }
+
+  @Test func `unfinished work is found`() {
+    #expect(Rules.unfinished(file("let x = try! f()")).count == 1)
+    #expect(Rules.unfinished(file("/// Never uses try! here.")) == [])
+    #expect(Rules.unfinished(file("// TO" + "DO later")).count == 1)
+    #expect(Rules.unfinished(file("// FIX" + "ME")).count == 1)
+    #expect(Rules.unfinished(file("let methodology = 1")) == [])
+  }
+
+  @Test func `a long line is found`() {
+    let longest = String(repeating: "a", count: Rules.longestLine)
+    #expect(Rules.longLines(file(longest)) == [])
+    #expect(Rules.longLines(file("\n" + longest + "a")).map(\.line) == [2])
+  }
+
+  @Test func `a file that does not say what it is is found`() {
+    #expect(Rules.undocumented(file("import A\n\nstruct B {}")).map(\.line) == [3])
+    #expect(Rules.undocumented(file("import A\n\n/// B.\nstruct B {}")) == [])
+    #expect(Rules.undocumented(file("extension B {\n  /// C.\n  func c() {}\n}")) == [])
+    #expect(Rules.undocumented(file("extension B {\n  func c() {}\n}")).count == 1)
+  }
+
+  @Test(arguments: [
+    ("a // b", "a     "),
+    ("a /* b /* c */ d */ e", "a                   e"),
+    ("f(\"a\\\"b\") + 1", "f(      ) + 1"),
+    ("#\"a\\\"# + b", "       + b"),
+    ("\"\"\"\na \"b\" c\n\"\"\"d", "   \n       \n   d"),
+    ("\"//\" a", "     a"),
+  ])
+  func `prose is taken out of code`(source: String, code: String) {
+    #expect(codeOnly(source) == code)
+  }
+}
