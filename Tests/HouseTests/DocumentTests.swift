@@ -50,7 +50,8 @@ import Testing
     #expect(links(text) == ["a/b.md"])
     #expect(firstSwiftBlock(text) == ["let a = 1", "", "  let b = 2"])
     #expect(firstSwiftBlock("none") == nil)
-    #expect(markedLines("x\n  // README begin\n  let a = 1\n\n    b\n  // README end\ny") == ["let a = 1", "", "  b"])
+    let source = "x\n  // README begin\n  let a = 1\n\n    b\n  // README end\ny"
+    #expect(markedLines(source) == ["let a = 1", "", "  b"])
   }
 }
 
