@@ -30,6 +30,12 @@ struct ByteBuffer: ~Copyable, @unchecked Sendable {
     count = n
   }
 
+  /// Counts bytes that were stored through `base`, within the capacity.
+  mutating func setCount(_ n: Int) {
+    precondition(n >= 0 && n <= capacity)
+    count = n
+  }
+
   @inline(__always)
   mutating func reserve(_ extra: Int) {
     if count &+ extra > capacity { grow(extra) }
@@ -59,6 +65,13 @@ struct ByteBuffer: ~Copyable, @unchecked Sendable {
     count &+= bytes.count
   }
 
+  /// Appends bytes and shows them where they stand now. Valid until the buffer grows.
+  mutating func appendAndView(_ bytes: ByteView) -> ByteView {
+    let at = count
+    append(bytes)
+    return view.dropFirst(at)
+  }
+
   mutating func append(_ bytes: [UInt8]) {
     bytes.withByteView { append($0) }
   }
@@ -77,6 +90,17 @@ struct ByteBuffer: ~Copyable, @unchecked Sendable {
     let written = unsafe body(UnsafeMutableRawBufferPointer(start: base + count, count: n))
     precondition(written >= 0 && written <= n)
     count &+= written
+  }
+
+  /// Makes room for `n` bytes, has `read` fill the front of it, and keeps as many as it says.
+  mutating func append<E: Error>(
+    upTo n: Int, reading read: (inout MutableRawSpan) throws(E) -> Int
+  ) throws(E) {
+    reserve(n)
+    var span = unsafe MutableRawSpan(_unsafeStart: base + count, byteCount: n)
+    let added = try read(&span)
+    precondition(added >= 0 && added <= n)
+    count &+= added
   }
 
   @inline(__always)
@@ -133,6 +157,14 @@ struct ByteBuffer: ~Copyable, @unchecked Sendable {
   mutating func store(littleEndian value: UInt32, at offset: Int) {
     precondition(offset >= 0 && offset + 4 <= count)
     unsafe base.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt32.self)
+  }
+}
+
+extension UnsafeMutableRawPointer {
+  /// Stores eight bytes, little-endian, at any alignment.
+  @inline(__always)
+  func storeUnaligned(_ value: UInt64, at offset: Int) {
+    unsafe storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self)
   }
 }
 

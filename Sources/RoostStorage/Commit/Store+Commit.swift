@@ -1,0 +1,285 @@
+import RoostEnvironment
+import Synchronization
+
+// How a group is committed, by its leader:
+//
+// 1. Make room: full memtables are rotated; where flushes or compactions lag, the leader waits or is slowed down.
+// 2. Each request gets the next sequence numbers and becomes one frame of the log.
+// 3. Frames go to the operating system; where anyone asked for it, the log is synced (rule 2: everything before it, too).
+// 4. The operations are applied to the memtables, and only then is the group's last sequence number published: a reader
+//    sees all of a group's batch or nothing of it, and synced groups become visible after their sync (rule 4).
+//
+// A request that fails before its frame is complete leaves no trace: its sequence numbers are given to the next.
+
+extension Store {
+  // MARK: - What callers ask for
+
+  @inline(__always)
+  func put(
+    _ key: ByteView, _ value: ByteView, in tree: TreeCore, _ durability: Durability?
+  ) throws(StoreError) {
+    if let problem = Arguments.problem(key: key) ?? Arguments.problem(value: value) { throw problem }
+    try submit(
+      unsafe CommitRequest(
+        kind: .put, durability: durability ?? options.durability,
+        tree: Unmanaged.passUnretained(tree), key: key, value: value))
+  }
+
+  func delete(_ key: ByteView, in tree: TreeCore, _ durability: Durability?) throws(StoreError) {
+    if let problem = Arguments.problem(key: key) { throw problem }
+    try submit(
+      unsafe CommitRequest(
+        kind: .delete, durability: durability ?? options.durability,
+        tree: Unmanaged.passUnretained(tree), key: key))
+  }
+
+  func deleteRange(
+    _ start: ByteView, _ end: ByteView, in tree: TreeCore, _ durability: Durability?
+  ) throws(StoreError) {
+    if let problem = Arguments.problem(key: start) ?? Arguments.problem(key: end) { throw problem }
+    guard start < end else { return try checkOpen() }
+    try submit(
+      unsafe CommitRequest(
+        kind: .deleteRange, durability: durability ?? options.durability,
+        tree: Unmanaged.passUnretained(tree), key: start, value: end))
+  }
+
+  func commitBatch(_ encoded: ByteView, _ durability: Durability?) throws(StoreError) {
+    try submit(
+      unsafe CommitRequest(kind: .batch, durability: durability ?? options.durability, value: encoded))
+  }
+
+  @inline(__always)
+  func submit(_ request: CommitRequest) throws(StoreError) {
+    if commits.tryLead() {
+      var own = request
+      defer { commits.release() }
+      let outcome = commitAlone(&own)
+      if let outcome { throw outcome }
+    } else {
+      try submitContended(request)
+    }
+  }
+
+  @inline(never)
+  private func submitContended(_ request: CommitRequest) throws(StoreError) {
+    guard let group = try commits.enqueue(request) else { return }
+    commitGroup(group)
+    let error = group[0].request.error
+    commits.complete(group)
+    if let error { throw error }
+  }
+
+  // MARK: - The leader
+
+  private func commitAlone(_ request: inout CommitRequest) -> StoreError? {
+    do throws(StoreError) {
+      try prepareToWrite(byteCount: request.key.count &+ request.value.count)
+    } catch { return error }
+    let floor = writer.segment.number
+    log.beginGroup(floor)
+    let first = lastSequence
+    do throws(StoreError) {
+      try logRequest(&request)
+      try finishLogging(synced: request.durability == .synced)
+    } catch {
+      lastSequence = first
+      return error
+    }
+    apply(request, first &+ 1, floor)
+    shared.visible.store(lastSequence, ordering: .releasing)
+    return nil
+  }
+
+  private func commitGroup(_ group: [CommitQueue.Waiter]) {
+    let byteCount = group.reduce(0) { $0 &+ $1.request.key.count &+ $1.request.value.count }
+    do throws(StoreError) { try prepareToWrite(byteCount: byteCount) } catch {
+      for waiter in group { waiter.request.error = error }
+      return
+    }
+    let floor = writer.segment.number
+    log.beginGroup(floor)
+    let first = lastSequence
+    var synced = false
+    var anyLogged = false
+    for waiter in group {
+      let before = lastSequence
+      do throws(StoreError) {
+        try logRequest(&waiter.request)
+        anyLogged = true
+        synced = synced || waiter.request.durability == .synced
+      } catch {
+        lastSequence = before
+        waiter.request.error = error
+      }
+    }
+    guard anyLogged else { return }
+    do throws(StoreError) { try finishLogging(synced: synced) } catch {
+      lastSequence = first
+      for waiter in group where waiter.request.error == nil { waiter.request.error = error }
+      return
+    }
+    var sequence = first &+ 1
+    for waiter in group where waiter.request.error == nil {
+      sequence = apply(waiter.request, sequence, floor)
+    }
+    shared.visible.store(lastSequence, ordering: .releasing)
+  }
+
+  /// Writes one request's frame and takes its sequence numbers.
+  ///
+  /// - Throws: with nothing of the request in the log.
+  @inline(__always)
+  private func logRequest(_ request: inout CommitRequest) throws(StoreError) {
+    switch request.kind {
+    case .sync:
+      return
+    case .batch:
+      let encoded = request.value
+      // Rule 17: the whole batch is refused where a tree is gone.
+      var operations = try WriteBatchDecoder(encoded)
+      var lastTree: UInt64 = 0
+      while let operation = try operations.next() {
+        if operation.treeID == lastTree { continue }
+        lastTree = operation.treeID
+        try checkWritable(lastTree)
+      }
+      let region = unsafe try writer.reserve(encoded.count)
+      let start = region.baseAddress!
+      unsafe encoded.copy(to: start)
+      unsafe start.storeBytes(of: (lastSequence &+ 1).littleEndian, as: UInt64.self)
+      writer.commit(encoded.count)
+      lastSequence &+= UInt64(encoded.loadUInt32(at: 8))
+    case .put, .delete, .deleteRange:
+      let tree = unsafe request.tree!
+      let treeID = unsafe tree.borrow { $0.id }
+      if unsafe tree.borrow({ $0.isDropped }) { throw droppedError(treeID) }
+      let size = SingleOperation.byteCount(treeID, request)
+      let region = unsafe try writer.reserve(size)
+      unsafe SingleOperation.encode(treeID, request, lastSequence &+ 1, into: region)
+      writer.commit(size)
+      lastSequence &+= 1
+    }
+  }
+
+  /// Hands the frames to the system and syncs where asked.
+  @inline(__always)
+  private func finishLogging(synced: Bool) throws(StoreError) {
+    do throws(StoreError) {
+      try writer.flush()
+      if synced {
+        try writer.sync()
+        counters.syncs.add(1)
+      }
+    } catch {
+      // The frames may be on disk in part or whole: nothing may be built on them in this process (rules 4, 6).
+      failure.set(error)
+      throw StoreError(
+        .outcomeUnknown,
+        "the log failed while the write was being made durable: it may or may not be there after a restart",
+        file: error.file, cause: error.cause)
+    }
+  }
+
+  /// Applies a logged request to the memtables.
+  ///
+  /// - Returns: the sequence number after the request's last.
+  @inline(__always)
+  @discardableResult
+  private func apply(_ request: CommitRequest, _ sequence: UInt64, _ floor: UInt64) -> UInt64 {
+    switch request.kind {
+    case .sync:
+      return sequence
+    case .batch:
+      do throws(StoreError) { return try applyBatch(request.value, sequence, floor) } catch {
+        preconditionFailure("the batch was read before it was logged: \(error)")
+      }
+    case .put, .delete, .deleteRange:
+      let kind: BatchOperationKind =
+        request.kind == .put ? .put : request.kind == .delete ? .delete : .deleteRange
+      let isFull = unsafe request.tree!.borrow { tree in
+        tree.apply(kind, request.key, request.value, sequence, floor)
+        return tree.isFull
+      }
+      if isFull { noteFull(unsafe request.tree!.takeUnretainedValue()) }
+      return sequence &+ 1
+    }
+  }
+
+  private func applyBatch(
+    _ encoded: ByteView, _ sequence: UInt64, _ floor: UInt64
+  ) throws(StoreError) -> UInt64 {
+    var operations = try WriteBatchDecoder(encoded)
+    var next = sequence
+    var tree: TreeCore?
+    while let operation = try operations.next() {
+      if tree?.id != operation.treeID { tree = writableTrees[operation.treeID] }
+      tree!.apply(operation.kind, operation.key, operation.value, next, floor)
+      if tree!.isFull { noteFull(tree!) }
+      next &+= 1
+    }
+    return next
+  }
+
+  @inline(never)
+  private func noteFull(_ tree: TreeCore) {
+    if !fullTrees.contains(where: { $0 === tree }) { fullTrees.append(tree) }
+  }
+
+  private func checkWritable(_ treeID: UInt64) throws(StoreError) {
+    if writableTrees[treeID] == nil { throw droppedError(treeID) }
+  }
+
+  @inline(never)
+  private func droppedError(_ treeID: UInt64) -> StoreError {
+    StoreError(.treeDropped, "tree \(treeID) was dropped")
+  }
+}
+
+/// The encoding of a batch of one operation, written straight into the log.
+enum SingleOperation {
+  @inline(__always)
+  static func byteCount(_ treeID: UInt64, _ request: CommitRequest) -> Int {
+    var size = 12 &+ 1 &+ varintLength(treeID)
+    size &+= varintLength(UInt64(request.key.count)) &+ request.key.count
+    if request.kind != .delete {
+      size &+= varintLength(UInt64(request.value.count)) &+ request.value.count
+    }
+    return size
+  }
+
+  /// - Parameter region: exactly ``byteCount(_:_:)`` bytes.
+  @inline(__always)
+  static func encode(
+    _ treeID: UInt64, _ request: CommitRequest, _ sequence: UInt64,
+    into region: UnsafeMutableRawBufferPointer
+  ) {
+    var at = region.baseAddress!
+    unsafe at.storeBytes(of: sequence.littleEndian, as: UInt64.self)
+    unsafe at.storeBytes(of: UInt32(1).littleEndian, toByteOffset: 8, as: UInt32.self)
+    let kind: BatchOperationKind =
+      request.kind == .put ? .put : request.kind == .delete ? .delete : .deleteRange
+    unsafe at.storeBytes(of: kind.rawValue, toByteOffset: 12, as: UInt8.self)
+    unsafe at += 13
+    unsafe storeVarint(treeID, &at)
+    unsafe storeVarint(UInt64(request.key.count), &at)
+    unsafe request.key.copy(to: at)
+    unsafe at += request.key.count
+    if request.kind != .delete {
+      unsafe storeVarint(UInt64(request.value.count), &at)
+      unsafe request.value.copy(to: at)
+    }
+  }
+
+  @inline(__always)
+  private static func storeVarint(_ value: UInt64, _ at: inout UnsafeMutableRawPointer) {
+    var rest = value
+    while rest >= 0x80 {
+      unsafe at.storeBytes(of: UInt8(truncatingIfNeeded: rest) | 0x80, as: UInt8.self)
+      unsafe at += 1
+      rest >>= 7
+    }
+    unsafe at.storeBytes(of: UInt8(truncatingIfNeeded: rest), as: UInt8.self)
+    unsafe at += 1
+  }
+}

@@ -1,0 +1,188 @@
+import RoostEnvironment
+import Synchronization
+import SystemPackage
+
+/// The write-ahead log's segments: those that hold records still needed, the next ones made ready in the background, and
+/// retired ones to be used again. Thread-safe.
+final class LogSet: @unchecked Sendable {
+  private static let spareLimit = 2
+  private static let readyLimit = 2
+
+  private let fileSystem: any FileSystem
+  private let directory: FilePath
+  private let randomness: any Randomness
+  private let identity: FileIdentity
+  private let capacity: Int
+  private let access: StoreOptions.LogAccess
+  private let allocateNumber: () -> UInt64
+
+  private let lock = Lock()
+  private let changed: Condition
+  private var live: [LogSegment] = []
+  private var ready: [LogSegment] = []
+  private var spare: [LogSegment] = []
+  private var isPreparing = false
+  private var isEnded = false
+
+  /// The log in which the commit that is being written began: no log from here on may be dropped, because the
+  /// memtables do not know of its records yet.
+  private let floor = Atomic<UInt64>(0)
+
+  init(
+    _ fileSystem: any FileSystem, _ directory: FilePath, _ randomness: any Randomness,
+    identity: FileIdentity, capacity: Int, access: StoreOptions.LogAccess,
+    allocateNumber: @escaping () -> UInt64
+  ) {
+    self.fileSystem = fileSystem
+    self.directory = directory
+    self.randomness = randomness
+    self.identity = identity
+    self.capacity = capacity
+    self.access = access
+    self.allocateNumber = allocateNumber
+    changed = Condition(lock)
+  }
+
+  /// The commit leader says in which log its group begins. Memtables know of all records of earlier groups by then.
+  @inline(__always)
+  func beginGroup(_ number: UInt64) {
+    if floor.load(ordering: .relaxed) != number { floor.store(number, ordering: .releasing) }
+  }
+
+  var floorNumber: UInt64 { floor.load(ordering: .acquiring) }
+
+  /// Bytes of segments that hold records still needed.
+  var liveBytes: Int { lock.withLock { live.reduce(0) { $0 + $1.capacity } } }
+
+  var liveCount: Int { lock.withLock { live.count } }
+
+  var oldestNumber: UInt64? { lock.withLock { live.first?.number } }
+
+  /// Whether the segment after the current one should be made ready.
+  var wantsPreparing: Bool {
+    lock.withLock { !isPreparing && !isEnded && ready.count < Self.readyLimit }
+  }
+
+  // MARK: - Making segments
+
+  /// A new segment, not yet named by the manifest.
+  ///
+  /// - Parameter small: a first segment of at most 1 MiB, so that opening a store is quick.
+  func make(minimumCapacity: Int, small: Bool = false) throws(StoreError) -> LogSegment {
+    let standard = small ? min(capacity, 1 << 20) : capacity
+    if minimumCapacity > standard {
+      // A record too large for a standard segment has one of its own, written by calls: zeroing it first would
+      // write everything twice.
+      return try create((minimumCapacity + 4095) & ~4095, .calls, nil)
+    }
+    let recycled = small ? nil : lock.withLock { spare.popLast() }
+    return try create(standard, access, recycled)
+  }
+
+  private func create(
+    _ bytes: Int, _ access: StoreOptions.LogAccess, _ recycled: LogSegment?
+  ) throws(StoreError) -> LogSegment {
+    try LogSegment.create(
+      fileSystem, directory, number: allocateNumber(), salt: randomness.next(),
+      identity: identity.word, capacity: bytes, access: access, recycling: recycled)
+  }
+
+  /// Makes one segment ready. Runs in the background; where it fails, the writer that needs the segment tries again and gets
+  /// the error.
+  func prepare() {
+    let begin = lock.withLock {
+      if isPreparing || isEnded || ready.count >= Self.readyLimit { return false }
+      isPreparing = true
+      return true
+    }
+    guard begin else { return }
+    let segment = try? make(minimumCapacity: 0)
+    let unwanted: LogSegment? = lock.withLock {
+      isPreparing = false
+      changed.broadcast()
+      guard let segment else { return nil }
+      // Numbers rise in the order of use; one that was overtaken by an oversized segment is of no use.
+      if isEnded || segment.number < (live.last?.number ?? 0) { return segment }
+      ready.append(segment)
+      return nil
+    }
+    if let unwanted { discard(unwanted) }
+  }
+
+  /// The segment to go on in, for the commit leader. It must be named by the manifest, then ``adopt(_:)``ed.
+  func next(
+    minimumCapacity: Int, deadline: UInt64
+  ) throws(StoreError) -> LogSegment {
+    lock.lock()
+    while isPreparing, ready.isEmpty {
+      if !changed.wait(untilMonotonicNanoseconds: deadline) {
+        lock.unlock()
+        throw StoreError(.deadlineExceeded, "waited for a log segment to be made ready")
+      }
+    }
+    if let first = ready.first, first.capacity >= minimumCapacity {
+      ready.removeFirst()
+      lock.unlock()
+      return first
+    }
+    let overtaken = ready
+    ready = []
+    lock.unlock()
+    for segment in overtaken { discard(segment) }
+    return try make(minimumCapacity: minimumCapacity)
+  }
+
+  /// Records a segment as live: the manifest names it.
+  func adopt(_ segment: LogSegment) {
+    lock.withLock { live.append(segment) }
+  }
+
+  /// Removes a segment that holds nothing needed. Its file is closed when its last holder lets go: the writer may be about to
+  /// sync it.
+  func discard(_ segment: LogSegment) {
+    try? fileSystem.remove(segment.path)
+  }
+
+  // MARK: - Using and retiring
+
+  /// Makes all records that have been handed to the system durable, without the commit leader: what a flush needs before its
+  /// edit is installed (rule 1).
+  func syncAll() throws(StoreError) {
+    let segments = lock.withLock { live.filter { !$0.isSynced.load(ordering: .acquiring) } }
+    for segment in segments {
+      try segment.sync()
+      // All but the last are ended: nothing more is written to them.
+      if segment !== segments.last { segment.isSynced.store(true, ordering: .releasing) }
+    }
+  }
+
+  /// Retires the segments below `number`, after the edit that says so is durable.
+  func drop(below number: UInt64) {
+    let retired: [LogSegment] = lock.withLock {
+      var rest: [LogSegment] = []
+      for segment in live where segment.number < number {
+        if segment.capacity == capacity, spare.count < Self.spareLimit, !isEnded {
+          spare.append(segment)
+        } else {
+          rest.append(segment)
+        }
+      }
+      live.removeAll { $0.number < number }
+      return rest
+    }
+    for segment in retired { discard(segment) }
+  }
+
+  /// Lets go of everything that holds no records.
+  func close() {
+    let unused: [LogSegment] = lock.withLock {
+      isEnded = true
+      let unused = ready + spare
+      ready = []
+      spare = []
+      return unused
+    }
+    for segment in unused { discard(segment) }
+    for segment in lock.withLock({ live }) { segment.file.close() }
+  }
+}

@@ -1,0 +1,260 @@
+import RoostEnvironment
+import Synchronization
+
+/// Uncompressed blocks of all tables, kept for reading, up to a number of bytes.
+///
+/// - Blocks are named by (table cache id, offset). Ids are never used twice, so blocks of deleted tables need no
+///   removal: nobody asks for them and they age out.
+/// - A block is retained under its shard's lock before a lookup returns it, so eviction cannot free it
+///   under a reader (ENGINE.md, rule 9).
+/// - The bytes of all blocks held by the cache, as they charge themselves, never exceed the capacity. Blocks
+///   that readers still hold after their eviction are the readers'.
+/// - Eviction is CLOCK with a small count of hits for each block: a scan's blocks, read once, go before those
+///   that were hit, and index and filter blocks begin with a head start.
+///
+/// Thread-safe.
+@safe
+final class BlockCache: @unchecked Sendable {
+  private let shards: UnsafeMutablePointer<CacheShard>
+  private let shardMask: Int
+  private let ids = Atomic<UInt64>(0)
+  let capacity: Int
+
+  /// - Parameter capacity: bytes; 0 caches nothing.
+  init(capacity: Int) {
+    self.capacity = max(capacity, 0)
+    // A shard should hold many blocks, else a few large ones that fall together evict each other.
+    var count = 16
+    while count > 1, capacity / count < 512 << 10 { count /= 2 }
+    shardMask = count - 1
+    unsafe shards = .allocate(capacity: count)
+    for i in 0..<count {
+      unsafe (shards + i).initialize(to: CacheShard(capacity: self.capacity / count))
+    }
+  }
+
+  deinit {
+    for i in 0...shardMask { unsafe shards[i].destroy() }
+    unsafe shards.deallocate()
+  }
+
+  /// An id for a table that is opened.
+  func makeID() -> UInt64 { ids.add(1, ordering: .relaxed).newValue }
+
+  @inline(__always)
+  private static func hash(_ id: UInt64, _ offset: UInt64) -> UInt64 {
+    let mixed = (offset ^ id &* 0x9E37_79B9_7F4A_7C15) &* 0xBF58_476D_1CE4_E5B9
+    return (mixed ^ mixed &>> 32) &* 0x94D0_49BB_1331_11EB
+  }
+
+  @inline(__always)
+  private func shard(_ hash: UInt64) -> UnsafeMutablePointer<CacheShard> {
+    unsafe shards + (Int(truncatingIfNeeded: hash &>> 60) & shardMask)
+  }
+
+  /// The block, if it is here.
+  ///
+  /// - Parameter counts: whether this is a use that should keep the block here longer.
+  /// - Complexity: O(1).
+  @inline(__always)
+  func lookup(_ id: UInt64, _ offset: UInt64, counts: Bool = true) -> Block? {
+    let hash = Self.hash(id, offset)
+    let shard = unsafe shard(hash)
+    unsafe shard.pointee.lock()
+    let block = unsafe shard.pointee.find(hash, id, offset, counts: counts)
+    unsafe _ = block?.retain()
+    unsafe shard.pointee.unlock()
+    return unsafe block?.takeRetainedValue()
+  }
+
+  /// Keeps a block, unless one of that name is here already or it is too large for the cache.
+  func insert(_ block: Block, _ id: UInt64, _ offset: UInt64) {
+    let hash = Self.hash(id, offset)
+    let shard = unsafe shard(hash)
+    let charge = block.charge
+    guard unsafe charge <= shard.pointee.capacity else { return }
+    // One eviction at a time, so that blocks are freed outside the lock.
+    while true {
+      unsafe shard.pointee.lock()
+      let evicted = unsafe shard.pointee.evict(toFit: charge)
+      if unsafe evicted == nil {
+        if unsafe shard.pointee.add(hash, id, offset, Unmanaged.passUnretained(block), charge) {
+          unsafe _ = Unmanaged.passUnretained(block).retain()
+        }
+        unsafe shard.pointee.unlock()
+        return
+      }
+      unsafe shard.pointee.unlock()
+      unsafe evicted?.release()
+    }
+  }
+
+  struct Statistics: Sendable, Equatable {
+    var hits: UInt64 = 0
+    var misses: UInt64 = 0
+    var evictions: UInt64 = 0
+    var blockCount = 0
+    var byteCount = 0
+  }
+
+  /// Counters since the cache was made, and what it holds now.
+  var statistics: Statistics {
+    var sum = Statistics()
+    for i in 0...shardMask {
+      let shard = unsafe shards + i
+      unsafe shard.pointee.lock()
+      unsafe sum.hits += shard.pointee.hits
+      unsafe sum.misses += shard.pointee.misses
+      unsafe sum.evictions += shard.pointee.evictions
+      unsafe sum.blockCount += shard.pointee.count
+      unsafe sum.byteCount += shard.pointee.used
+      unsafe shard.pointee.unlock()
+    }
+    return sum
+  }
+}
+
+/// A part of the cache with a lock of its own: an open-addressing table with linear probing, over whose slots
+/// the hand of the clock goes round. All but `lock` and `unlock` need the lock held.
+@safe
+private struct CacheShard {
+  @safe struct Slot {
+    var id: UInt64
+    var offset: UInt64
+    var block: Unmanaged<Block>?
+    var charge: UInt32
+    /// Hits since the hand last took one off; at most `maxVisits`.
+    var visits: UInt32
+  }
+
+  static let maxVisits: UInt32 = 3
+
+  private let mutex: Unmanaged<Lock>
+  private var slots: UnsafeMutablePointer<Slot>
+  private var mask: Int
+  private var hand = 0
+  let capacity: Int
+  private(set) var used = 0
+  private(set) var count = 0
+  private(set) var hits: UInt64 = 0
+  private(set) var misses: UInt64 = 0
+  private(set) var evictions: UInt64 = 0
+  /// Keeps shards from sharing cache lines.
+  private var padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
+
+  init(capacity: Int) {
+    self.capacity = capacity
+    unsafe mutex = Unmanaged.passRetained(Lock())
+    mask = 63
+    unsafe slots = Self.makeSlots(mask + 1)
+  }
+
+  static func makeSlots(_ count: Int) -> UnsafeMutablePointer<Slot> {
+    let slots = UnsafeMutablePointer<Slot>.allocate(capacity: count)
+    unsafe slots.initialize(
+      repeating: Slot(id: 0, offset: 0, block: nil, charge: 0, visits: 0), count: count)
+    return unsafe slots
+  }
+
+  func destroy() {
+    for i in 0...mask { unsafe slots[i].block?.release() }
+    unsafe slots.deallocate()
+    unsafe mutex.release()
+  }
+
+  @inline(__always) func lock() { unsafe mutex._withUnsafeGuaranteedRef { $0.lock() } }
+  @inline(__always) func unlock() { unsafe mutex._withUnsafeGuaranteedRef { $0.unlock() } }
+
+  @inline(__always)
+  private func home(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: hash) & mask }
+
+  @inline(__always)
+  mutating func find(
+    _ hash: UInt64, _ id: UInt64, _ offset: UInt64, counts: Bool
+  ) -> Unmanaged<Block>? {
+    var index = home(hash)
+    while let block = unsafe slots[index].block {
+      if unsafe slots[index].offset == offset && slots[index].id == id {
+        if counts {
+          hits &+= 1
+          if unsafe slots[index].visits < Self.maxVisits { unsafe slots[index].visits &+= 1 }
+        }
+        return unsafe block
+      }
+      index = (index &+ 1) & mask
+    }
+    if counts { misses &+= 1 }
+    return nil
+  }
+
+  /// Takes one block out if that is needed to make room for `charge` more bytes, and hands it over.
+  mutating func evict(toFit charge: Int) -> Unmanaged<Block>? {
+    guard used + charge > capacity, count > 0 else { return nil }
+    while true {
+      if let block = unsafe slots[hand].block {
+        if unsafe slots[hand].visits == 0 {
+          remove(hand)
+          evictions &+= 1
+          return unsafe block
+        }
+        unsafe slots[hand].visits &-= 1
+      }
+      hand = (hand &+ 1) & mask
+    }
+  }
+
+  /// Empties a slot and moves those behind it up, so that no probe meets a hole before its end.
+  private mutating func remove(_ index: Int) {
+    unsafe used -= Int(slots[index].charge)
+    count -= 1
+    var hole = index
+    var next = index
+    while true {
+      next = (next &+ 1) & mask
+      guard unsafe slots[next].block != nil else { break }
+      let home = unsafe self.home(BlockCache.slotHash(slots[next].id, slots[next].offset))
+      // It may move if its home is not after the hole, going round.
+      if (next &- home) & mask >= (next &- hole) & mask {
+        unsafe slots[hole] = slots[next]
+        hole = next
+      }
+    }
+    unsafe slots[hole].block = nil
+  }
+
+  /// Adds a block for which there is room; `false` where its name is taken. Does not retain it.
+  mutating func add(
+    _ hash: UInt64, _ id: UInt64, _ offset: UInt64, _ block: Unmanaged<Block>, _ charge: Int
+  ) -> Bool {
+    if (count &+ 1) &* 4 > (mask &+ 1) &* 3 { grow() }
+    var index = home(hash)
+    while unsafe slots[index].block != nil {
+      if unsafe slots[index].offset == offset && slots[index].id == id { return false }
+      index = (index &+ 1) & mask
+    }
+    let isData = unsafe block._withUnsafeGuaranteedRef { $0.kind == .data }
+    unsafe slots[index] = Slot(
+      id: id, offset: offset, block: block, charge: UInt32(charge), visits: isData ? 0 : 2)
+    used += charge
+    count += 1
+    return true
+  }
+
+  private mutating func grow() {
+    let old = unsafe slots
+    let oldCount = mask + 1
+    mask = oldCount * 2 - 1
+    unsafe slots = Self.makeSlots(mask + 1)
+    for i in 0..<oldCount where unsafe old[i].block != nil {
+      var index = unsafe home(BlockCache.slotHash(old[i].id, old[i].offset))
+      while unsafe slots[index].block != nil { index = (index &+ 1) & mask }
+      unsafe slots[index] = old[i]
+    }
+    unsafe old.deallocate()
+    hand = 0
+  }
+}
+
+extension BlockCache {
+  fileprivate static func slotHash(_ id: UInt64, _ offset: UInt64) -> UInt64 { hash(id, offset) }
+}

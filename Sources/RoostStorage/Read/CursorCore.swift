@@ -1,0 +1,210 @@
+// How a cursor finds the next key to show:
+//
+// Forward, standing on entry e of the merged run:
+// 1. Past the upper bound: the end.
+// 2. e is newer than the snapshot, or another version of the key shown or passed over last: go on.
+// 3. e is the newest visible version of its key. A deletion, or hidden by a range tombstone: remember the key, go on.
+// 4. Otherwise show e; its bytes stay in the source.
+//
+// Backward, a key's versions come oldest first, so the last visible one counts. By the time that is known the source
+// has moved on: key and value are copied.
+
+/// What a ``Cursor`` does. Not thread-safe.
+final class CursorCore {
+  private enum Position {
+    case start
+    /// On `merged`'s entry.
+    case direct
+    /// On the copied entry; `merged` stands before it.
+    case copied
+    case beforeFirst
+    case afterLast
+  }
+
+  private let merged: SourceCursor
+  private let tombstones: [RangeTombstoneList]
+  private let hasTombstones: Bool
+  private let snapshot: UInt64
+  /// Holds the version whose files are read.
+  private let state: TreeState
+  private let tree: TreeCore
+  /// Keeps the directory locked and the workers going.
+  private let store: Store
+  private let lowerBytes: [UInt8]?
+  private let upperBytes: [UInt8]?
+  private let lower: ByteView?
+  private let upper: ByteView?
+
+  private var position = Position.start
+  private var savedKey = ByteBuffer(capacity: 64)
+  private var savedValue = ByteBuffer(capacity: 64)
+
+  init(
+    store: Store, tree: TreeCore, state: TreeState, snapshot: UInt64, range: KeyRange,
+    sources: [SourceCursor], tombstones: [RangeTombstoneList]
+  ) {
+    merged = sources.count == 1 ? sources[0] : MergingCursor(sources)
+    self.tombstones = tombstones
+    hasTombstones = !tombstones.isEmpty
+    self.snapshot = snapshot
+    self.state = state
+    self.tree = tree
+    self.store = store
+    lowerBytes = range.lower
+    upperBytes = range.upper
+    // Views of arrays that this object holds and never changes.
+    lower = lowerBytes?.withByteView { $0 }
+    upper = upperBytes?.withByteView { $0 }
+  }
+
+  var isPositioned: Bool { position == .direct || position == .copied }
+
+  @inline(__always)
+  var key: ByteView {
+    switch position {
+    case .direct: return merged.key
+    case .copied: return savedKey.view
+    default: return .empty
+    }
+  }
+
+  @inline(__always)
+  var value: ByteView {
+    switch position {
+    case .direct: return merged.value
+    case .copied: return savedValue.view
+    default: return .empty
+    }
+  }
+
+  // MARK: - Moves
+
+  func next() throws(StoreError) -> Bool {
+    switch position {
+    case .direct:
+      saveKey(merged.key)
+      try merged.next()
+      return try settleForward(skipping: true)
+    case .copied:
+      try merged.seek(savedKey.view, Tag(word: 0))
+      return try settleForward(skipping: true)
+    case .start, .beforeFirst:
+      return try seekToFirst()
+    case .afterLast:
+      return false
+    }
+  }
+
+  func previous() throws(StoreError) -> Bool {
+    switch position {
+    case .direct:
+      saveKey(merged.key)
+      try merged.seekBefore(savedKey.view)
+      return try settleBackward()
+    case .copied:
+      return try settleBackward()
+    case .start, .afterLast:
+      return try seekToLast()
+    case .beforeFirst:
+      return false
+    }
+  }
+
+  /// To the first key at or after `target`, within the bounds.
+  func seek(_ target: ByteView) throws(StoreError) -> Bool {
+    try tree.checkReadable()
+    var target = target
+    if let lower, target < lower { target = lower }
+    position = .afterLast
+    try merged.seek(target, .seek(snapshot))
+    return try settleForward(skipping: false)
+  }
+
+  /// To the last key before `target`, within the bounds.
+  func seekBefore(_ target: ByteView) throws(StoreError) -> Bool {
+    try tree.checkReadable()
+    var target = target
+    if let upper, upper < target { target = upper }
+    position = .beforeFirst
+    try merged.seekBefore(target)
+    return try settleBackward()
+  }
+
+  func seekToFirst() throws(StoreError) -> Bool {
+    try tree.checkReadable()
+    position = .afterLast
+    if let lower { try merged.seek(lower, .seek(snapshot)) } else { try merged.seekToFirst() }
+    return try settleForward(skipping: false)
+  }
+
+  func seekToLast() throws(StoreError) -> Bool {
+    try tree.checkReadable()
+    position = .beforeFirst
+    if let upper { try merged.seekBefore(upper) } else { try merged.seekToLast() }
+    return try settleBackward()
+  }
+
+  // MARK: - Settling on a key that shows
+
+  /// - Parameter skipping: whether entries of `savedKey` are to be passed over.
+  @inline(__always)
+  private func settleForward(skipping: Bool) throws(StoreError) -> Bool {
+    var skipping = skipping
+    position = .afterLast
+    while merged.isValid {
+      if let upper, !(merged.key < upper) { return false }
+      let sequence = merged.tag.sequence
+      if sequence > snapshot || (skipping && merged.key == savedKey.view) {
+        try merged.next()
+        continue
+      }
+      if merged.tag.isDelete || (hasTombstones && isHidden(merged.key, sequence)) {
+        saveKey(merged.key)
+        skipping = true
+        try merged.next()
+        continue
+      }
+      position = .direct
+      return true
+    }
+    return false
+  }
+
+  private func settleBackward() throws(StoreError) -> Bool {
+    position = .beforeFirst
+    while merged.isValid {
+      if let lower, merged.key < lower { return false }
+      saveKey(merged.key)
+      var isShown = false
+      while merged.isValid, merged.key == savedKey.view {
+        let sequence = merged.tag.sequence
+        if sequence <= snapshot {
+          isShown = !merged.tag.isDelete && !(hasTombstones && isHidden(merged.key, sequence))
+          if isShown {
+            savedValue.removeAll()
+            savedValue.append(merged.value)
+          }
+        }
+        try merged.previous()
+      }
+      if isShown {
+        position = .copied
+        return true
+      }
+    }
+    return false
+  }
+
+  @inline(__always)
+  private func saveKey(_ key: ByteView) {
+    savedKey.removeAll()
+    savedKey.append(key)
+  }
+
+  private func isHidden(_ key: ByteView, _ sequence: UInt64) -> Bool {
+    for list in tombstones where list.newestSequence(covering: key, at: snapshot) > sequence {
+      return true
+    }
+    return false
+  }
+}

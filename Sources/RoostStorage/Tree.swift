@@ -1,0 +1,244 @@
+/// A named, ordered map of keys to values in a ``Store``: what RocksDB calls a column family.
+///
+/// Thread-safe. A tree keeps its store open; after ``Store/close()`` its calls throw `.closed`, after
+/// ``Store/dropTree(_:)`` they throw `.treeDropped`.
+public final class Tree: Sendable {
+  /// The store that the tree is in.
+  public let store: Store
+  let core: TreeCore
+
+  init(_ store: Store, _ core: TreeCore) {
+    self.store = store
+    self.core = core
+  }
+
+  public var name: String { core.name }
+
+  /// How the tree's tables are laid out.
+  public var options: TreeOptions { core.options }
+
+  // MARK: - Writing
+
+  /// Stores `value` under `key`, replacing what was there.
+  ///
+  /// - Parameters:
+  ///   - key: 1 to 65,535 bytes.
+  ///   - value: up to 1 GiB.
+  ///   - durability: what the write must survive before the call returns; the store's default when `nil`.
+  /// - Throws: `.invalidArgument`, `.tooLarge`, `.exceedsBudget` (nothing was written); `.diskFull`,
+  ///   `.deadlineExceeded` (nothing was written; may be tried again); `.outcomeUnknown` (it may or may not be there after
+  ///   a restart); `.readOnly`, `.closed`, `.treeDropped`.
+  /// - Complexity: O(log n) comparisons in the memtable, one log record.
+  public func put(
+    _ key: borrowing some ByteKey & ~Copyable & ~Escapable,
+    _ value: borrowing some ByteValue & ~Copyable & ~Escapable, _ durability: Durability? = nil
+  ) throws(StoreError) {
+    try key.withKeyBytes { keyBytes throws(StoreError) in
+      try value.withValueBytes { valueBytes throws(StoreError) in
+        try store.put(ByteView(keyBytes), ByteView(valueBytes), in: core, durability)
+      }
+    }
+  }
+
+  /// Deletes `key`. Deleting an absent key is no error, and costs as much.
+  ///
+  /// - Throws: as ``put(_:_:_:)``.
+  public func delete(
+    _ key: borrowing some ByteKey & ~Copyable & ~Escapable, _ durability: Durability? = nil
+  ) throws(StoreError) {
+    try key.withKeyBytes { bytes throws(StoreError) in
+      try store.delete(ByteView(bytes), in: core, durability)
+    }
+  }
+
+  /// Deletes every key from `start` up to, and not with, `end`, by one small record. An empty or reversed range deletes
+  /// nothing.
+  ///
+  /// - Throws: as ``put(_:_:_:)``.
+  public func deleteRange(
+    from start: borrowing some ByteKey & ~Copyable & ~Escapable,
+    to end: borrowing some ByteKey & ~Copyable & ~Escapable, _ durability: Durability? = nil
+  ) throws(StoreError) {
+    try start.withKeyBytes { startBytes throws(StoreError) in
+      try end.withKeyBytes { endBytes throws(StoreError) in
+        try store.deleteRange(ByteView(startBytes), ByteView(endBytes), in: core, durability)
+      }
+    }
+  }
+
+  // MARK: - Reading
+
+  /// Returns a copy of the value of `key`, or `nil` where the key is absent.
+  ///
+  /// - Parameter key: 1 to 65,535 bytes; others are never present.
+  /// - Throws: `.corruption` (a checksum does not match; names file and offset), `.io`, `.tooManyFiles`, `.closed`,
+  ///   `.treeDropped`.
+  /// - Complexity: O(log n) comparisons in memory; at most one data block read a sorted run that its filter admits.
+  public func get(_ key: borrowing some ByteKey & ~Copyable & ~Escapable) throws(StoreError) -> [UInt8]? {
+    try key.withKeyBytes { bytes throws(StoreError) in
+      try core.copyValue(ByteView(bytes), at: nil)
+    }
+  }
+
+  /// Returns a copy of the value that `key` had at `snapshot`.
+  ///
+  /// - Throws: `.invalidArgument` where the snapshot is another store's; else as ``get(_:)``.
+  public func get(
+    _ key: borrowing some ByteKey & ~Copyable & ~Escapable, at snapshot: borrowing Snapshot
+  ) throws(StoreError) -> [UInt8]? {
+    let sequence = try sequence(of: snapshot)
+    return try key.withKeyBytes { bytes throws(StoreError) in
+      try core.copyValue(ByteView(bytes), at: sequence)
+    }
+  }
+
+  /// Runs `body` with the bytes of the value of `key`, without a copy.
+  ///
+  /// The bytes are pinned while `body` runs and not after.
+  ///
+  /// - Returns: what `body` returns; `nil` where the key is absent.
+  /// - Throws: as ``get(_:)``, and what `body` throws.
+  public func withValue<R>(
+    forKey key: borrowing some ByteKey & ~Copyable & ~Escapable, _ body: (RawSpan) throws -> R
+  ) throws -> R? {
+    try key.withKeyBytes { bytes in
+      guard let found = try core.pinnedValue(ByteView(bytes), at: nil) else { return nil }
+      return try withExtendedLifetime(found.owner) { try body(found.value.span) }
+    }
+  }
+
+  /// Runs `body` with the bytes that `key` had at `snapshot`, without a copy.
+  public func withValue<R>(
+    forKey key: borrowing some ByteKey & ~Copyable & ~Escapable, at snapshot: borrowing Snapshot,
+    _ body: (RawSpan) throws -> R
+  ) throws -> R? {
+    let sequence = try sequence(of: snapshot)
+    return try key.withKeyBytes { bytes in
+      guard let found = try core.pinnedValue(ByteView(bytes), at: sequence) else { return nil }
+      return try withExtendedLifetime(found.owner) { try body(found.value.span) }
+    }
+  }
+
+  /// Whether `key` is present.
+  ///
+  /// - Throws: as ``get(_:)``.
+  public func contains(
+    _ key: borrowing some ByteKey & ~Copyable & ~Escapable
+  ) throws(StoreError) -> Bool {
+    try key.withKeyBytes { bytes throws(StoreError) in
+      try core.pinnedValue(ByteView(bytes), at: nil) != nil
+    }
+  }
+
+  /// The values of several keys, all as of one moment, in the order of the keys.
+  ///
+  /// - Throws: as ``get(_:)``.
+  public func multiGet<Key: ByteKey>(_ keys: [Key]) throws(StoreError) -> [[UInt8]?] {
+    let snapshot = store.snapshot()
+    return try multiGet(keys, at: snapshot)
+  }
+
+  /// The values that several keys had at `snapshot`, in the order of the keys.
+  public func multiGet<Key: ByteKey>(
+    _ keys: [Key], at snapshot: borrowing Snapshot
+  ) throws(StoreError) -> [[UInt8]?] {
+    let sequence = try sequence(of: snapshot)
+    var values: [[UInt8]?] = []
+    values.reserveCapacity(keys.count)
+    for key in keys {
+      let value = try key.withKeyBytes { bytes throws(StoreError) in
+        try core.copyValue(ByteView(bytes), at: sequence)
+      }
+      values.append(value)
+    }
+    return values
+  }
+
+  // MARK: - Cursors
+
+  /// A cursor over all keys, as of now.
+  ///
+  /// - Throws: `.corruption`, `.io` (a table with range tombstones had to be opened), `.closed`, `.treeDropped`.
+  public func cursor() throws(StoreError) -> Cursor { try cursor(.all, nil) }
+
+  /// A cursor over all keys, as of `snapshot`.
+  public func cursor(at snapshot: borrowing Snapshot) throws(StoreError) -> Cursor {
+    try cursor(.all, sequence(of: snapshot))
+  }
+
+  /// A cursor over the keys that begin with `prefix`.
+  public func cursor(
+    prefix: borrowing some ByteKey & ~Copyable & ~Escapable
+  ) throws(StoreError) -> Cursor {
+    try cursor(KeyRange(prefix: copy(prefix)), nil)
+  }
+
+  /// A cursor over the keys that begin with `prefix`, as of `snapshot`.
+  public func cursor(
+    prefix: borrowing some ByteKey & ~Copyable & ~Escapable, at snapshot: borrowing Snapshot
+  ) throws(StoreError) -> Cursor {
+    try cursor(KeyRange(prefix: copy(prefix)), sequence(of: snapshot))
+  }
+
+  /// A cursor over the keys from `start` up to, and not with, `end`.
+  public func cursor(
+    from start: borrowing some ByteKey & ~Copyable & ~Escapable,
+    to end: borrowing some ByteKey & ~Copyable & ~Escapable
+  ) throws(StoreError) -> Cursor {
+    try cursor(KeyRange(lower: copy(start), upper: copy(end)), nil)
+  }
+
+  /// A cursor over the keys from `start` up to, and not with, `end`, as of `snapshot`.
+  public func cursor(
+    from start: borrowing some ByteKey & ~Copyable & ~Escapable,
+    to end: borrowing some ByteKey & ~Copyable & ~Escapable, at snapshot: borrowing Snapshot
+  ) throws(StoreError) -> Cursor {
+    try cursor(KeyRange(lower: copy(start), upper: copy(end)), sequence(of: snapshot))
+  }
+
+  /// A cursor over the keys from `start` on.
+  public func cursor(
+    from start: borrowing some ByteKey & ~Copyable & ~Escapable
+  ) throws(StoreError) -> Cursor {
+    try cursor(KeyRange(lower: copy(start)), nil)
+  }
+
+  /// A cursor over the keys before `end`.
+  public func cursor(
+    to end: borrowing some ByteKey & ~Copyable & ~Escapable
+  ) throws(StoreError) -> Cursor {
+    try cursor(KeyRange(upper: copy(end)), nil)
+  }
+
+  package func cursor(_ range: KeyRange, _ sequence: UInt64?) throws(StoreError) -> Cursor {
+    Cursor(try core.makeCursor(store, range, at: sequence))
+  }
+
+  // MARK: - Maintenance
+
+  /// Writes the tree's memtable to a table.
+  ///
+  /// - Throws: `.diskFull`, `.io`, `.readOnly`, `.deadlineExceeded`, `.closed`, `.treeDropped`.
+  public func flush() throws(StoreError) { try store.flush([core]) }
+
+  /// Flushes, then merges all tables that hold keys from `start` up to `end` into one sorted run, dropping what is deleted
+  /// or overwritten and held by no snapshot. Missing bounds are open. Runs on the calling thread.
+  ///
+  /// - Throws: as ``flush()``, and `.corruption`.
+  /// - Complexity: reads and writes all entries of those tables; needs as much free disk space as they take.
+  public func compact(from start: [UInt8]? = nil, to end: [UInt8]? = nil) throws(StoreError) {
+    try store.flush([core])
+    try store.compact(core, KeyRange(lower: start, upper: end))
+  }
+
+  private func copy(_ key: borrowing some ByteKey & ~Copyable & ~Escapable) -> [UInt8] {
+    key.withKeyBytes { ByteView($0).array }
+  }
+
+  private func sequence(of snapshot: borrowing Snapshot) throws(StoreError) -> UInt64 {
+    guard snapshot.store === store else {
+      throw StoreError(.invalidArgument, "the snapshot belongs to another store")
+    }
+    return snapshot.sequence
+  }
+}

@@ -1,0 +1,209 @@
+import RoostEnvironment
+import Synchronization
+
+/// What a store shares with its trees, so that a read touches nothing else of it.
+final class SharedState: Sendable {
+  /// The greatest sequence number that reads may see.
+  let visible: Atomic<UInt64>
+  let isClosed = Atomic<Bool>(false)
+  let epochs: EpochDomain
+  let tables: TableCache
+
+  init(visible: UInt64, epochs: EpochDomain, tables: TableCache) {
+    self.visible = Atomic(visible)
+    self.epochs = epochs
+    self.tables = tables
+  }
+}
+
+/// A tree as the engine holds it: its current state, and how the commit leader changes it.
+///
+/// Readers pin `state` through the epochs. The commit leader owns `active` and `isFull`. `current` and the flags of
+/// background work are guarded by the store's `stateLock`.
+final class TreeCore: @unchecked Sendable {
+  let id: UInt64
+  let name: String
+  let options: TreeOptions
+  let shared: SharedState
+  private let memtableLimit: Int
+
+  /// What readers use: always `current`.
+  let state: EpochPointer<TreeState>
+  private let dropped = Atomic<Bool>(false)
+
+  // The commit leader's.
+  private var active: TreeMemtable
+  private(set) var isFull = false
+
+  // Guarded by the store's state lock.
+  private(set) var current: TreeState
+  var isFlushing = false
+  var isCompacting = false
+
+  init(
+    id: UInt64, name: String, options: TreeOptions, levels: [Level], memtableLimit: Int,
+    shared: SharedState
+  ) {
+    self.id = id
+    self.name = name
+    self.options = options
+    self.shared = shared
+    self.memtableLimit = memtableLimit
+    active = TreeMemtable()
+    current = TreeState(active: active, immutables: [], levels: levels)
+    state = EpochPointer(current)
+  }
+
+  @inline(__always) var isDropped: Bool { dropped.load(ordering: .acquiring) }
+
+  func markDropped() { dropped.store(true, ordering: .releasing) }
+
+  /// - Throws: `.closed`, `.treeDropped`.
+  @inline(__always)
+  func checkReadable() throws(StoreError) {
+    if shared.isClosed.load(ordering: .acquiring) || isDropped { throw unreadable() }
+  }
+
+  @inline(never)
+  private func unreadable() -> StoreError {
+    isDropped
+      ? StoreError(.treeDropped, "the tree `\(name)` was dropped")
+      : StoreError(.closed, "the store is closed")
+  }
+
+  /// Swaps the state that readers see. With the store's state lock held.
+  func install(_ next: TreeState) {
+    current = next
+    state.swap(next, retiringIn: shared.epochs)
+  }
+
+  /// Lets go of everything: the tree was dropped. With the lead and the state lock held.
+  func installEmpty() {
+    active = TreeMemtable()
+    isFull = false
+    install(TreeState(active: active, immutables: [], levels: TreeState.noLevels))
+  }
+
+  // MARK: - The commit leader
+
+  /// Applies one logged operation to the memtable.
+  ///
+  /// - Parameter log: the oldest log that may hold its record.
+  @inline(__always)
+  func apply(
+    _ kind: BatchOperationKind, _ key: ByteView, _ value: ByteView, _ sequence: UInt64, _ log: UInt64
+  ) {
+    let active = self.active
+    active.noteLog(log)
+    switch kind {
+    case .put: active.memtable.insert(key, Tag(sequence: sequence, .put), value)
+    case .delete: active.memtable.insert(key, Tag(sequence: sequence, .delete), .empty)
+    case .deleteRange:
+      active.memtable.insertRangeTombstone(from: key, to: value, sequence: sequence)
+    }
+    if active.memtable.chargedBytes >= memtableLimit
+      || active.memtable.rangeTombstoneCount >= TreeCore.rangeTombstoneLimit
+    {
+      isFull = true
+    }
+  }
+
+  /// Range tombstones that a memtable may hold: reads beside a stream of them rebuild their index.
+  static let rangeTombstoneLimit = 4096
+
+  /// Makes the active memtable immutable and begins a new one. The leader calls it with the state lock held.
+  func rotate() {
+    let full = active
+    active = TreeMemtable()
+    isFull = false
+    install(current.with(active: active, immutables: [full] + current.immutables))
+  }
+
+  /// Whether the active memtable has anything in it, for the leader.
+  var hasActiveEntries: Bool { !active.memtable.isEmpty }
+
+  /// The oldest log that the tree's memtables need. With the state lock held.
+  var pinnedLog: UInt64 {
+    var oldest = current.active.pinnedLog
+    for memtable in current.immutables { oldest = min(oldest, memtable.pinnedLog) }
+    return oldest
+  }
+
+  // MARK: - Point reads
+
+  /// A value together with what keeps its bytes in place.
+  struct PinnedValue {
+    var value: ByteView
+    var owner: AnyObject
+  }
+
+  func copyValue(_ key: ByteView, at snapshot: UInt64?) throws(StoreError) -> [UInt8]? {
+    try checkReadable()
+    let token = shared.epochs.enter(ThreadStripe.current(of: EpochDomain.stripes))
+    defer { shared.epochs.exit(token) }
+    // Rule 8: pin first, then load the sequence number.
+    let pinned = unsafe state.load(within: token)!
+    let sequence = snapshot ?? shared.visible.load(ordering: .acquiring)
+    var lookup = PointLookup(key, sequence)
+    try unsafe pinned.borrow { (state) throws(StoreError) in
+      try lookup.run(state, shared.tables, token)
+    }
+    return lookup.isFound ? lookup.value.array : nil
+  }
+
+  func pinnedValue(_ key: ByteView, at snapshot: UInt64?) throws(StoreError) -> PinnedValue? {
+    try checkReadable()
+    let token = shared.epochs.enter(ThreadStripe.current(of: EpochDomain.stripes))
+    defer { shared.epochs.exit(token) }
+    let pinned = unsafe state.load(within: token)!
+    let sequence = snapshot ?? shared.visible.load(ordering: .acquiring)
+    var lookup = PointLookup(key, sequence)
+    try unsafe pinned.borrow { (state) throws(StoreError) in
+      try lookup.run(state, shared.tables, token)
+    }
+    guard lookup.isFound else { return nil }
+    // A value in a memtable is kept by the state that holds the memtable.
+    let owner: AnyObject = unsafe lookup.block ?? pinned.takeUnretainedValue()
+    return PinnedValue(value: lookup.value, owner: owner)
+  }
+
+  // MARK: - Cursors
+
+  /// The state, held.
+  func pin() -> TreeState {
+    state.strong(in: shared.epochs, stripe: ThreadStripe.current(of: EpochDomain.stripes))!
+  }
+
+  func makeCursor(
+    _ store: Store, _ range: KeyRange, at snapshot: UInt64?
+  ) throws(StoreError) -> CursorCore {
+    try checkReadable()
+    let state = pin()
+    let sequence = snapshot ?? shared.visible.load(ordering: .acquiring)
+    var sources: [SourceCursor] = []
+    var tombstones: [RangeTombstoneList] = []
+    for memtable in [state.active] + state.immutables {
+      if !memtable.memtable.isEmpty { sources.append(memtable.memtable.makeCursor()) }
+      if let list = memtable.memtable.rangeTombstones() { tombstones.append(list) }
+    }
+    for file in state.levels[0].files where file.overlaps(range) {
+      sources.append(TableCursor(try shared.tables.reader(of: file), purpose: .read))
+    }
+    for level in state.levels.dropFirst() where level.count > 0 {
+      if level.count == 1 {
+        guard level.files[0].overlaps(range) else { continue }
+        sources.append(TableCursor(try shared.tables.reader(of: level.files[0]), purpose: .read))
+      } else {
+        sources.append(LevelCursor(level, shared.tables, purpose: .read))
+      }
+    }
+    for level in state.levels {
+      for file in level.files where file.hasRangeTombstones && file.overlaps(range) {
+        if let list = try shared.tables.reader(of: file).rangeTombstones { tombstones.append(list) }
+      }
+    }
+    return CursorCore(
+      store: store, tree: self, state: state, snapshot: sequence, range: range, sources: sources,
+      tombstones: tombstones)
+  }
+}

@@ -1,0 +1,136 @@
+/// Operations that are written together: all of them or none, across trees.
+///
+/// A bad argument (an empty key, a key or value that is too large, a tree of another store) is remembered and thrown
+/// when the batch is committed, before anything is logged. Later operations on a key win over earlier ones.
+public struct WriteBatch: ~Copyable {
+  var encoder = WriteBatchEncoder()
+  /// The first bad argument.
+  var firstError: StoreError?
+  /// Every operation's tree must be of this store.
+  private var store: Store?
+
+  public init() {}
+
+  init(_ store: Store) { self.store = store }
+
+  /// How many operations it has.
+  public var count: Int { encoder.count }
+
+  /// Bytes it will take in the log.
+  public var byteCount: Int { encoder.byteCount }
+
+  /// Removes all operations, and what was wrong with them.
+  public mutating func removeAll() {
+    encoder.removeAll()
+    firstError = nil
+  }
+
+  /// Stores `value` under `key`.
+  ///
+  /// - Parameters:
+  ///   - key: 1 to 65,535 bytes.
+  ///   - value: up to 1 GiB.
+  public mutating func put(
+    _ key: borrowing some ByteKey & ~Copyable & ~Escapable,
+    _ value: borrowing some ByteValue & ~Copyable & ~Escapable, in tree: Tree
+  ) {
+    guard accepts(tree) else { return }
+    key.withKeyBytes { keyBytes in
+      value.withValueBytes { valueBytes in
+        let key = ByteView(keyBytes)
+        let value = ByteView(valueBytes)
+        if let error = Arguments.problem(key: key) ?? Arguments.problem(value: value) {
+          fail(error)
+        } else {
+          encoder.put(treeID: tree.core.id, key: key, value: value)
+        }
+      }
+    }
+  }
+
+  /// Deletes `key`; deleting an absent key is no error.
+  public mutating func delete(_ key: borrowing some ByteKey & ~Copyable & ~Escapable, in tree: Tree) {
+    guard accepts(tree) else { return }
+    key.withKeyBytes { keyBytes in
+      let key = ByteView(keyBytes)
+      if let error = Arguments.problem(key: key) {
+        fail(error)
+      } else {
+        encoder.delete(treeID: tree.core.id, key: key)
+      }
+    }
+  }
+
+  /// Deletes every key from `start` up to, and not with, `end`. An empty or reversed range deletes nothing.
+  /// Costs one small record however many keys it covers.
+  public mutating func deleteRange(
+    from start: borrowing some ByteKey & ~Copyable & ~Escapable,
+    to end: borrowing some ByteKey & ~Copyable & ~Escapable, in tree: Tree
+  ) {
+    guard accepts(tree) else { return }
+    start.withKeyBytes { startBytes in
+      end.withKeyBytes { endBytes in
+        let start = ByteView(startBytes)
+        let end = ByteView(endBytes)
+        if let error = Arguments.problem(key: start) ?? Arguments.problem(key: end) {
+          fail(error)
+        } else if start < end {
+          encoder.deleteRange(treeID: tree.core.id, from: start, to: end)
+        }
+      }
+    }
+  }
+
+  private mutating func fail(_ error: StoreError) {
+    if firstError == nil { firstError = error }
+  }
+
+  private mutating func accepts(_ tree: Tree) -> Bool {
+    if let store, store !== tree.store {
+      fail(StoreError(.invalidArgument, "the tree `\(tree.name)` belongs to another store"))
+      return false
+    }
+    store = tree.store
+    return true
+  }
+
+  /// What is wrong with committing the batch to `target`.
+  func problem(for target: Store) -> StoreError? {
+    if let firstError { return firstError }
+    if let store, store !== target {
+      return StoreError(.invalidArgument, "the batch holds operations on another store's trees")
+    }
+    if byteCount > Limits.batchBytes {
+      return StoreError(
+        .tooLarge, "the batch takes \(byteCount) bytes, the limit is \(Limits.batchBytes)")
+    }
+    return nil
+  }
+}
+
+/// Checks of what callers pass in, before anything is logged.
+enum Arguments {
+  @inline(__always)
+  static func problem(key: ByteView) -> StoreError? {
+    if key.count >= 1 && key.count <= Limits.keyBytes { return nil }
+    return badKey(key.count)
+  }
+
+  @inline(__always)
+  static func problem(value: ByteView) -> StoreError? {
+    value.count <= Limits.valueBytes ? nil : badValue(value.count)
+  }
+
+  @inline(never)
+  private static func badKey(_ count: Int) -> StoreError {
+    StoreError(
+      .invalidArgument,
+      count == 0
+        ? "a key must have at least one byte" : "a key of \(count) bytes; the limit is \(Limits.keyBytes)")
+  }
+
+  @inline(never)
+  private static func badValue(_ count: Int) -> StoreError {
+    StoreError(.tooLarge, "a value of \(count) bytes; the limit is \(Limits.valueBytes)")
+  }
+}
