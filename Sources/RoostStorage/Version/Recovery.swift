@@ -54,9 +54,7 @@ struct Recovery {
   ) throws(StoreError) -> Store {
     let fileSystem = environment.fileSystem
     try prepareDirectory(path, options, fileSystem)
-    let lock = try doing("lock the store") { () throws(FileSystemError) in
-      try fileSystem.lock(path.appending(FileNames.lock))
-    }
+    let lock = try lock(path, fileSystem)
     let workers = environment.makeWorkers()
     do throws(StoreError) {
       let epochs = EpochDomain()
@@ -83,6 +81,17 @@ struct Recovery {
     }
   }
 
+  private static func lock(
+    _ path: FilePath, _ fileSystem: any FileSystem
+  ) throws(StoreError) -> any FileLock {
+    do { return try fileSystem.lock(path.appending(FileNames.lock)) } catch {
+      guard error.code == .locked else { throw StoreError("lock the store", error) }
+      let holder = error.holder.map { "process \($0)" } ?? "another process"
+      throw StoreError(
+        .locked, "the store is open already, in \(holder)", file: error.path, cause: error)
+    }
+  }
+
   /// Checks and creates the directory, before it is locked.
   private static func prepareDirectory(
     _ path: FilePath, _ options: StoreOptions, _ fileSystem: any FileSystem
@@ -95,9 +104,7 @@ struct Recovery {
         throw StoreError(.notFound, "there is no store: the directory does not exist", file: path.string)
       }
       try doing("create the store's directory") { () throws(FileSystemError) in
-        try fileSystem.createDirectory(path)
-        let parent = path.removingLastComponent()
-        try fileSystem.sync(directory: parent.isEmpty ? "." : parent)
+        try createDirectory(path, fileSystem)
       }
       return
     }
@@ -118,7 +125,24 @@ struct Recovery {
     if options.creation == .mustExist {
       throw StoreError(.notFound, "there is no store in the directory", file: path.string)
     }
+    // Made by someone else, or by a creation that was cut short. Where it cannot be synced, nor could its maker.
+    let parent = parent(of: path)
+    try? fileSystem.sync(directory: parent.isEmpty ? "." : parent)
   }
+
+  /// Creates the directory and those above it that are missing, each with a durable entry in the one above.
+  private static func createDirectory(
+    _ path: FilePath, _ fileSystem: any FileSystem
+  ) throws(FileSystemError) {
+    var parents = [parent(of: path)]
+    while let last = parents.last, !last.isEmpty, try fileSystem.info(of: last) == nil {
+      parents.append(parent(of: last))
+    }
+    try fileSystem.createDirectory(path)
+    for parent in parents { try fileSystem.sync(directory: parent.isEmpty ? "." : parent) }
+  }
+
+  private static func parent(of path: FilePath) -> FilePath { path.removingLastComponent() }
 
   /// A directory without a marker may be empty, or hold what a creation that was cut short leaves: the lock, the first
   /// manifest and the marker in progress. A log or a table says that the marker itself is lost.
