@@ -104,7 +104,17 @@ struct Recovery {
         throw StoreError(.notFound, "there is no store: the directory does not exist", file: path.string)
       }
       try doing("create the store's directory") { () throws(FileSystemError) in
-        try createDirectory(path, fileSystem)
+        // Each directory that is created is durable once the one above it is synced.
+        var created: [FilePath] = []
+        var above = path
+        while !above.isEmpty, try fileSystem.info(of: above) == nil {
+          created.append(above.removingLastComponent())
+          above = above.removingLastComponent()
+        }
+        try fileSystem.createDirectory(path)
+        for parent in created.reversed() {
+          try fileSystem.sync(directory: parent.isEmpty ? "." : parent)
+        }
       }
       return
     }
@@ -126,23 +136,9 @@ struct Recovery {
       throw StoreError(.notFound, "there is no store in the directory", file: path.string)
     }
     // Made by someone else, or by a creation that was cut short. Where it cannot be synced, nor could its maker.
-    let parent = parent(of: path)
+    let parent = path.removingLastComponent()
     try? fileSystem.sync(directory: parent.isEmpty ? "." : parent)
   }
-
-  /// Creates the directory and those above it that are missing, each with a durable entry in the one above.
-  private static func createDirectory(
-    _ path: FilePath, _ fileSystem: any FileSystem
-  ) throws(FileSystemError) {
-    var parents = [parent(of: path)]
-    while let last = parents.last, !last.isEmpty, try fileSystem.info(of: last) == nil {
-      parents.append(parent(of: last))
-    }
-    try fileSystem.createDirectory(path)
-    for parent in parents { try fileSystem.sync(directory: parent.isEmpty ? "." : parent) }
-  }
-
-  private static func parent(of path: FilePath) -> FilePath { path.removingLastComponent() }
 
   /// A directory without a marker may be empty, or hold what a creation that was cut short leaves: the lock, the first
   /// manifest and the marker in progress. A log or a table says that the marker itself is lost.
