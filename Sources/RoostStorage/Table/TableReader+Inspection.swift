@@ -76,12 +76,12 @@ extension TableReader {
   }
 
   package func rangeTombstoneFragments() -> [TableRangeTombstoneInfo] {
-    var fragments: [TableRangeTombstoneInfo] = []
-    forEachRangeTombstone { start, end, sequences in
-      fragments.append(
-        TableRangeTombstoneInfo(start: start.array, end: end.array, sequences: sequences))
+    guard let list = rangeTombstones else { return [] }
+    return list.fragments.map { fragment in
+      TableRangeTombstoneInfo(
+        start: fragment.start.array, end: fragment.end.array,
+        sequences: Array(list.sequences(of: fragment)))
     }
-    return fragments
   }
 
   /// Calls `body` with every block that can be found, partition by partition. Damaged blocks come with their

@@ -76,7 +76,9 @@ import Testing
 
   @Test func versionsOfOneKeySpanBlocksAndPartitions() throws {
     let key = Array("the key".utf8)
-    var entries = [TestEntry(Array("a".utf8), 5, .put, [1]), TestEntry(Array("z".utf8), 5, .put, [2])]
+    var entries = [
+      TestEntry(Array("a".utf8), 5, .put, [1]), TestEntry(Array("z".utf8), 5, .put, [2]),
+    ]
     for version in 1...2000 {
       entries.append(
         TestEntry(
@@ -150,7 +152,10 @@ import Testing
   @Test func boundsIncludeRangeTombstones() throws {
     let entries = [TestEntry([5], 10, .put, [1]), TestEntry([9], 11, .delete, [])]
     let table = try TestTable(
-      entries, tombstones: [(from: [3], to: [5], sequences: [20, 4]), (from: [5], to: [9, 0], sequences: [7])])
+      entries,
+      tombstones: [
+        (from: [3], to: [5], sequences: [20, 4]), (from: [5], to: [9, 0], sequences: [7]),
+      ])
     #expect(table.summary.smallest == [3])
     #expect(table.summary.largest == [9, 0])
     #expect(table.summary.largestIsExclusive)
@@ -194,7 +199,9 @@ import Testing
       }
     }
     #expect(throws: StoreError.self) {
-      _ = try TestTable([], tombstones: [(from: [1], to: [3], sequences: [1]), (from: [2], to: [4], sequences: [1])])
+      _ = try TestTable(
+        [],
+        tombstones: [(from: [1], to: [3], sequences: [1]), (from: [2], to: [4], sequences: [1])])
     }
   }
 
@@ -213,7 +220,9 @@ import Testing
       end = block.handle.end
     }
     #expect(end == table.summary.byteSize - 128)
-    let entries = try blocks.filter { $0.kind == .data }.flatMap { try reader.entries(of: $0.handle) }
+    let entries = try blocks.filter { $0.kind == .data }.flatMap {
+      try reader.entries(of: $0.handle)
+    }
     #expect(entries.map(\.key) == table.entries.map(\.key))
     #expect(entries.map(\.value) == table.entries.map(\.value))
     let properties = try reader.properties()
