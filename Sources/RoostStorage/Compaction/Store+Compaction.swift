@@ -4,7 +4,10 @@ extension Store {
   /// Has the tree compacted in the background where it is due. One compaction of a tree runs at a time.
   func scheduleCompaction(_ tree: TreeCore) {
     let begins = stateLock.withLock {
-      if tree.isCompacting || tree.isDropped || shared.isClosed.load(ordering: .acquiring) {
+      // After a failure nothing is compacted any more: the job would find nothing to do and come back.
+      if tree.isCompacting || tree.isDropped || failure.current != nil
+        || shared.isClosed.load(ordering: .acquiring)
+      {
         return false
       }
       guard picker(tree).pick(tree.current.levels) != nil else { return false }
@@ -29,12 +32,15 @@ extension Store {
   }
 
   private func endCompaction(of tree: TreeCore, _ problem: StoreError?) {
-    stateLock.withLock {
+    let hasRecovered = stateLock.withLock {
       tree.isCompacting = false
-      noteBackground(problem)
-      updatePressure()
-      stateChanged.broadcast()
+      defer {
+        updatePressure()
+        stateChanged.broadcast()
+      }
+      return noteBackground(problem)
     }
+    if hasRecovered { retryBackgroundWork() }
   }
 
   /// Compacts everything that overlaps `range`, on the calling thread.
@@ -139,7 +145,7 @@ extension Store {
       for table in outputs {
         edits.append(.tableAdded(tree: tree.id, level: plan.outputLevel, table))
       }
-      try commitEdits(edits)
+      try commitEdits(edits, adding: known.isEmpty ? outputs : [])
       let added = outputs.map { known[$0.number] ?? TableFile($0, treeID: tree.id, self.tables) }
       stateLock.withLock {
         let state = tree.current

@@ -40,7 +40,8 @@ extension Store {
   /// Has the tree's immutable memtables flushed in the background.
   func scheduleFlush(_ tree: TreeCore) {
     let begins = stateLock.withLock {
-      if tree.isFlushing || tree.current.immutables.isEmpty { return false }
+      // After a failure nothing is flushed any more: the job would find nothing to do and come back.
+      if tree.isFlushing || tree.current.immutables.isEmpty || failure.current != nil { return false }
       tree.isFlushing = true
       return true
     }
@@ -56,12 +57,15 @@ extension Store {
       guard let memtable = stateLock.withLock({ tree.current.immutables.last }) else { break }
       do throws(StoreError) { try flush(memtable, of: tree) } catch { problem = error }
     }
-    stateLock.withLock {
+    let hasRecovered = stateLock.withLock {
       tree.isFlushing = false
-      noteBackground(problem)
-      updatePressure()
-      stateChanged.broadcast()
+      defer {
+        updatePressure()
+        stateChanged.broadcast()
+      }
+      return noteBackground(problem)
     }
+    if hasRecovered { retryBackgroundWork() }
     if problem == nil {
       scheduleCompaction(tree)
       // One that was rotated in between.
@@ -94,7 +98,7 @@ extension Store {
       if let table { edits.append(.tableAdded(tree: tree.id, level: 0, table)) }
       edits.append(.flushed(tree: tree.id, through: memtable.memtable.largestSequence))
       edits.append(.logsDropped(below: needed))
-      try commitEdits(edits)
+      try commitEdits(edits, adding: table.map { [$0] } ?? [])
       stateLock.withLock {
         let state = tree.current
         var levels = state.levels
@@ -161,23 +165,30 @@ extension Store {
   }
 
   /// Makes edits durable. With `installing` held.
-  func commitEdits(_ edits: [VersionEdit]) throws(StoreError) {
+  ///
+  /// - Parameter tables: new ones that the edits name.
+  func commitEdits(_ edits: [VersionEdit], adding tables: [TableMetadata] = []) throws(StoreError) {
     do throws(StoreError) { try manifest.commit(edits) } catch {
-      // A full disk is a state to leave again. After anything else nobody knows what the manifest says.
-      if error.code != .diskFull { failure.set(error) }
+      // A full disk is a state to leave again: the edits are not in force, and the tables, which would be written
+      // anew, give their space back. After anything else nobody knows what the manifest says (rule 13).
+      if error.code == .diskFull { discard(tables) } else { failure.set(error) }
       throw error
     }
   }
 
   /// Records how background work ended. With the state lock held.
-  func noteBackground(_ problem: StoreError?) {
+  ///
+  /// - Returns: whether it went well after other work had failed, perhaps another tree's: that must be tried again then,
+  ///   because nobody sees the failure any more.
+  func noteBackground(_ problem: StoreError?) -> Bool {
     if let problem {
-      if problem.code == .closed { return }
+      if problem.code == .closed { return false }
       backgroundFailure = problem
       if problem.code != .diskFull { failure.set(problem) }
-    } else {
-      backgroundFailure = nil
+      return false
     }
+    defer { backgroundFailure = nil }
+    return backgroundFailure != nil
   }
 
   /// After a full disk: tries again what is waiting.
