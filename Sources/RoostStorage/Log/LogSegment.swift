@@ -10,8 +10,7 @@ import SystemPackage
 ///   through the mapping, because a store into a hole on a full disk raises a signal.
 /// - A recycled segment's old frames do not validate under its new salt.
 ///
-/// `end` and `isSynced` belong to the ``LogWriter`` that writes the segment; the rest never changes.
-/// ``sync()`` may be called from any thread.
+/// `end` belongs to the ``LogWriter`` that writes the segment. ``sync()`` may be called from any thread.
 final class LogSegment: @unchecked Sendable {
   let number: UInt64
   let salt: UInt64
@@ -26,16 +25,25 @@ final class LogSegment: @unchecked Sendable {
 
   /// Where the last frame handed to the operating system ends.
   var end = LogHeader.byteCount
-  /// Whether everything up to `end` is known to be on disk.
-  /// Whether all of it was made durable since it was ended. Set by whoever did so: a flush or the writer.
+  /// Whether the end frame is in the system's hands: nothing more is written.
+  let isEnded = Atomic<Bool>(false)
+  /// Whether a sync that began after the segment was ended has returned.
   let isSynced = Atomic<Bool>(false)
+  private let syncing: Syncing
+
+  /// What all users of one open file share: the system reports a failed sync once for an open file, so of two
+  /// threads that sync it, one would be told that all is well.
+  private final class Syncing: @unchecked Sendable {
+    let lock = Lock()
+    var hasFailed = false
+  }
 
   /// The capacity of a file that grows. A multiple of the alignment.
   static let unlimited = Int.max & ~0xFFF
 
   private init(
     number: UInt64, salt: UInt64, purpose: LogPurpose, capacity: Int, path: FilePath,
-    file: any File, mapping: (any MappedFile)?, isRecycled: Bool
+    file: any File, mapping: (any MappedFile)?, isRecycled: Bool, syncing: Syncing
   ) {
     self.number = number
     self.salt = salt
@@ -45,6 +53,7 @@ final class LogSegment: @unchecked Sendable {
     self.file = file
     self.mapping = mapping
     self.isRecycled = isRecycled
+    self.syncing = syncing
   }
 
   /// Makes a log file that is ready for frames: its header, size and name are on disk when this returns.
@@ -79,7 +88,7 @@ final class LogSegment: @unchecked Sendable {
     var isOurs = false
     do {
       if let retired, retired.capacity == capacity, capacity != unlimited,
-        !mapped || retired.mapping != nil
+        !retired.syncing.lock.withLock({ retired.syncing.hasFailed }), !mapped || retired.mapping != nil
       {
         isOurs = true
         return try reuse(
@@ -109,7 +118,7 @@ final class LogSegment: @unchecked Sendable {
       try fileSystem.sync(directory: directory)
       return LogSegment(
         number: number, salt: salt, purpose: purpose, capacity: capacity, path: path, file: file,
-        mapping: mapping, isRecycled: false)
+        mapping: mapping, isRecycled: false, syncing: Syncing())
     } catch {
       // Nothing refers to the file yet. Where even this fails, recovery removes it.
       if isOurs { try? fileSystem.remove(path) }
@@ -156,19 +165,33 @@ final class LogSegment: @unchecked Sendable {
     }
     return LogSegment(
       number: header.number, salt: header.salt, purpose: header.purpose, capacity: retired.capacity,
-      path: path, file: retired.file, mapping: mapping, isRecycled: true)
+      path: path, file: retired.file, mapping: mapping, isRecycled: true, syncing: retired.syncing)
   }
 
-  /// Makes the file's bytes durable.
+  /// Makes the file's bytes durable. Calls for one file take turns.
   ///
-  /// - Throws: `.outcomeUnknown`; what is on disk is then unknown for good, and syncing again proves
-  ///   nothing: the caller must write nothing more and tell the writer (``LogWriter/poison(_:)``).
+  /// - Throws: `.outcomeUnknown`, then and at every later call; what is on disk is then unknown for good,
+  ///   and syncing again would prove nothing: the caller must write nothing more and tell the writer
+  ///   (``LogWriter/poison(_:)``).
   func sync() throws(StoreError) {
-    do { try file.sync() } catch {
-      throw StoreError(
-        .outcomeUnknown,
-        "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
-        file: path.string, cause: error)
+    syncing.lock.lock()
+    defer { syncing.lock.unlock() }
+    var cause: FileSystemError?
+    if !syncing.hasFailed {
+      // Asked before the sync: a frame written during it may not be covered.
+      let wasEnded = isEnded.load(ordering: .acquiring)
+      do {
+        try file.sync()
+        if wasEnded { isSynced.store(true, ordering: .releasing) }
+        return
+      } catch {
+        syncing.hasFailed = true
+        cause = error
+      }
     }
+    throw StoreError(
+      .outcomeUnknown,
+      "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
+      file: path.string, cause: cause)
   }
 }

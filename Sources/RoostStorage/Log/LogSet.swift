@@ -134,7 +134,14 @@ final class LogSet: @unchecked Sendable {
 
   /// Records a segment as live: the manifest names it.
   func adopt(_ segment: LogSegment) {
-    lock.withLock { live.append(segment) }
+    let overtaken: [LogSegment] = lock.withLock {
+      live.append(segment)
+      // Made ready while an oversized segment was: numbers rise in the order of use.
+      let overtaken = ready.filter { $0.number < segment.number }
+      ready.removeAll { $0.number < segment.number }
+      return overtaken
+    }
+    for segment in overtaken { discard(segment) }
   }
 
   /// Removes a segment that holds nothing needed. Its file is closed when its last holder lets go: the writer may be about to
@@ -149,11 +156,7 @@ final class LogSet: @unchecked Sendable {
   /// edit is installed (rule 1).
   func syncAll() throws(StoreError) {
     let segments = lock.withLock { live.filter { !$0.isSynced.load(ordering: .acquiring) } }
-    for segment in segments {
-      try segment.sync()
-      // All but the last are ended: nothing more is written to them.
-      if segment !== segments.last { segment.isSynced.store(true, ordering: .releasing) }
-    }
+    for segment in segments { try segment.sync() }
   }
 
   /// Retires the segments below `number`, after the edit that says so is durable.
