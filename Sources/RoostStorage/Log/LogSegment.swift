@@ -31,11 +31,11 @@ final class LogSegment: @unchecked Sendable {
   let isSynced = Atomic<Bool>(false)
   private let syncing: Syncing
 
-  /// What all users of one open file share: the system reports a failed sync once for an open file, so of two
-  /// threads that sync it, one would be told that all is well.
+  /// What all users of one open file share, a recycled segment and the retired one included.
   private final class Syncing: @unchecked Sendable {
     let lock = Lock()
-    var hasFailed = false
+    /// Why a sync failed, once one has. Guarded by `lock`.
+    var failure: StoreError?
   }
 
   /// The capacity of a file that grows. A multiple of the alignment.
@@ -88,7 +88,7 @@ final class LogSegment: @unchecked Sendable {
     var isOurs = false
     do {
       if let retired, retired.capacity == capacity, capacity != unlimited,
-        !retired.syncing.lock.withLock({ retired.syncing.hasFailed }), !mapped || retired.mapping != nil
+        !retired.syncing.lock.withLock({ retired.syncing.failure != nil }), !mapped || retired.mapping != nil
       {
         isOurs = true
         return try reuse(
@@ -168,30 +168,29 @@ final class LogSegment: @unchecked Sendable {
       path: path, file: retired.file, mapping: mapping, isRecycled: true, syncing: retired.syncing)
   }
 
-  /// Makes the file's bytes durable. Calls for one file take turns.
+  /// Makes the file's bytes durable, and says so in `isSynced` where nothing more will follow them.
   ///
-  /// - Throws: `.outcomeUnknown`, then and at every later call; what is on disk is then unknown for good,
-  ///   and syncing again would prove nothing: the caller must write nothing more and tell the writer
-  ///   (``LogWriter/poison(_:)``).
+  /// The system tells of a failed sync once, and the next one succeeds without having written what was
+  /// lost. A flush and the commit leader may sync side by side, so one goes after the other, and after a
+  /// failure all throw (rule 4).
+  ///
+  /// - Throws: `.outcomeUnknown`; what is on disk is then unknown for good, and syncing again proves
+  ///   nothing: the caller must write nothing more and tell the writer (``LogWriter/poison(_:)``).
   func sync() throws(StoreError) {
-    syncing.lock.lock()
-    defer { syncing.lock.unlock() }
-    var cause: FileSystemError?
-    if !syncing.hasFailed {
-      // Asked before the sync: a frame written during it may not be covered.
+    try syncing.lock.withLock { () throws(StoreError) in
+      if let failure = syncing.failure { throw failure }
+      // Asked before the sync: the end frame, or frames staged before it, written during the sync may
+      // not be covered by it.
       let wasEnded = isEnded.load(ordering: .acquiring)
-      do {
-        try file.sync()
-        if wasEnded { isSynced.store(true, ordering: .releasing) }
-        return
-      } catch {
-        syncing.hasFailed = true
-        cause = error
+      do throws(FileSystemError) { try file.sync() } catch {
+        let failure = StoreError(
+          .outcomeUnknown,
+          "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
+          file: path.string, cause: error)
+        syncing.failure = failure
+        throw failure
       }
+      if wasEnded { isSynced.store(true, ordering: .releasing) }
     }
-    throw StoreError(
-      .outcomeUnknown,
-      "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
-      file: path.string, cause: cause)
   }
 }

@@ -54,9 +54,7 @@ struct Recovery {
   ) throws(StoreError) -> Store {
     let fileSystem = environment.fileSystem
     try prepareDirectory(path, options, fileSystem)
-    let lock = try doing("lock the store") { () throws(FileSystemError) in
-      try fileSystem.lock(path.appending(FileNames.lock))
-    }
+    let lock = try lock(path, fileSystem)
     let workers = environment.makeWorkers()
     do throws(StoreError) {
       let epochs = EpochDomain()
@@ -83,6 +81,17 @@ struct Recovery {
     }
   }
 
+  private static func lock(
+    _ path: FilePath, _ fileSystem: any FileSystem
+  ) throws(StoreError) -> any FileLock {
+    do { return try fileSystem.lock(path.appending(FileNames.lock)) } catch {
+      guard error.code == .locked else { throw StoreError("lock the store", error) }
+      let holder = error.holder.map { "process \($0)" } ?? "another process"
+      throw StoreError(
+        .locked, "the store is open already, in \(holder)", file: error.path, cause: error)
+    }
+  }
+
   /// Checks and creates the directory, before it is locked.
   private static func prepareDirectory(
     _ path: FilePath, _ options: StoreOptions, _ fileSystem: any FileSystem
@@ -95,9 +104,17 @@ struct Recovery {
         throw StoreError(.notFound, "there is no store: the directory does not exist", file: path.string)
       }
       try doing("create the store's directory") { () throws(FileSystemError) in
+        // Each directory that is created is durable once the one above it is synced.
+        var created: [FilePath] = []
+        var above = path
+        while !above.isEmpty, try fileSystem.info(of: above) == nil {
+          created.append(above.removingLastComponent())
+          above = above.removingLastComponent()
+        }
         try fileSystem.createDirectory(path)
-        let parent = path.removingLastComponent()
-        try fileSystem.sync(directory: parent.isEmpty ? "." : parent)
+        for parent in created.reversed() {
+          try fileSystem.sync(directory: parent.isEmpty ? "." : parent)
+        }
       }
       return
     }
@@ -118,6 +135,9 @@ struct Recovery {
     if options.creation == .mustExist {
       throw StoreError(.notFound, "there is no store in the directory", file: path.string)
     }
+    // Made by someone else, or by a creation that was cut short. Where it cannot be synced, nor could its maker.
+    let parent = path.removingLastComponent()
+    try? fileSystem.sync(directory: parent.isEmpty ? "." : parent)
   }
 
   /// A directory without a marker may be empty, or hold what a creation that was cut short leaves: the lock, the first

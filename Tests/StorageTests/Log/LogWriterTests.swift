@@ -122,10 +122,7 @@ import Testing
     let fixture = LogFixture(.mapped, capacity: 512)
     let writer = try fixture.writer()
     for i in 0..<6 { try writer.append(numbered(i, 200)) }
-    for ended in writer.unsyncedEnded {
-      try ended.sync()
-      ended.isSynced.store(true, ordering: .releasing)
-    }
+    for ended in writer.unsyncedEnded { try ended.sync() }
     fixture.files.events = []
     try writer.sync()
     #expect(fixture.files.events == [.sync(fixture.name(fixture.logs.count - 1))])
