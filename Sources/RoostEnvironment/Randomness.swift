@@ -36,8 +36,8 @@ public struct SplitMix64: RandomNumberGenerator, Sendable {
   }
 }
 
-/// ``SplitMix64`` that threads may share. One thread alone draws the same numbers again for the same
-/// seed; several draw the same numbers between them, in whatever order they come.
+/// ``SplitMix64`` that threads may share. One thread alone draws the same numbers again for the
+/// same seed; several draw the same numbers between them, in whatever order they come.
 public final class SeededRandomness: Randomness {
   private let state: Atomic<UInt64>
 

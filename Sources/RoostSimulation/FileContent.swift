@@ -6,9 +6,9 @@ import RoostEnvironment
 ///
 /// - `data`, `size`: what reads see and writes change.
 /// - `disk`, `diskSize`: what is left when nothing unsynced survives.
-/// - `clean`, `cleanSize`: what the cache believes is on disk. Stored only after a failed sync, which
-///   makes it differ from the disk: the pages count as clean, so that a later sync succeeds and does
-///   not write them. Linux does so.
+/// - `clean`, `cleanSize`: what the cache believes is on disk. Stored only after a failed sync,
+///   which makes it differ from the disk: the pages count as clean, so that a later sync succeeds
+///   and does not write them. Linux does so.
 ///
 /// A sector is unsynced where `data` differs from `clean` (else from `disk`). Writes note the range
 /// they touch, so that a sync need not compare the whole file; what is mapped may change unseen, so
@@ -48,8 +48,8 @@ struct FileContent {
     data.read(into: &buffer, count: count, at: offset)
   }
 
-  /// Writes the first `count` bytes of `bytes`. Returns `false` where the file would have to move in
-  /// memory while it is mapped.
+  /// Writes the first `count` bytes of `bytes`. Returns `false` where the file would have to move
+  /// in memory while it is mapped.
   mutating func write(_ bytes: RawSpan, count: Int, at offset: Int) -> Bool {
     guard makeWritable(offset + count) else { return false }
     redirty(offset..<(offset + count))
@@ -106,7 +106,8 @@ struct FileContent {
     guard var image = clean, !range.isEmpty else { return }
     clean = nil
     if !isKnownUniquelyReferenced(&image) || image.capacity < range.upperBound {
-      image = PageStorage(max(range.upperBound, image.capacity), copying: image, count: image.capacity)
+      image = PageStorage(
+        max(range.upperBound, image.capacity), copying: image, count: image.capacity)
     }
     let first = range.lowerBound / PageStorage.sectorSize * PageStorage.sectorSize
     let end = (range.upperBound + PageStorage.sectorSize - 1) / PageStorage.sectorSize
@@ -124,7 +125,8 @@ struct FileContent {
     let mapped = 0..<mappedCount
     let low = touched.isEmpty ? 0 : mapped.isEmpty ? touched.lowerBound : 0
     let high = max(touched.upperBound, mapped.upperBound)
-    let range = low / PageStorage.sectorSize..<(high + PageStorage.sectorSize - 1) / PageStorage.sectorSize
+    let range =
+      low / PageStorage.sectorSize..<(high + PageStorage.sectorSize - 1) / PageStorage.sectorSize
     for sector in range where !data.sector(sector, equals: reference) { sectors.append(sector) }
     return sectors
   }
@@ -168,7 +170,8 @@ struct FileContent {
     if !isMapped { mappedCount = 0 }
   }
 
-  private static func copy(_ sectors: [Int], from source: PageStorage, to image: inout PageStorage) {
+  private static func copy(_ sectors: [Int], from source: PageStorage, to image: inout PageStorage)
+  {
     guard let last = sectors.last else { return }
     let byteCount = max(image.capacity, (last + 1) * PageStorage.sectorSize)
     if !isKnownUniquelyReferenced(&image) || image.capacity < byteCount {
@@ -253,8 +256,8 @@ struct FileContent {
     return isUnsynced ? (min(size, diskSize), max(size, diskSize)) : (diskSize, diskSize)
   }
 
-  /// What becomes of the unsynced sectors of one file. Independent fates alone would hardly ever leave a
-  /// long file whole but for its end.
+  /// What becomes of the unsynced sectors of one file. Independent fates alone would hardly ever
+  /// leave a long file whole but for its end.
   private enum Pattern: Int { case keep, drop, scatter, prefix }
   private enum Fate: Int { case drop, keep, tear }
 }

@@ -2,8 +2,8 @@ public import RoostEnvironment
 
 /// Workers without threads: jobs wait until someone runs them on a thread of their own.
 ///
-/// One queue a lane. The urgent lane goes first, or, given a seed, whichever the seed says, so that a
-/// test meets other interleavings. Thread-safe; deterministic where one thread uses it.
+/// One queue a lane. The urgent lane goes first, or, given a seed, whichever the seed says, so that
+/// a test meets other interleavings. Thread-safe; deterministic where one thread uses it.
 public final class ManualWorkers: Workers, @unchecked Sendable {
   private struct State {
     var lanes: [[@Sendable () -> Void]] = WorkLane.allCases.map { _ in [] }
@@ -38,11 +38,13 @@ public final class ManualWorkers: Workers, @unchecked Sendable {
 
   public func runOneHere() -> Bool {
     let thread = ThreadStripe.currentThread
-    guard let job = lock.withLock({ () -> (@Sendable () -> Void)? in
-      guard let job = state.next() else { return nil }
-      state.running.append(thread)
-      return job
-    }) else { return false }
+    guard
+      let job = lock.withLock({ () -> (@Sendable () -> Void)? in
+        guard let job = state.next() else { return nil }
+        state.running.append(thread)
+        return job
+      })
+    else { return false }
     job()
     lock.withLock {
       state.running.remove(at: state.running.lastIndex(of: thread)!)

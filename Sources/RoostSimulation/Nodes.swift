@@ -50,8 +50,8 @@ struct DurableEntries {
     }
   }
 
-  /// Applies one change, whether or not those before it were: a name that a dropped change should have
-  /// made or taken away is not there to be removed, or is replaced.
+  /// Applies one change, whether or not those before it were: a name that a dropped change should
+  /// have made or taken away is not there to be removed, or is replaced.
   mutating func apply(_ change: DirectoryChange) {
     switch change {
     case .create(let directory, let name, let node):

@@ -42,8 +42,9 @@ public struct Operation: Sendable, Equatable, CustomStringConvertible {
 /// Makes operations of a simulated file system fail.
 public struct FaultRule: Sendable {
   public enum Action: Sendable {
-    /// The operation does nothing and throws. A failed sync of a file moreover loses what was unsynced:
-    /// the file reads as if nothing had happened, and a later sync succeeds without writing it.
+    /// The operation does nothing and throws. A failed sync of a file moreover loses what was
+    /// unsynced: the file reads as if nothing had happened, and a later sync succeeds without
+    /// writing it.
     case fail(FileSystemError.Code)
     /// A read returns at most so many bytes, as if the file ended there.
     case shortRead(Int)

@@ -1,7 +1,7 @@
 /// Bytes on the heap that files share until one of them writes: all of the simulator's unsafe code.
 ///
-/// Bytes that nobody wrote are zero. Not thread-safe: whoever writes must hold the only reference and
-/// the file system's lock; a storage with several references is never written.
+/// Bytes that nobody wrote are zero. Not thread-safe: whoever writes must hold the only reference
+/// and the file system's lock; a storage with several references is never written.
 @safe
 final class PageStorage: @unchecked Sendable {
   let base: UnsafeMutableRawPointer

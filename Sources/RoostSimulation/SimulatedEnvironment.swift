@@ -2,7 +2,8 @@ public import RoostEnvironment
 
 /// A whole simulated world: files, clocks, randomness and workers, all from one seed.
 ///
-/// Thread-safe. What ran in it and how a crash ends depend on the seed alone, as long as one thread acts.
+/// Thread-safe. What ran in it and how a crash ends depend on the seed alone, as long as one thread
+/// acts.
 public final class SimulatedEnvironment: @unchecked Sendable {
   public let fileSystem: SimulatedFileSystem
   public let time: SimulatedTime

@@ -2,8 +2,8 @@ import RoostEnvironment
 import SystemPackage
 
 extension SimulatedFileSystem {
-  /// The disk as a power loss at this moment may leave it. Nothing is open or locked on it, and all it
-  /// holds is synced; faults, hook and trace are not taken over, capacity and limits are.
+  /// The disk as a power loss at this moment may leave it. Nothing is open or locked on it, and all
+  /// it holds is synced; faults, hook and trace are not taken over, capacity and limits are.
   ///
   /// - Parameter seed: decides what `.random` keeps.
   /// - Complexity: O(files + bytes of the files that have unsynced bytes or are mapped).
@@ -34,8 +34,8 @@ extension SimulatedFileSystem {
     }
   }
 
-  /// What another process sees after this one was killed at this moment: every write is there, and what
-  /// was unsynced still is. Nothing is open or locked.
+  /// What another process sees after this one was killed at this moment: every write is there, and
+  /// what was unsynced still is. Nothing is open or locked.
   ///
   /// - Complexity: O(files + bytes of the files that are mapped).
   public func processKillClone() -> SimulatedFileSystem {
@@ -70,8 +70,8 @@ private final class Cloner {
     fileSystem.settings = settings
   }
 
-  /// Copies what a directory holds, in the order of the names, so that random draws come in the same
-  /// order each time.
+  /// Copies what a directory holds, in the order of the names, so that random draws come in the
+  /// same order each time.
   func addEntries(
     of source: DirectoryNode, to copy: DirectoryNode,
     entries: (DirectoryNode) -> [String: Node], content: (FileContent) -> FileContent

@@ -3,11 +3,11 @@ public import SystemPackage
 
 /// Files in memory that know what a power loss would leave of them.
 ///
-/// Deterministic: the same calls by one thread give the same results, the same trace and, for the same
-/// seed, the same clones. What it keeps apart is told at ``CrashPolicy`` and `FileContent`. A file's bytes
-/// are durable after ``File/sync()``, a change of a directory only after that directory was synced,
-/// also where it is the directory itself that is new. A directory sync that fails leaves its changes
-/// unsynced.
+/// Deterministic: the same calls by one thread give the same results, the same trace and, for the
+/// same seed, the same clones. What it keeps apart is told at ``CrashPolicy`` and `FileContent`. A
+/// file's bytes are durable after ``File/sync()``, a change of a directory only after that
+/// directory was synced, also where it is the directory itself that is new. A directory sync that
+/// fails leaves its changes unsynced.
 ///
 /// Thread-safe: one lock around everything. The hook runs outside it.
 ///
@@ -137,7 +137,9 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
     for i in faults.indices where faults[i].rule.matches(operation) {
       faults[i].matched += 1
       let rule = faults[i].rule
-      guard faults[i].matched == rule.occurrence || (rule.repeats && faults[i].matched > rule.occurrence)
+      guard
+        faults[i].matched == rule.occurrence
+          || (rule.repeats && faults[i].matched > rule.occurrence)
       else { continue }
       if action == nil { action = rule.action }
     }
@@ -145,7 +147,9 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
     return action
   }
 
-  public func open(_ path: FilePath, _ mode: RoostEnvironment.FileMode) throws(FileSystemError) -> any File {
+  public func open(_ path: FilePath, _ mode: RoostEnvironment.FileMode) throws(FileSystemError)
+    -> any File
+  {
     _ = try begin(.open, path)
     return try locked { () throws(FileSystemError) in
       guard openFiles < settings.openFileLimit else { throw Self.error(.tooManyFiles, .open, path) }

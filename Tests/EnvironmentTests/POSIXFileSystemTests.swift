@@ -1,8 +1,9 @@
 import Foundation
-@testable import RoostEnvironment
 import SystemPackage
 import TestSupport
 import Testing
+
+@testable import RoostEnvironment
 
 /// What only the real file system does. Budget: 3 s
 @Suite struct POSIXFileSystemTests {
@@ -51,7 +52,8 @@ import Testing
     let file = try fs.open(path, .createNew)
     func isOpen() throws -> Bool {
       try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").contains {
-        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/" + $0)) == path.string
+        (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/fd/" + $0))
+          == path.string
       }
     }
     #expect(try isOpen())
@@ -102,7 +104,8 @@ import Testing
     let error = #expect(throws: FileSystemError.self) { _ = try fs.lock(path) }
     let written = try fs.readWhole(path).dropLast()
     #expect(error?.code == .locked)
-    #expect(error?.holder != nil && error?.holder == Int32(String(decoding: written, as: UTF8.self)))
+    #expect(
+      error?.holder != nil && error?.holder == Int32(String(decoding: written, as: UTF8.self)))
     try input.fileHandleForWriting.close()
     process.waitUntilExit()
     let lock = try fs.lock(path)

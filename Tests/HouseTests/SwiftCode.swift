@@ -10,7 +10,7 @@ func codeOnly(_ source: String) -> String {
   var index = 0
 
   func starts(_ text: StaticString, at position: Int) -> Bool {
-    let wanted = text.withUTF8Buffer { Array($0) }
+    let wanted = text.withUTF8Buffer { unsafe Array($0) }
     return position + wanted.count <= bytes.count
       && bytes[position..<(position + wanted.count)].elementsEqual(wanted)
   }

@@ -29,7 +29,8 @@ import Testing
     #expect(try file.read(0, 1) == [1])
     try file.write([3], at: 0)
     #expect(fs.counts.faults == 1)
-    fs.inject(FaultRule([], pathSuffix: ".sst", occurrence: 2, repeats: true, .fail(.permissionDenied)))
+    fs.inject(
+      FaultRule([], pathSuffix: ".sst", occurrence: 2, repeats: true, .fail(.permissionDenied)))
     try other.sync()
     #expect(code { try other.sync() } == .permissionDenied)
     #expect(code { _ = try other.size() } == .permissionDenied)
@@ -38,7 +39,9 @@ import Testing
     try other.sync()
   }
 
-  @Test(arguments: Operation.Kind.allCases) func everyOperationCanFail(_ kind: Operation.Kind) throws {
+  @Test(arguments: Operation.Kind.allCases) func everyOperationCanFail(_ kind: Operation.Kind)
+    throws
+  {
     try fs.createDirectory("/d")
     let file = try fs.open("/d/a", .createNew)
     try file.write([1, 2, 3], at: 0)
@@ -102,7 +105,11 @@ import Testing
     try file.sync()
     let mapping = mapped ? try file.map(2048) : nil
     func write(_ bytes: [UInt8], _ offset: Int) throws {
-      if let mapping { mapping.write(bytes, at: offset) } else { try file.write(bytes, at: Int64(offset)) }
+      if let mapping {
+        mapping.write(bytes, at: offset)
+      } else {
+        try file.write(bytes, at: Int64(offset))
+      }
     }
     try write([2], 0)
     try write([2], 1024)

@@ -19,8 +19,8 @@ public enum Seeds {
   }
 }
 
-/// Runs a randomised test once a seed. Where it throws (as `try #require` does), prints the seed and the
-/// command that replays it.
+/// Runs a randomised test once a seed. Where it throws (as `try #require` does), prints the seed
+/// and the command that replays it.
 ///
 /// - Parameters:
 ///   - name: the test's name, as `swift test --filter` finds it.
@@ -33,7 +33,8 @@ public func withSeeds(
     do {
       try body(seed, &random)
     } catch {
-      print("\(name) failed with seed \(seed). Replay: ROOST_SEED=\(seed) swift test --filter \(name)")
+      print(
+        "\(name) failed with seed \(seed). Replay: ROOST_SEED=\(seed) swift test --filter \(name)")
       throw error
     }
   }

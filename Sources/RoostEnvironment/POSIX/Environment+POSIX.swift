@@ -1,8 +1,8 @@
 extension Environment {
   /// The real world: the operating system's files, clocks and threads.
   ///
-  /// - Parameter backgroundThreads: threads a store for compactions and clean-up, beside the one for
-  ///   urgent work.
+  /// - Parameter backgroundThreads: threads a store for compactions and clean-up, beside the one
+  ///   for urgent work.
   public static func posix(backgroundThreads: Int = 1) -> Environment {
     Environment(
       fileSystem: POSIXFileSystem(), time: POSIXTime(), randomness: SystemRandomness(),

@@ -52,8 +52,8 @@ public final class Lock: @unchecked Sendable {
 /// Lets threads that hold a ``Lock`` wait until another says that something changed.
 ///
 /// Deadlines are on the clock of ``TimeSource/monotonicNanoseconds`` of the real time source
-/// (`CLOCK_MONOTONIC`), so a change of the wall clock moves none. As with every condition variable a
-/// wait may also end for no reason: check what you wait for in a loop.
+/// (`CLOCK_MONOTONIC`), so a change of the wall clock moves none. As with every condition variable
+/// a wait may also end for no reason: check what you wait for in a loop.
 ///
 /// Thread-safe. Waiting needs the lock held; signalling does not.
 @safe
@@ -84,8 +84,8 @@ public final class Condition: @unchecked Sendable {
     precondition(result == 0, "pthread_cond_wait failed")
   }
 
-  /// Lets go of the lock, waits for a signal but no longer than until `deadline`, and takes the lock
-  /// again.
+  /// Lets go of the lock, waits for a signal but no longer than until `deadline`, and takes the
+  /// lock again.
   ///
   /// - Returns: `false` where the deadline passed.
   public func wait(untilMonotonicNanoseconds deadline: UInt64) -> Bool {

@@ -5,8 +5,8 @@ public import SystemPackage
 /// A file of the operating system.
 ///
 /// Thread-safe. ``close()`` may race with any other call, which then works or throws `.closed` but
-/// never touches another file: closing replaces what the descriptor stands for, and the number itself
-/// is given back only when the object goes, which its callers keep alive.
+/// never touches another file: closing replaces what the descriptor stands for, and the number
+/// itself is given back only when the object goes, which its callers keep alive.
 public final class POSIXFile: File {
   public let path: FilePath
   private let descriptor: Int32
@@ -57,7 +57,8 @@ public final class POSIXFile: File {
           unsafe pwrite(
             descriptor, bytes.baseAddress! + done, bytes.count - done, off_t(offset) + done)
         }
-        // No file system does so, but an endless loop would be a poor answer to the first that does.
+        // No file system does so, but an endless loop would be a poor answer to the first that
+        // does.
         if n == 0 { throw FileSystemError("pwrite", path, errno: EIO) }
         done += n
       }
@@ -118,8 +119,8 @@ public final class POSIXFile: File {
     }
   }
 
-  /// What a closed file's descriptor stands for. Opened once a process; -1 where it could not be: then
-  /// a closed file lives until its object goes.
+  /// What a closed file's descriptor stands for. Opened once a process; -1 where it could not be:
+  /// then a closed file lives until its object goes.
   private static let nothing: Int32 = unsafe Glibc.open("/dev/null", O_RDWR | O_CLOEXEC)
 
   /// Runs a call on the descriptor and checks afterwards that it still was the file's.

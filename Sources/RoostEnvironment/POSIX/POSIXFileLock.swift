@@ -5,8 +5,8 @@ import SystemPackage
 ///
 /// The lock belongs to the open file and not to the process (`flock`), so a second open in the same
 /// process is refused as one in another is. The file holds the holder's process number in decimal,
-/// for the error of whoever comes second; it is emptied on release and never removed, because whoever
-/// had it open by then would go on to lock a file that no longer has a name.
+/// for the error of whoever comes second; it is emptied on release and never removed, because
+/// whoever had it open by then would go on to lock a file that no longer has a name.
 ///
 /// Thread-safe.
 final class POSIXFileLock: FileLock, @unchecked Sendable {

@@ -41,7 +41,9 @@ public final class POSIXFileSystem: FileSystem {
 
   private func makeDirectory(_ path: FilePath) throws(FileSystemError) {
     do {
-      _ = try systemCall("mkdir", path) { unsafe path.withPlatformString { unsafe mkdir($0, 0o755) } }
+      _ = try systemCall("mkdir", path) {
+        unsafe path.withPlatformString { unsafe mkdir($0, 0o755) }
+      }
     } catch {
       // Someone made it before or meanwhile, which is as good, if it is a directory.
       if error.code == .alreadyExists, try info(of: path)?.isDirectory == true { return }
@@ -104,11 +106,13 @@ public final class POSIXFileSystem: FileSystem {
     try POSIXFileLock(path)
   }
 
-  /// True on ext2, ext3 and ext4 alone. XFS overwrites in place too, but only where no block is shared
-  /// by a reflink, which has been its default to allow for years; the rest copy on write, keep their
-  /// bytes in memory, or are not known.
+  /// True on ext2, ext3 and ext4 alone. XFS overwrites in place too, but only where no block is
+  /// shared by a reflink, which has been its default to allow for years; the rest copy on write,
+  /// keep their bytes in memory, or are not known.
   public func overwritesInPlace(_ directory: FilePath) -> Bool {
-    guard let info = try? info(of: directory), let mounts = try? MountTable.current() else { return false }
+    guard let info = try? info(of: directory), let mounts = try? MountTable.current() else {
+      return false
+    }
     return ["ext2", "ext3", "ext4"].contains(mounts.fileSystemType(device: info.device))
   }
 
@@ -128,7 +132,9 @@ public final class POSIXFileSystem: FileSystem {
   private static let raisedOpenFileLimit: Int = {
     var limit = rlimit()
     // What every system grants.
-    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return 256 }
+    guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
+      return 256
+    }
     let soft = limit.rlim_cur
     limit.rlim_cur = limit.rlim_max
     let raised = unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0

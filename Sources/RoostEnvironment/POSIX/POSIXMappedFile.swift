@@ -15,9 +15,10 @@ public final class POSIXMappedFile: MappedFile, @unchecked Sendable {
     guard let base = unsafe address, unsafe base != MAP_FAILED else {
       throw FileSystemError("mmap", path, errno: errno)
     }
-    // Faults in every page for writing now, so that a full disk or a failing one is an error here and
-    // not a signal later. Touching the pages instead would raise just that signal, so a kernel that
-    // does not know the advice (before 5.14, EINVAL) gets no mapping: callers fall back to calls.
+    // Faults in every page for writing now, so that a full disk or a failing one is an error here
+    // and not a signal later. Touching the pages instead would raise just that signal, so a kernel
+    // that does not know the advice (before 5.14, EINVAL) gets no mapping: callers fall back to
+    // calls.
     do {
       _ = try systemCall("madvise", path) {
         unsafe madvise(base, byteCount, Self.populateWrite)

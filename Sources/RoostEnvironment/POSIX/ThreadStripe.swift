@@ -1,6 +1,7 @@
 public import Glibc
 
-/// Spreads threads over the stripes of a counter or a cache, so that they seldom meet on one cache line.
+/// Spreads threads over the stripes of a counter or a cache, so that they seldom meet on one cache
+/// line.
 public enum ThreadStripe {
   /// The calling thread's stripe: always the same for one thread, and below `count`.
   ///

@@ -2,11 +2,11 @@ import Glibc
 
 /// Background threads of the operating system, a fixed number a lane.
 ///
-/// A lane's threads are started with its first job. Where the system refuses to start one, jobs wait
-/// for a thread that the next submission may get, and meanwhile ``runOneHere()`` runs them.
+/// A lane's threads are started with its first job. Where the system refuses to start one, jobs
+/// wait for a thread that the next submission may get, and meanwhile ``runOneHere()`` runs them.
 ///
-/// Thread-safe. ``shutdown()`` may be called from anywhere, from a job too, and more than once. Letting
-/// go of the workers without it ends the threads as well, but waits for nobody.
+/// Thread-safe. ``shutdown()`` may be called from anywhere, from a job too, and more than once.
+/// Letting go of the workers without it ends the threads as well, but waits for nobody.
 public final class ThreadWorkers: Workers {
   private let pool: Pool
 
@@ -29,7 +29,8 @@ public final class ThreadWorkers: Workers {
   }
 }
 
-/// What the threads share. They hold it and not the ``ThreadWorkers``, whose release can so end them.
+/// What the threads share. They hold it and not the ``ThreadWorkers``, whose release can so end
+/// them.
 private final class Pool: @unchecked Sendable {
   struct Lane {
     var wanted: Int
@@ -177,7 +178,8 @@ private func threadMain(_ argument: UnsafeMutableRawPointer?) -> UnsafeMutableRa
   return nil
 }
 
-/// Names the calling thread for whoever looks at the process (`top -H`, `gdb`). A hint: it never fails.
+/// Names the calling thread for whoever looks at the process (`top -H`, `gdb`). A hint: it never
+/// fails.
 private func nameThread(_ name: String) {
   let descriptor = unsafe open("/proc/thread-self/comm", O_WRONLY | O_CLOEXEC)
   guard descriptor >= 0 else { return }

@@ -112,6 +112,15 @@ enum RangeTombstoneBlock {
     for sequence in sequences { out.append(varint: sequence) }
   }
 
+  /// The fragments as a list with bytes of its own; `nil` where the bytes are no fragments in order.
+  static func decode(_ bytes: ByteView) -> RangeTombstoneList? {
+    var pieces = RangeTombstoneList.Pieces()
+    let isValid = forEach(bytes) { start, end, sequences in
+      pieces.append(from: start, to: end, sequences: sequences)
+    }
+    return isValid ? RangeTombstoneList(pieces) : nil
+  }
+
   /// Calls `body` with each fragment. Returns `false`, perhaps after some calls, where the bytes are
   /// no fragments in order.
   static func forEach(

@@ -49,27 +49,19 @@ package final class TableReader: Sendable {
   let blocksEnd: UInt64
   /// What the table's properties say.
   package let summary: TableSummary
-  private let tombstones: Block?
   /// The table's range tombstones, or `nil` where it has none.
   let rangeTombstones: RangeTombstoneList?
 
   private init(
     file: any File, byteSize: UInt64, footer: TableFooter, cache: BlockCache, topIndex: Block,
-    tombstones: Block?, summary: TableSummary
+    rangeTombstones: RangeTombstoneList?, summary: TableSummary
   ) {
     self.file = file
     self.byteSize = byteSize
     self.footer = footer
     self.cache = cache
     self.topIndex = topIndex
-    self.tombstones = tombstones
-    rangeTombstones = tombstones.map { block in
-      var builder = RangeTombstoneBuilder()
-      _ = RangeTombstoneBlock.forEach(block.view) { start, end, sequences in
-        for sequence in sequences { builder.add(from: start, to: end, sequence: sequence) }
-      }
-      return builder.build()
-    }
+    self.rangeTombstones = rangeTombstones
     self.summary = summary
     number = footer.fileNumber
     treeID = footer.treeID
@@ -143,26 +135,19 @@ package final class TableReader: Sendable {
       throw .corruption(
         "the properties are damaged", file: path, offset: Int64(clamping: footer.properties.offset))
     }
-    var tombstones: Block?
+    var rangeTombstones: RangeTombstoneList?
     if !footer.rangeTombstones.isNone {
       let block = try read(footer.rangeTombstones, .rangeTombstones)
-      guard RangeTombstoneBlock.forEach(block.view, { _, _, _ in }) else {
+      guard let list = RangeTombstoneBlock.decode(block.view) else {
         throw .corruption(
           "the range tombstones are damaged", file: path,
           offset: Int64(clamping: footer.rangeTombstones.offset))
       }
-      tombstones = block
+      rangeTombstones = list
     }
     return TableReader(
       file: file, byteSize: byteSize, footer: footer, cache: cache, topIndex: topIndex,
-      tombstones: tombstones, summary: summary)
-  }
-
-  /// Calls `body` with each fragment of range tombstones, in order. The views last as long as the reader.
-  func forEachRangeTombstone(
-    _ body: (_ start: ByteView, _ end: ByteView, _ sequences: [UInt64]) -> Void
-  ) {
-    if let tombstones { _ = RangeTombstoneBlock.forEach(tombstones.view, body) }
+      rangeTombstones: rangeTombstones, summary: summary)
   }
 
   var path: String { file.path.string }

@@ -72,6 +72,14 @@ final class TableWriter {
     try unsafe encoder.pointee.addRangeTombstones(from: start, to: end, sequences: sequences)
   }
 
+  /// Appends all fragments of a list.
+  func addRangeTombstones(_ list: RangeTombstoneList) throws(StoreError) {
+    for fragment in list.fragments {
+      try addRangeTombstones(
+        from: fragment.start, to: fragment.end, sequences: Array(list.sequences(of: fragment)))
+    }
+  }
+
   /// Bytes the file would have if it were finished now, roughly: what is pending counts uncompressed.
   var estimatedBytes: Int { unsafe encoder.pointee.estimatedBytes }
 
@@ -99,6 +107,8 @@ private struct TableEncoder: ~Copyable {
   var top = BlockBuilder(restartInterval: 1)
   var filter: BloomFilterBuilder
   var tombstones = ByteBuffer()
+  /// Where the first fragment begins, and where the last one ends.
+  var firstTombstone: [UInt8] = []
   var tombstonesEnd: [UInt8] = []
   var separator = ByteBuffer()
 
@@ -202,13 +212,11 @@ private struct TableEncoder: ~Copyable {
     }
     RangeTombstoneBlock.append(start, end, sequences, to: &tombstones)
     tombstonesEnd = end.array
-    if summary.rangeTombstoneCount == 0 { firstTombstone = start.array }
+    if firstTombstone.isEmpty { firstTombstone = start.array }
     summary.rangeTombstoneCount += UInt64(sequences.count)
     summary.largestSequence = max(summary.largestSequence, newest)
     summary.smallestSequence = min(summary.smallestSequence, oldest)
   }
-
-  var firstTombstone: [UInt8] = []
 
   // MARK: Blocks
 

@@ -1,6 +1,6 @@
 /// What a store consists of, as its manifest tells it: a plain value that edits change.
 package struct StoreContents: Sendable {
-  package struct TreeContents: Sendable {
+  package struct TreeContents: Sendable, Equatable {
     package var id: UInt64
     package var name: String
     package var options: TreeOptions

@@ -11,8 +11,8 @@ import Testing
     var now: Int { value.load(ordering: .relaxed) }
   }
 
-  /// Poisons its word as it goes. The words lie in one array that outlives all canaries, so that a reader
-  /// of a freed one finds the poison, not whatever the allocator made of its memory.
+  /// Poisons its word as it goes. The words lie in one array that outlives all canaries, so that a
+  /// reader of a freed one finds the poison, not whatever the allocator made of its memory.
   final class Canary: Sendable {
     let words: Words
     let number: Int
@@ -72,7 +72,7 @@ import Testing
       while isDone.value.load(ordering: .acquiring) == 0 {
         turn &+= 1
         let token = domain.enter(thread % 2)
-        let object = unsafe pointer.load(within: token)
+        let object = unsafe pointer.load(within: token)!
         // The number is read from the object itself, so the thread sanitizer sees a free beside it.
         let number = unsafe object._withUnsafeGuaranteedRef { $0.number }
         faults.check(number >= last)
@@ -139,7 +139,7 @@ import Testing
     let live = Count()
     let words = Words(2)
     let pointer = EpochPointer(Canary(0, words, live))
-    let kept = pointer.strong(in: domain, stripe: 40)
+    let kept = pointer.strong(in: domain, stripe: 40)!
     pointer.swap(Canary(1, words, live), retiringIn: domain)
     while domain.reclaim() > 0 {}
     #expect(live.now == 2 && words.isWhole(kept.number))

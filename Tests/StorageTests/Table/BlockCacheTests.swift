@@ -10,7 +10,8 @@ import Testing
   static func block(_ count: Int, filledWith byte: UInt8 = 0) -> Block {
     let memory = UnsafeMutableRawPointer.allocate(byteCount: count, alignment: 16)
     unsafe memory.initializeMemory(as: UInt8.self, repeating: byte, count: count)
-    return unsafe Block(adopting: memory, count: count, kind: .properties, storedSize: UInt64(count))!
+    return unsafe Block(
+      adopting: memory, count: count, kind: .properties, storedSize: UInt64(count))!
   }
 
   /// A data block without entries.
@@ -43,7 +44,8 @@ import Testing
     for capacity in [0, 1000, 100_000, 20 << 20] {
       let cache = BlockCache(capacity: capacity)
       for i in 0..<20_000 {
-        cache.insert(Self.block(1 + random.below(4000)), UInt64(i % 3), UInt64(random.below(30_000)))
+        cache.insert(
+          Self.block(1 + random.below(4000)), UInt64(i % 3), UInt64(random.below(30_000)))
         if i % 500 == 0 { #expect(cache.statistics.byteCount <= capacity, replay) }
       }
       let statistics = cache.statistics

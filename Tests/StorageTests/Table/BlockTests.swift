@@ -8,7 +8,8 @@ import Testing
   @Test func varintsDecodeAsTheyWereEncoded() {
     var random = TableRandom(30)
     for i in 0..<20_000 {
-      let value = i < 64 ? 1 << UInt64(i) &- UInt64(i % 2) : random.next() >> UInt64(random.below(64))
+      let value =
+        i < 64 ? 1 << UInt64(i) &- UInt64(i % 2) : random.next() >> UInt64(random.below(64))
       var buffer = ByteBuffer()
       buffer.append(varint: value)
       let length = buffer.count

@@ -6,7 +6,7 @@ import Testing
 @testable import RoostStorage
 
 /// A file in memory. Not thread-safe for writes.
-final class MemoryFile: File, @unchecked Sendable {
+final class TableMemoryFile: File, @unchecked Sendable {
   var bytes: [UInt8]
   var reads = 0
   var syncs = 0
@@ -23,14 +23,18 @@ final class MemoryFile: File, @unchecked Sendable {
     reads += 1
     guard offset >= 0, offset < bytes.count else { return 0 }
     let count = min(buffer.byteCount, bytes.count - Int(offset))
-    for i in 0..<count { buffer.storeBytes(of: bytes[Int(offset) + i], toByteOffset: i, as: UInt8.self) }
+    for i in 0..<count {
+      buffer.storeBytes(of: bytes[Int(offset) + i], toByteOffset: i, as: UInt8.self)
+    }
     return count
   }
 
   func write(_ source: RawSpan, at offset: Int64) throws(FileSystemError) {
     let end = Int(offset) + source.byteCount
     if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
-    for i in 0..<source.byteCount { bytes[Int(offset) + i] = unsafe source.unsafeLoad(fromByteOffset: i, as: UInt8.self) }
+    for i in 0..<source.byteCount {
+      bytes[Int(offset) + i] = unsafe source.unsafeLoad(fromByteOffset: i, as: UInt8.self)
+    }
   }
 
   func sync() throws(FileSystemError) { syncs += 1 }
@@ -98,7 +102,7 @@ struct TestEntry: Equatable, Comparable {
 struct TestTable {
   static let identity = FileIdentity(low: 0x0123_4567_89AB_CDEF, high: 0xFEDC_BA98_7654_3210)
   var entries: [TestEntry]
-  var file = MemoryFile()
+  var file = TableMemoryFile()
   var summary = TableSummary()
 
   init(
@@ -126,7 +130,7 @@ struct TestTable {
   }
 
   static func open(
-    _ file: MemoryFile, _ summary: TableSummary, identity: FileIdentity = TestTable.identity,
+    _ file: TableMemoryFile, _ summary: TableSummary, identity: FileIdentity = TestTable.identity,
     cache: BlockCache = BlockCache(capacity: 1 << 20)
   ) throws -> TableReader {
     try TableReader.open(
@@ -230,7 +234,8 @@ func randomEntries(_ count: Int, _ random: inout TableRandom) -> [TestEntry] {
   }
   entries.sort()
   var unique: [TestEntry] = []
-  for entry in entries where unique.last.map({ $0.key != entry.key || $0.tag >> 8 != entry.tag >> 8 }) ?? true {
+  for entry in entries
+  where unique.last.map({ $0.key != entry.key || $0.tag >> 8 != entry.tag >> 8 }) ?? true {
     unique.append(entry)
   }
   return unique
@@ -246,4 +251,16 @@ func options(
   options.filterBitsPerKey = filter
   options.compression = compression
   return options
+}
+
+extension TableReader {
+  /// The range tombstones as reads see them.
+  func rangeTombstoneFragments() -> [TableRangeTombstoneInfo] {
+    guard let list = rangeTombstones else { return [] }
+    return list.fragments.map { fragment in
+      TableRangeTombstoneInfo(
+        start: fragment.start.array, end: fragment.end.array,
+        sequences: Array(list.sequences(of: fragment)))
+    }
+  }
 }
