@@ -34,7 +34,7 @@ struct Export: ParsableCommand {
       let tree = try store.requireTree(self.tree.tree)
       let descriptor: FileDescriptor
       do {
-        descriptor = try FileDescriptor.open(
+        descriptor = unsafe try FileDescriptor.open(
           file, .writeOnly, options: force ? [.create, .truncate] : [.create, .exclusiveCreate],
           permissions: [.ownerReadWrite, .groupRead, .otherRead])
       } catch let error as Errno {

@@ -35,7 +35,7 @@ struct Get: ParsableCommand {
     if raw {
       output.buffer.append(contentsOf: value)
     } else if json {
-      try JSONLinesWriter(output: output).write(key: key.span.bytes, value: value.span.bytes)
+      try unsafe JSONLinesWriter(output: output).write(key: key.span.bytes, value: value.span.bytes)
     } else {
       try output.line(bytes.text(value))
     }

@@ -78,6 +78,3 @@ struct RoostCommand: ParsableCommand {
     Glibc.exit(failure.status.rawValue)
   }
 }
-
-/// A command that has said all there is to say ends by throwing its status.
-extension ExitStatus: Error {}

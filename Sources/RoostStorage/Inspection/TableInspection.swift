@@ -1,4 +1,4 @@
-package import RoostEnvironment
+import RoostEnvironment
 
 /// One block of a table file.
 package struct TableBlockInfo: Sendable {
@@ -23,6 +23,16 @@ package struct TableEntryInfo: Sendable {
   package var sequence: UInt64
   package var isDelete: Bool
   package var value: [UInt8]
+}
+
+/// One entry of an index partition or of the top index.
+package struct TableIndexEntryInfo: Sendable {
+  /// At least every key of what the entry leads to.
+  package var separator: [UInt8]
+  /// A data block; in the top index, an index partition.
+  package var block: BlockHandle
+  /// In the top index, the partition's filter, if it has one.
+  package var filter: BlockHandle?
 }
 
 /// Keys from `start` up to `end` that are deleted, once for every sequence number.
@@ -171,6 +181,27 @@ package struct TableInspection {
     } catch {
       return (entries, error)
     }
+  }
+
+  /// The entries of an index partition or of the top index, up to the first that is damaged.
+  ///
+  /// - Throws: `.corruption`, `.io` where the block cannot be read.
+  package func indexEntries(_ block: TableBlockInfo) throws(StoreError) -> [TableIndexEntryInfo] {
+    let bytes = try readBlock(block.handle, block.kind)
+    var entries: [TableIndexEntryInfo] = []
+    if block.kind == .topIndex {
+      forEachEntry(of: bytes, TopEntry.self) { (key, entry) throws(Never) in
+        entries.append(
+          TableIndexEntryInfo(
+            separator: key, block: entry.partition,
+            filter: entry.filter.isNone ? nil : entry.filter))
+      }
+    } else if block.kind == .partitionIndex {
+      forEachEntry(of: bytes, PartitionEntry.self) { (key, entry) throws(Never) in
+        entries.append(TableIndexEntryInfo(separator: key, block: entry.block))
+      }
+    }
+    return entries
   }
 
   // MARK: -

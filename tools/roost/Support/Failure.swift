@@ -3,7 +3,9 @@ import RoostStorage
 import SystemPackage
 
 /// How the tool ends, for scripts. The numbers above 63 are those of sysexits.h.
-enum ExitStatus: Int32 {
+///
+/// A command that has said all there is to say ends by throwing it.
+enum ExitStatus: Int32, Error {
   case success = 0
   /// `get`: there is no such key.
   case absent = 1

@@ -25,7 +25,7 @@ final class Input {
     if let path, path != "-" {
       name = path
       isOwned = true
-      do { descriptor = try FileDescriptor.open(path, .readOnly) } catch let error as Errno {
+      do { descriptor = unsafe try FileDescriptor.open(path, .readOnly) } catch let error as Errno {
         throw Failure(error, "open", path)
       }
       let size = (try? descriptor.seek(offset: 0, from: .end)) ?? -1
@@ -37,6 +37,15 @@ final class Input {
       descriptor = .standardInput
       byteCount = nil
     }
+  }
+
+  /// Reads what another process writes. Closes the descriptor when released.
+  init(_ descriptor: FileDescriptor, _ name: String) {
+    buffer = [UInt8](repeating: 0, count: 64 << 10)
+    self.name = name
+    self.descriptor = descriptor
+    isOwned = true
+    byteCount = nil
   }
 
   deinit { if isOwned { try? descriptor.close() } }

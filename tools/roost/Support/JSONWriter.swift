@@ -26,7 +26,7 @@ struct JSONWriter {
   mutating func value(_ text: String) {
     separate()
     let copy = Array(text.utf8)
-    JSONText.append(copy.span.bytes, to: &bytes)
+    unsafe JSONText.append(copy.span.bytes, to: &bytes)
   }
 
   mutating func value(_ number: some BinaryInteger) {
@@ -47,7 +47,7 @@ struct JSONWriter {
   /// Bytes of the store.
   mutating func value(data: [UInt8]) {
     separate()
-    JSONText.append(data.span.bytes, to: &bytes)
+    unsafe JSONText.append(data.span.bytes, to: &bytes)
   }
 
   mutating func member(_ name: StaticString, _ text: String) {
@@ -124,7 +124,7 @@ enum JSONText {
 
   private static func appendHexadecimal(_ bytes: UnsafeRawBufferPointer, to output: inout [UInt8]) {
     output.append(contentsOf: "{\"hex\":\"".utf8)
-    for byte in unsafe bytes { Hexadecimal.append(byte, to: &output) }
+    for unsafe byte in unsafe bytes { Hexadecimal.append(byte, to: &output) }
     output.append(contentsOf: "\"}".utf8)
   }
 

@@ -23,7 +23,8 @@ struct BytesOptions: ParsableArguments {
 
   func bytes(_ text: String?, _ what: String) throws -> [UInt8]? {
     guard let text else { return nil }
-    return try bytes(text, what)
+    let bytes: [UInt8] = try bytes(text, what)
+    return bytes
   }
 
   func append(_ bytes: RawSpan, to output: inout [UInt8]) {
