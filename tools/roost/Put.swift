@@ -28,6 +28,8 @@ struct Put: ParsableCommand {
 
   func run() throws {
     let key = try bytes.bytes(self.key, "key")
+    // Before the store is created.
+    if key.isEmpty { throw Failure.usage("a key must have at least one byte") }
     let value = value == "-" ? try Input(nil).readAll() : try bytes.bytes(self.value, "value")
     try withStore(directory.directory, creates: true) { store in
       try store.tree(tree.tree).put(key, value, sync ? .synced : .applied)

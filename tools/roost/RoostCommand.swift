@@ -25,11 +25,11 @@ struct RoostCommand: ParsableCommand {
       """,
     version: "roost 0.1.0",
     groupedSubcommands: [
-      CommandGroup(name: "Data:", subcommands: [Put.self, Get.self, Delete.self, Scan.self, Shell.self]),
-      CommandGroup(name: "Whole trees:", subcommands: [Import.self, Export.self, Trees.self, Drop.self]),
+      CommandGroup(name: "Data", subcommands: [Put.self, Get.self, Delete.self, Scan.self, Shell.self]),
+      CommandGroup(name: "Whole trees", subcommands: [Import.self, Export.self, Trees.self, Drop.self]),
       CommandGroup(
-        name: "Looking after a store:", subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
-      CommandGroup(name: "Trying it out:", subcommands: [Fill.self, Tour.self]),
+        name: "Looking after a store", subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
+      CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
     ])
 
   static func main() {

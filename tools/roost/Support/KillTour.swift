@@ -22,8 +22,9 @@ struct KillTour {
     let store = try Store.open(at: directory, options)
     do {
       let opened = start.duration(to: .now)
+      let found = store.statistics
       try checkAll(store, acknowledged, opened)
-      try showLevels(store)
+      try showLevels(found, store)
     } catch {
       try? store.close()
       throw error
@@ -85,10 +86,10 @@ struct KillTour {
       "verify read \(Format.bytes(report.tableBytes)) in \(Format.count(report.tables, "table")): all is well.")
   }
 
-  private func showLevels(_ store: Store) throws {
+  private func showLevels(_ found: StoreStatistics, _ store: Store) throws {
     let output = Output.standard
-    try output.line("\n   Its levels as they were found, and compacted:\n")
-    for tree in store.statistics.trees { for line in StatsPicture.lines(tree) { try TourText.line(line) } }
+    try output.line("\n   Its levels as the kill and the recovery left them, then compacted:\n")
+    for tree in found.trees { for line in StatsPicture.lines(tree) { try TourText.line(line) } }
     try store.compact()
     try output.line()
     for tree in store.statistics.trees { for line in StatsPicture.lines(tree) { try TourText.line(line) } }

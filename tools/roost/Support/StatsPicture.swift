@@ -28,8 +28,29 @@ enum StatsPicture {
       if tree.immutableMemtables > 0 { text += ", \(tree.immutableMemtables) waiting for a flush" }
       lines.append(text)
     }
-    for level in shown { lines.append(line(level, largest)) }
+    for run in runs(Array(shown)) {
+      if run.count > 1 {
+        lines.append("  levels \(run[0].level) to \(run[run.count - 1].level)  empty")
+      } else {
+        lines.append(line(run[0], largest))
+      }
+    }
     return lines
+  }
+
+  /// Levels one by one, but empty ones next to each other together.
+  private static func runs(
+    _ levels: [StoreStatistics.LevelStatistics]
+  ) -> [[StoreStatistics.LevelStatistics]] {
+    var runs: [[StoreStatistics.LevelStatistics]] = []
+    for level in levels {
+      if level.tables == 0, let last = runs.last, last[0].tables == 0 {
+        runs[runs.count - 1].append(level)
+      } else {
+        runs.append([level])
+      }
+    }
+    return runs
   }
 
   private static func line(_ level: StoreStatistics.LevelStatistics, _ largest: Int64) -> String {
