@@ -26,9 +26,15 @@ final class LogSegment: @unchecked Sendable {
 
   /// Where the last frame handed to the operating system ends.
   var end = LogHeader.byteCount
-  /// Whether everything up to `end` is known to be on disk.
-  /// Whether all of it was made durable since it was ended. Set by whoever did so: a flush or the writer.
+  /// Whether its end frame has been handed to the operating system: nothing more is written to it.
+  let isEnded = Atomic<Bool>(false)
+  /// Whether all of it was made durable by a sync that began after it was ended. Set by whoever did so: a flush or
+  /// the writer.
   let isSynced = Atomic<Bool>(false)
+
+  private let syncing = Lock()
+  /// Why a sync failed, once one has. Guarded by `syncing`.
+  private var syncFailure: StoreError?
 
   /// The capacity of a file that grows. A multiple of the alignment.
   static let unlimited = Int.max & ~0xFFF
@@ -161,14 +167,22 @@ final class LogSegment: @unchecked Sendable {
 
   /// Makes the file's bytes durable.
   ///
+  /// The system tells of a failed sync once, and the next one succeeds without having written what was lost. A flush
+  /// and the commit leader may sync side by side, so one goes after the other, and after a failure all throw (rule 4).
+  ///
   /// - Throws: `.outcomeUnknown`; what is on disk is then unknown for good, and syncing again proves
   ///   nothing: the caller must write nothing more and tell the writer (``LogWriter/poison(_:)``).
   func sync() throws(StoreError) {
-    do { try file.sync() } catch {
-      throw StoreError(
-        .outcomeUnknown,
-        "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
-        file: path.string, cause: error)
+    try syncing.withLock { () throws(StoreError) in
+      if let syncFailure { throw syncFailure }
+      do throws(FileSystemError) { try file.sync() } catch {
+        let failure = StoreError(
+          .outcomeUnknown,
+          "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
+          file: path.string, cause: error)
+        syncFailure = failure
+        throw failure
+      }
     }
   }
 }
