@@ -17,15 +17,15 @@ struct Dump: ParsableCommand {
         roost dump ./db/000012.sst              footer, properties, blocks
         roost dump ./db/000012.sst --block 3    one block's entries
         roost dump ./db/000014.log --entries    every operation
-        roost dump ./db/CURRENT
+        roost dump ./db/CURRENT ./db/*.manifest
         roost dump ./db --entries --json | jq 'select(.type == "entry")'
 
       \(BytesOptions.help)
       Long keys and values are cut short; with --json they are whole.
       """)
 
-  @Argument(help: "A store's directory, or one of its files.", completion: .file())
-  var path: String
+  @Argument(help: "A store's directory, or files of stores.", completion: .file())
+  var paths: [String]
   @Option(help: "Only the block (of a table) or the frame (of a log) of this number, with its entries.")
   var block: Int?
   @Flag(help: "Every entry of every block, every operation of every record.") var entries = false
@@ -34,19 +34,22 @@ struct Dump: ParsableCommand {
 
   func run() throws {
     let fileSystem = Environment.posix().fileSystem
-    let path = FilePath(self.path)
     let printer = DumpPrinter(json: json, hex: bytes.hex, entries: entries, block: block)
-    guard let info = try fileSystem.info(of: path) else {
-      throw Failure(.notFound, "there is nothing at \(self.path)")
-    }
-    if info.isDirectory {
-      if block != nil { throw Failure.usage("--block goes with a file, not with a directory") }
-      try DirectoryDump(fileSystem, path, printer).run()
-    } else {
-      try Self.dump(path, FileKind(fileSystem, path), fileSystem, printer)
+    for (index, text) in paths.enumerated() {
+      if index > 0 { try printer.rule() }
+      let path = FilePath(text)
+      guard let info = try fileSystem.info(of: path) else {
+        throw Failure(.notFound, "there is nothing at \(text)")
+      }
+      if info.isDirectory {
+        if block != nil { throw Failure.usage("--block goes with a file, not with a directory") }
+        try DirectoryDump(fileSystem, path, printer).run()
+      } else {
+        try Self.dump(path, FileKind(fileSystem, path), fileSystem, printer)
+      }
     }
     try printer.finish()
-    if printer.problems > 0 { throw ExitStatus.damage }
+    if printer.status != .success { throw printer.status }
   }
 
   static func dump(
@@ -60,7 +63,7 @@ struct Dump: ParsableCommand {
       case .lock: try MarkerDump.runLock(fileSystem, path, printer)
       case .unknown: throw Failure(.notFound, "\(path.string) is none of Roost's files, by its name and its contents")
       }
-    } catch let error as StoreError where error.code == .corruption {
+    } catch let error as StoreError where [.corruption, .newerFormat].contains(error.code) {
       try printer.problem(error)
     }
   }

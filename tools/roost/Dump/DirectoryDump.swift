@@ -33,7 +33,7 @@ final class DirectoryDump {
       let kind = try FileKind(fileSystem, path)
       switch kind {
       case .table, .log:
-        try printer.text("\n" + String(repeating: "─", count: 72))
+        try printer.rule()
         try Dump.dump(path, kind, fileSystem, printer)
       default: continue
       }

@@ -8,7 +8,9 @@ final class DumpPrinter {
   let entries: Bool
   /// The one block or frame that is wanted.
   let block: Int?
-  private(set) var problems = 0
+  private var problems = 0
+  /// How the tool is to end, by what was found.
+  private(set) var status = ExitStatus.success
   private let output = Output.standard
   private static let longest = 96
 
@@ -44,7 +46,10 @@ final class DumpPrinter {
   /// Something damaged.
   func problem(_ error: StoreError, indent: String = "") throws {
     problems += 1
+    if error.code == .newerFormat, status == .success { status = .newerFormat }
+    if error.code != .newerFormat { status = .damage }
     try item("problem", "\(indent)DAMAGED  \(Failure.line(error))") { json in
+      json.member("code", error.code.description)
       json.member("message", error.message)
       if let file = error.file { json.member("file", file) }
       if let offset = error.offset { json.member("offset", offset) }
@@ -54,6 +59,9 @@ final class DumpPrinter {
   func problem(_ message: String, file: String, offset: Int64? = nil, indent: String = "") throws {
     try problem(StoreError(.corruption, message, file: file, offset: offset), indent: indent)
   }
+
+  /// Sets one file off from the next.
+  func rule() throws { try text("\n" + String(repeating: "─", count: 72)) }
 
   /// Bytes for a line of text, cut short where they are long.
   func short(_ bytes: [UInt8]) -> String {
@@ -71,7 +79,7 @@ final class DumpPrinter {
 
   /// The last line.
   func finish() throws {
-    if problems > 0 { try text("\n\(Format.count(problems, "damage", "damages")) found") }
+    if problems > 0 { try text("\n\(Format.count(problems, "problem")) found") }
     try output.flush()
   }
 }
