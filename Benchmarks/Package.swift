@@ -8,9 +8,6 @@ let rocksRoot = Context.environment["ROCKSDB_ROOT"]
 let rocksHeaders = rocksRoot.map { ["-Xcc", "-I\($0)/include"] } ?? []
 let rocksLibraries = rocksRoot.map { ["-L\($0)/lib", "-Xlinker", "-rpath", "-Xlinker", "\($0)/lib"] } ?? []
 
-// The engine's interface is not here yet: BENCH_ROOST=1 compiles its driver in.
-let withRoost = Context.environment["BENCH_ROOST"] != nil
-
 let package = Package(
   name: "roost-benchmarks",
   products: [.executable(name: "roost-bench", targets: ["RoostBench"])],
@@ -27,13 +24,14 @@ let package = Package(
       dependencies: [
         "CRocksDB", "CLevelDB", "CMachine",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
-      ] + (withRoost ? [.product(name: "RoostStorage", package: "roost")] : []),
+        .product(name: "RoostStorage", package: "roost"),
+      ],
       swiftSettings: [
         .swiftLanguageMode(.v6),
         // Cursors that own a snapshot are not copyable, and are an engine's associated type.
         .enableExperimentalFeature("SuppressedAssociatedTypes"),
         .unsafeFlags(rocksHeaders),
-      ] + (withRoost ? [.define("ROOST")] : []),
+      ],
       linkerSettings: [.unsafeFlags(rocksLibraries)]),
   ]
 )

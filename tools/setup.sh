@@ -88,7 +88,8 @@ quietly() {
   local code=0
   "$@" >"$log" 2>&1 || code=$?
   if [ "$code" -ne 0 ]; then
-    grep -E 'error:|error ' "$log" >&2 || tail -n 40 "$log" >&2
+    # Each error once: the build repeats them for every file of a module.
+    grep -E '^[^ ].*error:' "$log" | awk '!seen[$0]++ && ++count <= 40' >&2 || tail -n 40 "$log" >&2
     say "The build failed; all of its output is in $log"
   fi
   return "$code"

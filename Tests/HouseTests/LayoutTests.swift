@@ -7,29 +7,34 @@ import Testing
   static let tests = Repository.files(in: "Tests", suffix: ".swift")
   static let tools = Repository.files(in: "tools", suffix: ".swift")
 
+  /// One issue a violation, so that each can be read and found.
+  private func expectNone(_ violations: [Violation]) {
+    for violation in violations { Issue.record("\(violation)") }
+  }
+
   @Test func `the sources are found`() {
     #expect(Self.sources.count > 10)
     #expect(Self.tests.contains { $0.path == "Tests/HouseTests/LayoutTests.swift" })
   }
 
   @Test func `imports point down`() {
-    #expect(Self.sources.flatMap(Rules.strayImports) == [])
+    expectNone(Self.sources.flatMap(Rules.strayImports))
   }
 
   @Test func `the outside world stays behind the seams`() {
-    #expect(Self.sources.flatMap(Rules.worldlyCalls) == [])
+    expectNone(Self.sources.flatMap(Rules.worldlyCalls))
   }
 
-  @Test func `nothing is left unfinished, and nothing traps on what came from outside`() {
-    #expect((Self.sources + Self.tools).flatMap(Rules.unfinished) == [])
+  @Test func `nothing is left unfinished`() {
+    expectNone((Self.sources + Self.tools).flatMap(Rules.unfinished))
   }
 
   @Test func `lines fit`() {
-    #expect((Self.sources + Self.tests + Self.tools).flatMap(Rules.longLines) == [])
+    expectNone((Self.sources + Self.tests + Self.tools).flatMap(Rules.longLines))
   }
 
   @Test func `each file says what it is`() {
-    #expect((Self.sources + Self.tools).flatMap(Rules.undocumented) == [])
+    expectNone((Self.sources + Self.tools).flatMap(Rules.undocumented))
   }
 
   @Test func `the manifest lets others depend on the package`() throws {
@@ -51,7 +56,9 @@ import Testing
 /// The rules themselves: each finds what it is there to find, and nothing else.
 // Budget: 1 s
 @Suite struct HouseRuleTests {
-  private func file(_ text: String, at path: String = "Sources/RoostStorage/Sample.swift") -> Repository.File {
+  private func file(
+    _ text: String, at path: String = "Sources/RoostStorage/Sample.swift"
+  ) -> Repository.File {
     Repository.File(path: path, text: text)
   }
 
@@ -88,7 +95,8 @@ import Testing
   func `a call past the seams is found`(word: String) {
     #expect(Rules.worldlyCalls(file("let x = 1\nlet y = \(word)")).map(\.line) == [2])
     #expect(Rules.worldlyCalls(file("// \(word)")) == [])
-    #expect(Rules.worldlyCalls(file("let y = \(word)", at: "Sources/RoostEnvironment/POSIX/A.swift")) == [])
+    let edge = "Sources/RoostEnvironment/POSIX/A.swift"
+    #expect(Rules.worldlyCalls(file("let y = \(word)", at: edge)) == [])
   }
 
   @Test func `unfinished work is found`() {

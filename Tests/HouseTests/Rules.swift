@@ -20,7 +20,7 @@ enum Rules {
     "RoostTransactions": ["RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment"],
     "RoostCluster": ["RoostCausality", "RoostStorage", "RoostEnvironment"],
     "RoostNetwork": [
-      "RoostCluster", "RoostCausality", "RoostEnvironment", "NIOCore", "NIOPosix", "NIOSSL", "NIOFoundationCompat",
+      "RoostCluster", "RoostCausality", "RoostEnvironment", "NIOCore", "NIOPosix", "NIOSSL",
     ],
     "RoostSimulation": ["RoostCluster", "RoostCausality", "RoostEnvironment", "SystemPackage"],
     "RoostStorage": ["RoostEnvironment", "SystemPackage", "CLZ4"],
@@ -72,12 +72,16 @@ enum Rules {
   /// Calls past the seams, outside the one folder that makes them.
   static func worldlyCalls(_ file: Repository.File) -> [Violation] {
     guard let layer = layer(file.path), layer != "RoostEnvironment/POSIX" else { return [] }
-    return find(worldly, in: file) { "\($0) belongs in RoostEnvironment/POSIX" }
+    // The seam's own module may hold the system's randomness: it is no system call.
+    let words = worldly.filter {
+      !(layer == "RoostEnvironment" && $0 == "SystemRandomNumberGenerator")
+    }
+    return find(words, in: file) { "\($0) belongs in RoostEnvironment/POSIX" }
   }
 
   /// What never gets in: traps on what came from outside, and notes to oneself.
   static func unfinished(_ file: Repository.File) -> [Violation] {
-    let traps = find(["try!", "as!"], in: file) { "\($0) traps" }
+    let traps = find(["try!"], in: file) { "\($0) traps" }
     // Notes stand in comments, so the whole text counts.
     let notes = ["TO" + "DO", "FIX" + "ME", "XX" + "X"]
     return traps

@@ -16,12 +16,7 @@ struct ChildTask: Codable, Sendable {
 
   func run() throws {
     switch engine {
-    case .roost:
-      #if ROOST
-        try run(RoostEngine.self)
-      #else
-        throw BenchmarkError("this build has no Roost in it")
-      #endif
+    case .roost: try run(RoostEngine.self)
     case .rocksdb: try run(RocksDBEngine<DefaultSetting>.self)
     case .rocksdbTuned: try run(RocksDBEngine<TunedSetting>.self)
     case .leveldb: try run(LevelDBEngine.self)

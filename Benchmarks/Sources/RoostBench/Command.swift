@@ -19,9 +19,9 @@ struct Compare: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Compares the engines (the default).",
     discussion: """
-      Every engine runs in fresh child processes, in turn, so many rounds. Reported are median times, and the \
-      median over the rounds of (peer's time / Roost's time): above 1 Roost is faster. A wrong answer fails \
-      the run.
+      Every engine runs in fresh child processes, in turn, so many rounds. Reported are median times, and \
+      the median over the rounds of (peer's time / Roost's time): above 1 Roost is faster. A wrong answer \
+      fails the run.
 
       Workloads: \(Group.allCases.flatMap(\.workloads).joined(separator: ", ")).
       """)
@@ -36,7 +36,7 @@ struct Compare: ParsableCommand {
   var rounds = 5
 
   @Option(help: "Engines to run, comma-separated; rocksdb stands for both of its settings.")
-  var engines = EngineName.built.filter { $0 != .rocksdbTuned }.map(\.rawValue).joined(separator: ",")
+  var engines = EngineName.allCases.filter { $0 != .rocksdbTuned }.map(\.rawValue).joined(separator: ",")
 
   @Option(help: "Workloads to run, comma-separated. Default: all.")
   var workloads: String?
@@ -44,7 +44,7 @@ struct Compare: ParsableCommand {
   @Option(help: "Write the results to this file as JSON.")
   var json: String?
 
-  @Option(help: "Where the stores go: on a real disk. What is made there is removed. Default: the build folder.")
+  @Option(help: "Where the stores go, on a real disk; removed afterwards. Default: the build folder.")
   var dir: String?
 
   @Flag(inversion: .prefixedNo, help: "Run the first engine twice a round, to show what chance makes.")
@@ -91,8 +91,8 @@ struct Compare: ParsableCommand {
   private func chosenEngines() throws -> [EngineName] {
     var chosen: [EngineName] = []
     for name in engines.split(separator: ",") {
-      guard let engine = EngineName(rawValue: String(name)), EngineName.built.contains(engine) else {
-        let known = EngineName.built.map(\.rawValue).joined(separator: ", ")
+      guard let engine = EngineName(rawValue: String(name)) else {
+        let known = EngineName.allCases.map(\.rawValue).joined(separator: ", ")
         throw ValidationError("unknown engine '\(name)'; known are \(known)")
       }
       chosen.append(engine)

@@ -1,7 +1,8 @@
 import Glibc
 
 /// The whole comparison: for each group of workloads, rounds in which every engine has its turn in a fresh
-/// child process, forwards and backwards in alternation (ABBA), so that a drift of the machine meets all alike.
+/// child process, forwards and backwards in alternation (ABBA), so that a drift of the machine meets all
+/// alike.
 struct Comparison {
   /// An engine's place in a round. The same engine may have two: the second shows what chance alone makes.
   struct Contender: Hashable {

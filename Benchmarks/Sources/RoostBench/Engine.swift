@@ -85,12 +85,4 @@ enum EngineName: String, CaseIterable, Codable, Sendable {
 
   /// Those a ratio is counted against.
   var isPeer: Bool { self != .roost && self != .null }
-
-  static var built: [EngineName] {
-    #if ROOST
-      allCases
-    #else
-      allCases.filter { $0 != .roost }
-    #endif
-  }
 }

@@ -7,7 +7,9 @@ struct Report {
   let comparison: Comparison
   let results: Results
 
-  private var workloads: [String] { Group.allCases.flatMap(\.workloads).filter(comparison.workloads.contains) }
+  private var workloads: [String] {
+    Group.allCases.flatMap(\.workloads).filter(comparison.workloads.contains)
+  }
 
   // MARK: For people
 
@@ -24,17 +26,19 @@ struct Report {
   private func settingsText() -> String {
     let settings = results.settings
     return """
-      alike for all: \(settings.count) keys of \(KeyBuffer.count) bytes, values of \(ValuePool.valueBytes) bytes, \
-      half compressible; \(settings.filterBits)-bit filter; \(settings.writeBufferBytes >> 20) MB write buffer; \
-      \(settings.cacheBytes >> 20) MB block cache; \(settings.blockBytes)-byte blocks; LZ4 (LevelDB: Snappy); \
-      dynamic level sizes where the engine has them; checksums verified
-      rounds: \(results.rounds), each engine in turn, every second round backwards; a fresh process each
+      alike for all: \(settings.count) keys of \(KeyBuffer.count) bytes, values of \
+      \(ValuePool.valueBytes) bytes, half compressible; \(settings.filterBits)-bit filter; \
+      \(settings.writeBufferBytes >> 20) MB write buffer; \(settings.cacheBytes >> 20) MB block cache; \
+      \(settings.blockBytes)-byte blocks; LZ4 (LevelDB: Snappy); checksums verified; \
+      dynamic level sizes where the engine has them
+      rounds: \(results.rounds), engines in turn, every second round backwards; fresh processes
       """
   }
 
   /// Median times, and the ratio to the best peer.
   private func times() -> [String] {
-    var rows = [["µs per operation"] + comparison.contenders.map(\.label) + ["best peer / roost", "range", "peer"]]
+    let labels = comparison.contenders.map(\.label)
+    var rows = [["µs per operation"] + labels + ["best peer / roost", "range", "peer"]]
     for workload in workloads {
       var row = [workload]
       for contender in comparison.contenders {
@@ -84,7 +88,9 @@ struct Report {
   /// What the harness and the machine add of their own.
   private func harness() -> [String] {
     var lines: [String] = []
-    let probes = results.probes.map { "\(fixed($0.append, 0)) appending, \(fixed($0.overwrite, 0)) overwriting" }
+    let probes = results.probes.map {
+      "\(fixed($0.append, 0)) appending, \(fixed($0.overwrite, 0)) overwriting"
+    }
     lines.append("bare fdatasync of 128 bytes, µs, before and after: \(probes.joined(separator: "; "))")
     for again in comparison.contenders where again.again {
       let one = Comparison.Contender(engine: again.engine)
@@ -225,7 +231,7 @@ struct Report {
       ("processor", "\(sysconf(Int32(_SC_NPROCESSORS_ONLN))) × \(processor)"),
       ("memory", "\((memory ?? 0) >> 20) GiB"),
       ("kernel", kernel ?? "unknown"),
-      ("roost", EngineName.built.contains(.roost) ? roost : "not in this build"),
+      ("roost", roost),
       ("rocksdb", rocksDBLibrary()),
       ("leveldb", "\(leveldb_major_version()).\(leveldb_minor_version())"),
     ]

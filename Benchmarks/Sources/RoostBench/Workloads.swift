@@ -1,5 +1,5 @@
-/// A timed loop for each workload, generic over the engine and specialised for each, and the checks of what it
-/// read. A check runs after the clock has stopped, and a wrong answer fails the run.
+// A timed loop for each workload, generic over the engine and specialised for each, and the checks of what
+// it read. A check runs after the clock has stopped, and a wrong answer fails the run.
 
 /// Workloads that share a store run one after the other in one child process.
 enum Group: String, CaseIterable, Codable, Sendable {
@@ -452,7 +452,9 @@ struct Runner<E: Engine> {
     result.seconds = Double(writer.nanoseconds) / 1e9
     let rate = Double(writer.puts) / result.seconds
     result.bytesPut = writer.puts * entryBytes
-    if E.stores && rate < 0.95 * Double(settings.writerRate) { result.note = "writer reached \(Int(rate)) puts/s" }
+    if E.stores && rate < 0.95 * Double(settings.writerRate) {
+      result.note = "the writer reached \(Int(rate)) puts a second"
+    }
     try report(result)
     let expected = expectedReads(model, from: 0, settings.reads)
     try check(

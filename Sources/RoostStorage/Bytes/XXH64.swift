@@ -33,10 +33,16 @@ enum XXH64 {
       var c = seed
       var d = seed &- p1
       while offset &+ 32 <= count {
-        a = unsafe round(a, UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
-        b = unsafe round(b, UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset &+ 8, as: UInt64.self)))
-        c = unsafe round(c, UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset &+ 16, as: UInt64.self)))
-        d = unsafe round(d, UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset &+ 24, as: UInt64.self)))
+        a = unsafe round(
+          a, UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt64.self)))
+        b = unsafe round(
+          b, UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset &+ 8, as: UInt64.self)))
+        c = unsafe round(
+          c, UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset &+ 16, as: UInt64.self))
+        )
+        d = unsafe round(
+          d, UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset &+ 24, as: UInt64.self))
+        )
         offset &+= 32
       }
       hash = rotate(a, 1) &+ rotate(b, 7) &+ rotate(c, 12) &+ rotate(d, 18)
@@ -49,12 +55,14 @@ enum XXH64 {
     }
     hash = hash &+ UInt64(count)
     while offset &+ 8 <= count {
-      let word = unsafe UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+      let word = unsafe UInt64(
+        littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
       hash = rotate(hash ^ round(0, word), 27) &* p1 &+ p4
       offset &+= 8
     }
     if offset &+ 4 <= count {
-      let word = unsafe UInt32(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+      let word = unsafe UInt32(
+        littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
       hash = rotate(hash ^ (UInt64(word) &* p1), 23) &* p2 &+ p3
       offset &+= 4
     }

@@ -12,28 +12,29 @@ import RoostEnvironment
 extension Store {
   /// Flushes the active memtables of `which` (all trees when `nil`) and waits until it is done.
   func flush(_ which: [TreeCore]?) throws(StoreError) {
-    try commits.lead()
-    var rotated: [TreeCore] = []
-    do {
-      defer { commits.release() }
-      try checkOpen()
-      try failure.check()
-      for tree in which ?? stateLock.withLock({ Array(trees.values) }) {
-        if tree.isDropped {
-          if which != nil { throw StoreError(.treeDropped, "the tree `\(tree.name)` was dropped") }
-          continue
-        }
-        if tree.hasActiveEntries { try rotate(tree) }
-        rotated.append(tree)
-      }
-    } catch {
-      throw error as! StoreError
-    }
-    for tree in rotated {
+    for tree in try rotateAll(which) {
       try waitUntil("a flush of the tree `\(tree.name)`") {
         tree.isDropped || tree.current.immutables.isEmpty
       }
     }
+  }
+
+  /// Rotates those of the trees that have anything to flush.
+  private func rotateAll(_ which: [TreeCore]?) throws(StoreError) -> [TreeCore] {
+    try commits.lead()
+    defer { commits.release() }
+    try checkOpen()
+    try failure.check()
+    var rotated: [TreeCore] = []
+    for tree in which ?? stateLock.withLock({ Array(trees.values) }) {
+      if tree.isDropped {
+        if which != nil { throw StoreError(.treeDropped, "the tree `\(tree.name)` was dropped") }
+        continue
+      }
+      if tree.hasActiveEntries { try rotate(tree) }
+      rotated.append(tree)
+    }
+    return rotated
   }
 
   /// Has the tree's immutable memtables flushed in the background.

@@ -89,7 +89,8 @@ struct LogHeader: Equatable, Sendable {
         .newerFormat, "log format \(version); this Roost reads up to \(formatVersion)", file: file,
         offset: 8)
     }
-    guard version == formatVersion, let purpose = LogPurpose(rawValue: bytes.loadUInt32(at: 12)) else {
+    guard version == formatVersion, let purpose = LogPurpose(rawValue: bytes.loadUInt32(at: 12))
+    else {
       throw .corruption("a log's header with an unknown version or purpose", file: file, offset: 8)
     }
     return LogHeader(

@@ -86,7 +86,8 @@ package enum LogInspection {
     let content: Part.Content =
       switch frame.kind {
       case .record: .record
-      case .mark: .mark(log: frame.payload.loadUInt64(at: 0), offset: frame.payload.loadUInt64(at: 8))
+      case .mark:
+        .mark(log: frame.payload.loadUInt64(at: 0), offset: frame.payload.loadUInt64(at: 8))
       case .end: .end(next: frame.payload.loadUInt64(at: 0))
       }
     return Part(

@@ -44,7 +44,8 @@ final class LogReader {
   /// - Throws: `.missingFile`, `.corruption`, `.newerFormat`, `.io`, `.tooManyFiles`.
   init(_ fileSystem: any FileSystem, _ path: FilePath) throws(StoreError) {
     self.path = path
-    file = try doing("open a log") { () throws(FileSystemError) in try fileSystem.open(path, .read) }
+    file = try doing("open a log") { () throws(FileSystemError) in try fileSystem.open(path, .read)
+    }
     let file = self.file
     byteCount = Int(
       clamping: try doing("read a log's size") { () throws(FileSystemError) in try file.size() })
@@ -69,7 +70,8 @@ final class LogReader {
     if word == 0, head.loadUInt64(at: 0) == 0 { return .end(offset: offset) }
     guard let payload = try payload(at: offset) else { return .damaged(offset: offset) }
     guard let kind = Self.kind(word), Self.isWellFormed(kind, payload.count) else {
-      throw .corruption("a frame of no known kind or shape", file: path.string, offset: Int64(offset))
+      throw .corruption(
+        "a frame of no known kind or shape", file: path.string, offset: Int64(offset))
     }
     let frame = Frame(offset: offset, kind: kind, payload: payload)
     offset = frame.end

@@ -61,7 +61,8 @@ enum LogReplay {
         purpose: purpose, number: log.number, salt: log.salt, identity: identity)
       guard reader.header == expected else {
         throw .corruption(
-          "the log's header is not that of the log the manifest names", file: path.string, offset: 0)
+          "the log's header is not that of the log the manifest names", file: path.string, offset: 0
+        )
       }
       guard reader.byteCount >= log.byteCount else {
         throw .corruption(

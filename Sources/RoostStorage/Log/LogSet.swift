@@ -150,9 +150,11 @@ final class LogSet: @unchecked Sendable {
   func syncAll() throws(StoreError) {
     let segments = lock.withLock { live.filter { !$0.isSynced.load(ordering: .acquiring) } }
     for segment in segments {
+      // One with a successor may still await its end frame, and the frames staged before it: the writer has the
+      // successor named first. A sync that begins before the end does not cover them.
+      let isEnded = segment.isEnded.load(ordering: .acquiring)
       try segment.sync()
-      // All but the last are ended: nothing more is written to them.
-      if segment !== segments.last { segment.isSynced.store(true, ordering: .releasing) }
+      if isEnded { segment.isSynced.store(true, ordering: .releasing) }
     }
   }
 

@@ -256,6 +256,7 @@ final class LogWriter: @unchecked Sendable {
     appendEnd(next.number)
     try flush()
     segment.end = cursor
+    segment.isEnded.store(true, ordering: .releasing)
     unsyncedEnded.removeAll { $0.isSynced.load(ordering: .acquiring) }
     unsyncedEnded.append(segment)
     endedBytes += cursor - LogHeader.byteCount

@@ -4,14 +4,14 @@ import Synchronization
 ///
 /// Invariants:
 /// - What it handed out stays where it is, at a multiple of 8, until the arena goes.
-/// - `charge` has grown by the size of every chunk, not only by what of it is in use: the memory budget
-///   counts what the process took from the system.
+/// - `charge` has grown by the size of every chunk, not only by what of it is in use: the memory
+///   budget counts what the process took from the system.
 ///
 /// One thread allocates. Others may read what it published to them, and `charge` at any time.
 @safe
 struct Arena: ~Copyable {
-  /// Chunks are linked through this many bytes at their start; a whole cache line, so that pieces of
-  /// a multiple of 64 bytes stay aligned to lines.
+  /// Chunks are linked through this many bytes at their start; a whole cache line, so that pieces
+  /// of a multiple of 64 bytes stay aligned to lines.
   private static let headerBytes = 64
 
   private var next: UnsafeMutableRawPointer

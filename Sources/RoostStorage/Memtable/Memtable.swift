@@ -12,14 +12,15 @@ enum MemtableLookup {
 
 /// The newest writes of a tree, in order, in memory.
 ///
-/// One thread at a time writes (`insert`, `insertRangeTombstone`); any number of threads read beside
-/// it without locks. Reads see all that was inserted before they began and may see some of what is
-/// inserted meanwhile, so a reader loads the sequence number it reads at first and passes it on.
-/// Entries are never changed or removed; their bytes stay where they are until the memtable goes, so
-/// whoever stores a view of them holds the memtable.
+/// One thread at a time writes (`insert`, `insertRangeTombstone`); any number of threads read
+/// beside it without locks. Reads see all that was inserted before they began and may see some of
+/// what is inserted meanwhile, so a reader loads the sequence number it reads at first and passes
+/// it on. Entries are never changed or removed; their bytes stay where they are until the memtable
+/// goes, so whoever stores a view of them holds the memtable.
 @safe
 final class Memtable: @unchecked Sendable {
-  /// What other threads read and the writer stores, away from the cache line of the object's header.
+  /// What other threads read and the writer stores, away from the cache line of the object's
+  /// header.
   private struct Counters: ~Copyable {
     let chargedBytes = Atomic<Int>(0)
     let entryCount = Atomic<Int>(0)
@@ -104,8 +105,8 @@ final class Memtable: @unchecked Sendable {
 
   // MARK: - The readers' side
 
-  /// The newest version of `key` whose sequence number is at most `sequence`. Range tombstones are not
-  /// looked at. O(log n).
+  /// The newest version of `key` whose sequence number is at most `sequence`. Range tombstones are
+  /// not looked at. O(log n).
   @inline(__always)
   func get(_ key: ByteView, at sequence: UInt64) -> MemtableLookup {
     guard let entry = index.find(key, Tag.seek(sequence).word) else { return .absent }
@@ -129,8 +130,7 @@ final class Memtable: @unchecked Sendable {
     rangeLock.withLock {
       if cachedCount != ranges.count {
         var builder = RangeTombstoneBuilder()
-        if let cachedList { builder.add(cachedList) }
-        for range in ranges[cachedCount...] {
+        for range in ranges {
           builder.add(from: range.start, to: range.end, sequence: range.sequence)
         }
         cachedList = builder.build()

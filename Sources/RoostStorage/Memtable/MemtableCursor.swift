@@ -1,10 +1,11 @@
 /// Walks a memtable's entries both ways, without locks, while the writer adds to it.
 ///
-/// A position is the way from the root: at each level a node, its permutation as the cursor loaded it,
-/// and an index. Such a pair of node and permutation is a snapshot that stays true (``MemtableNode``),
-/// so a move never starts again from the root, whatever the writer split meanwhile. A move may pass by
-/// entries that were inserted after the last seek, so a reader seeks after it has loaded the sequence
-/// number that it reads at: those entries are then newer than it may see.
+/// A position is the way from the root: at each level a node, its permutation as the cursor loaded
+/// it, and an index. Such a pair of node and permutation is a snapshot that stays true
+/// (``MemtableNode``), so a move never starts again from the root, whatever the writer split
+/// meanwhile. A move may pass by entries that were inserted after the last seek, so a reader seeks
+/// after it has loaded the sequence number that it reads at: those entries are then newer than it
+/// may see.
 ///
 /// Holds the memtable, whose arena holds the bytes. Not thread-safe.
 @safe
@@ -75,7 +76,8 @@ final class MemtableCursor: SourceCursor {
     isValid = true
   }
 
-  /// Goes down to the leaf for the target. Returns the index of the first entry there at or after it.
+  /// Goes down to the leaf for the target. Returns the index of the first entry there at or after
+  /// it.
   @inline(__always)
   private func descend(_ key: ByteView, _ tagWord: UInt64) -> Int {
     let wholeHead = key.head

@@ -2,7 +2,8 @@ import Synchronization
 
 /// One entry of a memtable, in its arena. Written once, before the index publishes it.
 ///
-/// Entry := tag word u64 | key length u32 | value length u32 | key | value, in the machine's byte order.
+/// Entry := tag word u64 | key length u32 | value length u32 | key | value, in the machine's byte
+/// order.
 @safe
 struct MemtableEntry {
   static let headerBytes = 16
@@ -14,18 +15,21 @@ struct MemtableEntry {
   @inline(__always) var tagWord: UInt64 { unsafe base.load(as: UInt64.self) }
   @inline(__always) var tag: Tag { Tag(word: tagWord) }
   @inline(__always) var keyCount: Int { unsafe Int(base.load(fromByteOffset: 8, as: UInt32.self)) }
-  @inline(__always) var valueCount: Int { unsafe Int(base.load(fromByteOffset: 12, as: UInt32.self)) }
+  @inline(__always) var valueCount: Int {
+    unsafe Int(base.load(fromByteOffset: 12, as: UInt32.self))
+  }
 
   @inline(__always) var key: ByteView {
     unsafe ByteView(UnsafeRawPointer(base + MemtableEntry.headerBytes), count: keyCount)
   }
 
   @inline(__always) var value: ByteView {
-    unsafe ByteView(UnsafeRawPointer(base + MemtableEntry.headerBytes + keyCount), count: valueCount)
+    unsafe ByteView(
+      UnsafeRawPointer(base + MemtableEntry.headerBytes + keyCount), count: valueCount)
   }
 
-  /// Negative, zero or positive as the entry sorts before, at or after (`key`, `tagWord`), where the
-  /// first `skip` bytes of both keys are known to be the same.
+  /// Negative, zero or positive as the entry sorts before, at or after (`key`, `tagWord`), where
+  /// the first `skip` bytes of both keys are known to be the same.
   @inline(__always)
   func order(_ key: ByteView, _ tagWord: UInt64, skipping skip: Int) -> Int {
     let mine = self.key
@@ -36,8 +40,8 @@ struct MemtableEntry {
   }
 }
 
-/// Which slots of a node are in use, and in what order: a count (low four bits) and as many four-bit
-/// slot numbers, the lowest key's first.
+/// Which slots of a node are in use, and in what order: a count (low four bits) and as many
+/// four-bit slot numbers, the lowest key's first.
 struct Permutation {
   var word: UInt64
 
@@ -64,7 +68,7 @@ struct Permutation {
   func inserting(_ slot: Int, at index: Int) -> Permutation {
     let shift = UInt64(truncatingIfNeeded: 4 &+ 4 &* index)
     let below = word & ((1 &<< shift) &- 1)
-    // At index 15 nothing lies above, and there is no room: callers insert into at most 14.
+    // There are at most 14 slots before, so nothing falls off the top; at index 14 nothing is above.
     let above = (word &>> shift) &<< (shift &+ 4)
     let all = below | UInt64(truncatingIfNeeded: slot) &<< shift | (shift == 60 ? 0 : above)
     return Permutation(word: all &+ 1)
@@ -81,19 +85,19 @@ struct Permutation {
 
 /// A node of the memtable's tree: 256 bytes, four cache lines, in an arena.
 ///
-/// Node := permutation u64, atomic | prefix length u16 | level u8 | slots used u8 | zero u32
+/// Node := permutation u64, atomic | prefix length u16 | level u8 | slots used u8 | 4 unused
 ///   | key heads 15 * u64 | pointers 15 * u64.
 /// A leaf (level 0) points to entries, an inner node to nodes one level down.
 ///
 /// Invariants:
-/// - A slot is written once, before a permutation that names it is stored with release order; so what a
-///   reader reaches through a permutation that it loaded with acquire order never changes, and a
-///   (node, permutation) pair is a snapshot that stays true as long as the arena lives.
-/// - All user keys in the node's range share their first `prefixCount` bytes; a head is the eight key
-///   bytes after them, big-endian, padded with zeros.
-/// - Slot 0 holds the least of what the node was made with. Only the leftmost nodes of a level ever take
-///   in less than that, and a leftmost node's separator is never asked for; so `firstEntry` is the
-///   separator of every other node, to this day.
+/// - A slot is written once, before a permutation that names it is stored with release order; so
+///   what a reader reaches through a permutation that it loaded with acquire order never changes,
+///   and a (node, permutation) pair is a snapshot that stays true as long as the arena lives.
+/// - All user keys in the node's range share their first `prefixCount` bytes; a head is the eight
+///   key bytes after them, big-endian, padded with zeros.
+/// - Slot 0 holds the least of what the node was made with. Only the leftmost nodes of a level ever
+///   take in less than that, and a leftmost node's separator is never asked for; so `firstEntry` is
+///   the separator of every other node, to this day.
 ///
 /// `slotsUsed` is the writer's; all else may be read by any thread.
 @safe
@@ -195,8 +199,8 @@ struct MemtableNode {
     return index
   }
 
-  /// The first index from `first` on that is at or after the target, or after it where `after` is set;
-  /// the heads from `first` on are not below the target's.
+  /// The first index from `first` on that is at or after the target, or after it where `after` is
+  /// set; the heads from `first` on are not below the target's.
   @inline(never)
   func resolveTies(
     _ permutation: Permutation, from first: Int, head: UInt64, key: ByteView, tagWord: UInt64,
@@ -221,11 +225,14 @@ struct MemtableNode {
     _ permutation: Permutation, head: UInt64, key: ByteView, tagWord: UInt64
   ) -> Int {
     let index = lowerBound(permutation, from: 0, head: head)
-    if index < permutation.count, self.head(permutation.slot(index)) == head {
-      return resolveTies(
-        permutation, from: index, head: head, key: key, tagWord: tagWord, after: false)
+    guard index < permutation.count, self.head(permutation.slot(index)) == head else {
+      return index
     }
-    return index
+    // Mostly the only one with this head.
+    let first = entry(permutation.slot(index))
+    if first.order(key, tagWord, skipping: prefixCount) >= 0 { return index }
+    return resolveTies(
+      permutation, from: index &+ 1, head: head, key: key, tagWord: tagWord, after: false)
   }
 
   /// The index of the child of an inner node whose range holds the target.

@@ -39,8 +39,8 @@ struct RangeTombstoneBuilder: ~Copyable {
     }
   }
 
-  /// The fragments of all that was added. O(n log n), and as much as the result is long: n tombstones
-  /// around each other make n² sequence numbers.
+  /// The fragments of all that was added. O(n log n), and as much as the result is long: n
+  /// tombstones around each other make n² sequence numbers.
   consuming func build() -> RangeTombstoneList {
     let all = bytes.view
     func start(_ raw: Raw) -> ByteView { all.slice(raw.start, raw.start + raw.startCount) }

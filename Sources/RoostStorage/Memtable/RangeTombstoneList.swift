@@ -31,14 +31,15 @@ final class RangeTombstoneList: Sendable {
 
     init() {}
 
-    /// Adds what comes after all that is there: nothing where there are no sequence numbers. Joins it
-    /// to the last piece where that touches it and has the same ones. `sequences` descend; repeated
-    /// ones count once.
+    /// Adds what comes after all that is there: nothing where there are no sequence numbers. Joins
+    /// it to the last piece where that touches it and has the same ones. `sequences` descend;
+    /// repeated ones count once.
     mutating func append(
       from start: ByteView, to end: ByteView, sequences new: some Sequence<UInt64>
     ) {
       let first = sequences.count
-      for sequence in new where sequences.count == first || sequences[sequences.count - 1] != sequence {
+      for sequence in new
+      where sequences.count == first || sequences[sequences.count - 1] != sequence {
         sequences.append(sequence)
       }
       let count = sequences.count - first
@@ -205,8 +206,8 @@ final class RangeTombstoneList: Sendable {
     mapSequences { $0.filter(keep) }
   }
 
-  /// The list with each fragment's sequence numbers replaced by what `body` makes of them, which must
-  /// descend; a fragment left with none goes.
+  /// The list with each fragment's sequence numbers replaced by what `body` makes of them, which
+  /// must descend; a fragment left with none goes.
   func mapSequences(_ body: (ArraySlice<UInt64>) -> [UInt64]) -> RangeTombstoneList {
     var pieces = Pieces()
     for fragment in fragments {

@@ -5,8 +5,8 @@
 //   key, end key, value := length varint | bytes
 //
 // Kinds: 0 delete, 1 put, 2 deleteRange. Integers are little-endian. Operation i, from 0, has the
-// sequence number base + i. A key has 1 to 65,535 bytes, a value at most 2^30; in a deleteRange the key
-// is less than the end key, and the keys from the one up to the other are deleted.
+// sequence number base + i. A key has 1 to 65,535 bytes, a value at most 2^30; in a deleteRange the
+// key is less than the end key, and the keys from the one up to the other are deleted.
 
 /// What an operation of a batch does.
 enum BatchOperationKind: UInt8 {
@@ -97,7 +97,8 @@ struct WriteBatchDecoder {
   private var reader: ByteReader
   private var left: Int
 
-  /// - Throws: `.corruption` where there is no whole header or a sequence number would pass 56 bits.
+  /// - Throws: `.corruption` where there is no whole header or a sequence number would pass 56
+  ///   bits.
   init(_ bytes: ByteView) throws(StoreError) {
     var reader = ByteReader(bytes)
     guard let base = reader.readUInt64(), let count = reader.readUInt32() else {
@@ -121,16 +122,21 @@ struct WriteBatchDecoder {
       if !reader.isAtEnd { throw damaged("has bytes after its last operation") }
       return nil
     }
-    guard let kindByte = reader.readUInt8(), let kind = BatchOperationKind(rawValue: kindByte) else {
+    guard let kindByte = reader.readUInt8(), let kind = BatchOperationKind(rawValue: kindByte)
+    else {
       throw damaged("has no known operation")
     }
     guard let treeID = reader.readVarint(), let key = reader.readLengthPrefixed() else {
       throw damaged("ends within an operation")
     }
-    if key.isEmpty || key.count > Limits.keyBytes { throw damaged("has a key of no allowed length") }
-    var value = ByteView.empty
+    if key.isEmpty || key.count > Limits.keyBytes {
+      throw damaged("has a key of no allowed length")
+    }
+    var value = key.prefix(0)
     if kind != .delete {
-      guard let bytes = reader.readLengthPrefixed() else { throw damaged("ends within an operation") }
+      guard let bytes = reader.readLengthPrefixed() else {
+        throw damaged("ends within an operation")
+      }
       value = bytes
       if kind == .put {
         if value.count > Limits.valueBytes { throw damaged("has a value of no allowed length") }

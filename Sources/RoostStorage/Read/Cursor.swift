@@ -29,7 +29,7 @@ public struct Cursor: ~Copyable {
   /// Moves to the first key at or after `key` that lies in the cursor's range.
   ///
   /// - Returns: whether there is one.
-  /// - Throws: `.corruption`, `.io`, `.closed`, `.treeDropped`.
+  /// - Throws: `.corruption`, `.io`, `.closed`.
   /// - Complexity: O(log n) comparisons, at most one index and one data block read a sorted run.
   public mutating func seek(
     to key: borrowing some ByteKey & ~Copyable & ~Escapable

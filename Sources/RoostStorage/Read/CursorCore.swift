@@ -112,7 +112,7 @@ final class CursorCore {
 
   /// To the first key at or after `target`, within the bounds.
   func seek(_ target: ByteView) throws(StoreError) -> Bool {
-    try tree.checkReadable()
+    try store.checkOpen()
     var target = target
     if let lower, target < lower { target = lower }
     position = .afterLast
@@ -122,7 +122,7 @@ final class CursorCore {
 
   /// To the last key before `target`, within the bounds.
   func seekBefore(_ target: ByteView) throws(StoreError) -> Bool {
-    try tree.checkReadable()
+    try store.checkOpen()
     var target = target
     if let upper, upper < target { target = upper }
     position = .beforeFirst
@@ -131,14 +131,14 @@ final class CursorCore {
   }
 
   func seekToFirst() throws(StoreError) -> Bool {
-    try tree.checkReadable()
+    try store.checkOpen()
     position = .afterLast
     if let lower { try merged.seek(lower, .seek(snapshot)) } else { try merged.seekToFirst() }
     return try settleForward(skipping: false)
   }
 
   func seekToLast() throws(StoreError) -> Bool {
-    try tree.checkReadable()
+    try store.checkOpen()
     position = .beforeFirst
     if let upper { try merged.seekBefore(upper) } else { try merged.seekToLast() }
     return try settleBackward()

@@ -1,35 +1,36 @@
 import RoostEnvironment
 import Synchronization
 
-/// Lets readers use a shared object without locks and without reference counting, and frees what was
-/// replaced once no reader can hold it.
+/// Lets readers use a shared object without locks and without reference counting, and frees what
+/// was replaced once no reader can hold it.
 ///
 /// A reader enters, loads an ``EpochPointer``, uses the object, and exits. A writer swaps in a new
-/// object and retires the old one, which costs it no wait; `reclaim`, called now and then by anyone,
-/// frees what has become free.
+/// object and retires the old one, which costs it no wait; `reclaim`, called now and then by
+/// anyone, frees what has become free.
 ///
-/// How it works. There are two generations of counters, each with a counter a stripe; `enter` adds one
-/// to a counter of the current generation, `exit` takes it off the same counter. Retired objects are
-/// collected in batches. A batch is closed at some moment T, and freed when each counter of **both**
-/// generations was seen at zero at some time after T.
+/// How it works. There are two generations of counters, each with a counter a stripe; `enter` adds
+/// one to a counter of the current generation, `exit` takes it off the same counter. Retired
+/// objects are collected in batches. A batch is closed at some moment T, and freed when each
+/// counter of **both** generations was seen at zero at some time after T.
 ///
-/// Why that is safe. Take a reader that loaded an object from a pointer before the object was swapped
-/// out, so before it was retired, so before T. Its addition came before that load, hence before T, and
-/// only its own exit undoes it: its counter is not zero until it exits. So a batch is not freed under
-/// it. Conversely a counter seen at zero after T may rise again at once, by readers whose addition the
-/// reclaimer did not see. In the single order of sequentially consistent operations the swap comes before
-/// the reclaimer's load of the counter, that before the reader's addition, and that before the
-/// reader's load of the pointer: it finds the new object. All four operations are sequentially consistent
-/// for this reason.
+/// Why that is safe. Take a reader that loaded an object from a pointer before the object was
+/// swapped out, so before it was retired, so before T. Its addition came before that load, hence
+/// before T, and only its own exit undoes it: its counter is not zero until it exits. So a batch is
+/// not freed under it. Conversely a counter seen at zero after T may rise again at once, by readers
+/// whose addition the reclaimer did not see. In the single order of sequentially consistent
+/// operations the swap comes before the reclaimer's load of the counter, that before the reader's
+/// addition, and that before the reader's load of the pointer: it finds the new object. All four
+/// operations are sequentially consistent for this reason.
 ///
-/// This holds whichever generation a reader counts itself in. So a reader that loads the generation's
-/// number, is preempted while the generations change any number of times, and then adds itself to what is no
-/// longer the current generation, is as safe as any other.
+/// This holds whichever generation a reader counts itself in. So a reader that loads the
+/// generation's number, is preempted while the generations change any number of times, and then
+/// adds itself to what is no longer the current generation, is as safe as any other.
 ///
 /// Why it does not starve. Generations only serve progress: a batch first sees all counters of the
-/// generation that is not current reach zero, which only those readers hold up that entered before it
-/// was left (and the few preempted as above); then the current one changes, and it sees the other drain the same way.
-/// New readers hold up neither. A batch waits for the slowest reader inside, and no longer.
+/// generation that is not current reach zero, which only those readers hold up that entered before
+/// it was left (and the few preempted as above); then the current one changes, and it sees the
+/// other drain the same way. New readers hold up neither. A batch waits for the slowest reader
+/// inside, and no longer.
 ///
 /// Thread-safe. Enter for the length of a lookup, not for the life of a cursor.
 @safe
@@ -79,7 +80,8 @@ final class EpochDomain: @unchecked Sendable {
     unsafe (memory + i &* EpochDomain.stride).assumingMemoryBound(to: Atomic<Int>.self)
   }
 
-  /// Begins a reader's stay: what it loads from an ``EpochPointer`` from now on lives until it exits.
+  /// Begins a reader's stay: what it loads from an ``EpochPointer`` from now on lives until it
+  /// exits.
   @inline(__always)
   func enter(_ stripe: Int) -> Token {
     let generation = unsafe counter(EpochDomain.counters).pointee.load(ordering: .relaxed)
@@ -103,10 +105,11 @@ final class EpochDomain: @unchecked Sendable {
   /// Objects retired and not freed yet.
   var retiredCount: Int { lock.withLock { retired.count + batch.count } }
 
-  /// Frees what no reader can hold any more. Never waits for a reader. Returns how many objects are left.
+  /// Frees what no reader can hold any more. Never waits for a reader. Returns how many objects are
+  /// left.
   ///
-  /// A whole batch takes at most a few calls after its last reader has left. Call it after retiring, and
-  /// in the background while objects are left.
+  /// A whole batch takes at most a few calls after its last reader has left. Call it after
+  /// retiring, and in the background while objects are left.
   @discardableResult
   func reclaim() -> Int {
     // Freed when this goes, after the lock: a memtable is many pages.
@@ -131,7 +134,8 @@ final class EpochDomain: @unchecked Sendable {
     return left
   }
 
-  /// Notes which counters are at zero, and leaves the current generation once the other has drained.
+  /// Notes which counters are at zero, and leaves the current generation once the other has
+  /// drained.
   private func look() {
     let current = unsafe counter(EpochDomain.counters)
     let ofOneGeneration: UInt64 = (1 << UInt64(EpochDomain.stripes)) - 1
@@ -152,7 +156,8 @@ final class EpochDomain: @unchecked Sendable {
   }
 }
 
-/// A pointer to a shared object that readers follow without retaining it, inside an ``EpochDomain``.
+/// A pointer to a shared object that readers follow without retaining it, inside an
+/// ``EpochDomain``.
 ///
 /// Owns one reference to the object it leads to. Thread-safe.
 @safe
@@ -178,7 +183,8 @@ final class EpochPointer<Object: AnyObject>: @unchecked Sendable {
     return unsafe Unmanaged.fromOpaque(pointer)
   }
 
-  /// The object, which lives at least until the reader exits. To use it for longer, retain it first.
+  /// The object, which lives at least until the reader exits. To use it for longer, retain it
+  /// first.
   @inline(__always)
   func load(within token: EpochDomain.Token) -> Unmanaged<Object>? { unsafe current }
 

@@ -80,7 +80,13 @@ final class Manifest: @unchecked Sendable {
     next.nextFileNumber = max(next.nextFileNumber, newNumber + 1)
     let newWriter = try Self.write(
       next, newNumber, fileSystem, directory, randomness, identity: identity)
-    try Marker(identity: identity, manifestNumber: newNumber).install(in: directory, fileSystem)
+    do throws(StoreError) {
+      try Marker(identity: identity, manifestNumber: newNumber).install(in: directory, fileSystem)
+    } catch {
+      // The marker may name either manifest: neither can be appended to, and both must stay.
+      isFailed = true
+      throw error
+    }
     let oldNumber = number
     try? writer.close()
     writer = newWriter

@@ -54,9 +54,7 @@ struct Recovery {
   ) throws(StoreError) -> Store {
     let fileSystem = environment.fileSystem
     try prepareDirectory(path, options, fileSystem)
-    let lock = try doing("lock the store") { () throws(FileSystemError) in
-      try fileSystem.lock(path.appending(FileNames.lock))
-    }
+    let lock = try lock(path, fileSystem)
     let workers = environment.makeWorkers()
     do throws(StoreError) {
       let epochs = EpochDomain()
@@ -80,6 +78,17 @@ struct Recovery {
       workers.shutdown()
       lock.unlock()
       throw error
+    }
+  }
+
+  private static func lock(
+    _ path: FilePath, _ fileSystem: any FileSystem
+  ) throws(StoreError) -> any FileLock {
+    do { return try fileSystem.lock(path.appending(FileNames.lock)) } catch {
+      guard error.code == .locked else { throw StoreError("lock the store", error) }
+      let holder = error.holder.map { "process \($0)" } ?? "another process"
+      throw StoreError(
+        .locked, "the store is open already, in \(holder)", file: error.path, cause: error)
     }
   }
 
@@ -126,6 +135,9 @@ struct Recovery {
     if options.creation == .mustExist {
       throw StoreError(.notFound, "there is no store in the directory", file: path.string)
     }
+    // Made by someone else, or by a creation that was cut short. Where it cannot be synced, nor could its maker.
+    let parent = path.removingLastComponent()
+    try? fileSystem.sync(directory: parent.isEmpty ? "." : parent)
   }
 
   /// A directory without a marker may be empty, or hold what a creation that was cut short leaves: the lock, the first

@@ -18,7 +18,9 @@ import Testing
 
   @Test func varintsReadBackAtEveryWidth() {
     for shift in 0..<64 as Range<UInt64> {
-      for value in [1 << shift, (1 << shift) &- 1, (1 << shift) | 1, UInt64.max >> shift] as [UInt64] {
+      for value in [1 << shift, (1 << shift) &- 1, (1 << shift) | 1, UInt64.max >> shift]
+        as [UInt64]
+      {
         var buffer = ByteBuffer()
         buffer.append(varint: value)
         #expect(buffer.count == varintLength(value))
@@ -55,7 +57,8 @@ import Testing
     [UInt8]([3, 9, 8, 7, 6]).withByteView {
       var reader = ByteReader($0)
       #expect(reader.readLengthPrefixed()?.array == [9, 8, 7])
-      #expect(reader.remaining == 1 && reader.read(2)?.count == nil && reader.read(-1)?.count == nil)
+      #expect(
+        reader.remaining == 1 && reader.read(2)?.count == nil && reader.read(-1)?.count == nil)
       #expect(reader.readUInt32() == nil && reader.readUInt64() == nil && reader.readUInt8() == 6)
     }
   }
@@ -113,7 +116,9 @@ import Testing
         expected.removeLast(expected.count - expected.count / 2)
       case 3:
         buffer.append(upTo: 60) { span in
-          for (i, byte) in bytes.enumerated() { span.storeBytes(of: byte, toByteOffset: i, as: UInt8.self) }
+          for (i, byte) in bytes.enumerated() {
+            span.storeBytes(of: byte, toByteOffset: i, as: UInt8.self)
+          }
           return bytes.count
         }
         expected += bytes
@@ -134,8 +139,14 @@ import Testing
     for _ in 0..<3000 {
       var a = [UInt8](repeating: 0x7F, count: Int.random(in: 0...20, using: &random))
       var b = [UInt8](repeating: 0x7F, count: Int.random(in: 0...20, using: &random))
-      if !a.isEmpty { a[Int.random(in: 0..<a.count, using: &random)] = [0, 0x7E, 0x7F, 0x80, 0xFF].randomElement(using: &random)! }
-      if !b.isEmpty { b[Int.random(in: 0..<b.count, using: &random)] = [0, 0x7E, 0x7F, 0x80, 0xFF].randomElement(using: &random)! }
+      if !a.isEmpty {
+        a[Int.random(in: 0..<a.count, using: &random)] = [0, 0x7E, 0x7F, 0x80, 0xFF].randomElement(
+          using: &random)!
+      }
+      if !b.isEmpty {
+        b[Int.random(in: 0..<b.count, using: &random)] = [0, 0x7E, 0x7F, 0x80, 0xFF].randomElement(
+          using: &random)!
+      }
       let less = a.lexicographicallyPrecedes(b)
       let shared = zip(a, b).prefix { $0 == $1 }.count
       a.withByteView { x in
@@ -167,6 +178,8 @@ import Testing
     await #expect(processExitsWith: .failure) {
       _ = [UInt8]([1, 2, 3]).withByteView { $0.loadUInt32(at: 0) }
     }
-    await #expect(processExitsWith: .failure) { _ = [UInt8]([1, 2]).withByteView { $0.slice(1, 3).count } }
+    await #expect(processExitsWith: .failure) {
+      _ = [UInt8]([1, 2]).withByteView { $0.slice(1, 3).count }
+    }
   }
 }

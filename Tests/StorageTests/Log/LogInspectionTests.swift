@@ -7,7 +7,8 @@ import Testing
   static func parts(_ fixture: LogFixture) throws -> [String] {
     var lines: [String] = []
     var at: Int64 = 64
-    let header = try LogInspection.read(fixture.files, fixture.directory.appending(fixture.name(0))) {
+    let header = try LogInspection.read(fixture.files, fixture.directory.appending(fixture.name(0)))
+    {
       #expect($0.offset == at, "parts leave no gap")
       at += $0.byteCount
       lines.append("\($0.offset)+\($0.byteCount) \($0.content) \($0.payload.count)")
@@ -20,7 +21,8 @@ import Testing
     let (fixture, _) = try LogReplayTests.small()
     #expect(
       try Self.parts(fixture) == [
-        "64+32 record 9", "96+32 record 10", "128+32 record 11", "160+32 mark(log: 7, offset: 160) 16",
+        "64+32 record 9", "96+32 record 10", "128+32 record 11",
+        "160+32 mark(log: 7, offset: 160) 16",
         "192+32 record 12", "224+32 record 13", "256+144 unused 0",
       ])
   }
@@ -35,7 +37,8 @@ import Testing
     fixture.files[fixture.name(0)] = bytes
     #expect(
       try Self.parts(fixture) == [
-        "64+32 record 9", "96+64 invalid 0", "160+32 mark(log: 7, offset: 160) 16", "192+32 record 12",
+        "64+32 record 9", "96+64 invalid 0", "160+32 mark(log: 7, offset: 160) 16",
+        "192+32 record 12",
         "224+168 invalid 0", "392+8 unused 0",
       ])
   }

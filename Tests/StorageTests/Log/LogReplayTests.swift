@@ -237,7 +237,9 @@ import Testing
     guard
       let reader = try? LogReader(fixture.files, fixture.directory.appending(fixture.name(index)))
     else { return nil }
-    while case .frame(let frame)? = try? reader.next() { if frame.kind == .end { return frame.offset } }
+    while case .frame(let frame)? = try? reader.next() {
+      if frame.kind == .end { return frame.offset }
+    }
     return nil
   }
 

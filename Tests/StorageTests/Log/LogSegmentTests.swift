@@ -110,7 +110,9 @@ import Testing
       try writer.flush()
       let outcome = fixture.replay()
       #expect(outcome.records == (0...i).map { numbered($0, 40) })
-      #expect(outcome.error == nil && outcome.report?.tornTail == nil, "zeros stand behind the last frame")
+      #expect(
+        outcome.error == nil && outcome.report?.tornTail == nil, "zeros stand behind the last frame"
+      )
     }
     // Without those zeros the old frames themselves must not validate. Frames are 56 bytes.
     let name = fixture.name(0)

@@ -25,7 +25,9 @@ struct LogRandom: RandomNumberGenerator {
     return z ^ (z >> 31)
   }
 
-  mutating func bytes(_ count: Int) -> [UInt8] { (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) } }
+  mutating func bytes(_ count: Int) -> [UInt8] {
+    (0..<count).map { _ in UInt8.random(in: 0...255, using: &self) }
+  }
   mutating func chance(_ n: Int) -> Bool { Int.random(in: 0..<n, using: &self) == 0 }
 
   var comment: Comment { "replay with ROOST_SEED=\(seed)" }
@@ -56,7 +58,8 @@ final class LogFixture {
     let number = nextNumber
     nextNumber += 1
     let segment = try LogSegment.create(
-      files, directory, number: number, salt: salt ?? (0x5A17 &* (number &+ 1) &* 0x9E37_79B9_7F4A_7C15),
+      files, directory, number: number,
+      salt: salt ?? (0x5A17 &* (number &+ 1) &* 0x9E37_79B9_7F4A_7C15),
       identity: Self.identity, capacity: capacity ?? self.capacity, access: access,
       recycling: recycling.popLast())
     segments.append(segment)

@@ -188,7 +188,8 @@ import Testing
   // MARK: Rules 4, 6 and 11: failures end the segment
 
   @Test(arguments: [(FileSystemError.Code.noSpace, StoreError.Code.diskFull), (.io, .io)])
-  func aFailedWriteEndsTheSegment(_ code: FileSystemError.Code, _ expected: StoreError.Code) throws {
+  func aFailedWriteEndsTheSegment(_ code: FileSystemError.Code, _ expected: StoreError.Code) throws
+  {
     for arriving in [0, 1, 20, 45] {
       let fixture = LogFixture(.calls)
       let writer = try fixture.writer()

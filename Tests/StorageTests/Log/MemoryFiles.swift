@@ -91,7 +91,9 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
     return result
   }
 
-  func open(_ path: FilePath, _ mode: RoostEnvironment.FileMode) throws(FileSystemError) -> any RoostEnvironment.File {
+  func open(_ path: FilePath, _ mode: RoostEnvironment.FileMode) throws(FileSystemError)
+    -> any RoostEnvironment.File
+  {
     let name = path.lastComponent?.string ?? ""
     switch mode {
     case .read, .readWrite:
@@ -127,7 +129,9 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
 
   func sync(directory: FilePath) throws(FileSystemError) { events.append(.syncDirectory) }
   func createDirectory(_ path: FilePath) throws(FileSystemError) {}
-  func entries(of directory: FilePath) throws(FileSystemError) -> [String] { contents.keys.sorted() }
+  func entries(of directory: FilePath) throws(FileSystemError) -> [String] {
+    contents.keys.sorted()
+  }
   func info(of path: FilePath) throws(FileSystemError) -> FileInfo? {
     contents[path.lastComponent!.string].map {
       FileInfo(byteCount: Int64($0.count), isDirectory: false, device: 0, inode: 0)

@@ -12,7 +12,8 @@ import Testing
     switch i % 4 {
     case 0: return Array("one long prefix/".utf8) + number
     case 1: return number
-    case 2: return Array("rising/".utf8) + (0..<4).map { UInt8(truncatingIfNeeded: i >> (24 - 8 * $0)) }
+    case 2:
+      return Array("rising/".utf8) + (0..<4).map { UInt8(truncatingIfNeeded: i >> (24 - 8 * $0)) }
     // One key again and again.
     default: return [0x6F]
     }

@@ -9,7 +9,8 @@ import Testing
 /// `Testing` has a `Tag` too.
 typealias EntryTag = RoostStorage.Tag
 
-/// A small seeded generator. The seed comes from ROOST_SEED, or is new each run; tests print it when they fail.
+/// A small seeded generator. The seed comes from ROOST_SEED, or is new each run; tests print it
+/// when they fail.
 struct SeededRandom: RandomNumberGenerator {
   let seed: UInt64
   private var state: UInt64

@@ -10,11 +10,14 @@ import Testing
       ascendingSameHead
 
     func make(_ random: inout SeededRandom, _ i: Int) -> [UInt8] {
-      func number(_ n: Int) -> [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: n >> (56 - 8 * $0)) } }
+      func number(_ n: Int) -> [UInt8] {
+        (0..<8).map { UInt8(truncatingIfNeeded: n >> (56 - 8 * $0)) }
+      }
       switch self {
       case .anyLength: return (0..<1 + random.below(40)).map { _ in UInt8(random.below(256)) }
       case .sameHead:
-        return Array("same head: ".utf8) + (0..<random.below(14)).map { _ in UInt8(random.below(3)) }
+        return Array("same head: ".utf8)
+          + (0..<random.below(14)).map { _ in UInt8(random.below(3)) }
       case .prefixes: return [UInt8](repeating: 7, count: 1 + random.below(300))
       case .zeros: return (0..<1 + random.below(12)).map { _ in random.below(4) == 0 ? 1 : 0 }
       case .long:
@@ -76,7 +79,9 @@ import Testing
       #expect(cursor.entry == (before > 0 ? model.entries[before - 1] : nil), random.replay)
       if cursor.isValid, random.below(2) == 0 {
         cursor.next()
-        #expect(cursor.entry == (before < model.entries.count ? model.entries[before] : nil), random.replay)
+        #expect(
+          cursor.entry == (before < model.entries.count ? model.entries[before] : nil),
+          random.replay)
       }
     }
   }
@@ -110,11 +115,14 @@ import Testing
     #expect(!cursor.isValid)
     [1].withByteView { cursor.seekBefore($0) }
     #expect(!cursor.isValid)
-    if case .absent = ([1] as [UInt8]).withByteView({ memtable.get($0, at: 9) }) {} else { Issue.record() }
+    if case .absent = ([1] as [UInt8]).withByteView({ memtable.get($0, at: 9) }) {
+    } else {
+      Issue.record()
+    }
   }
 
-  /// A cursor that walks while entries come in must show, in order, all that were there when it sought,
-  /// whatever was split since.
+  /// A cursor that walks while entries come in must show, in order, all that were there when it
+  /// sought, whatever was split since.
   @Test(arguments: [Keys.anyLength, .sameHead, .zeros, .streams, .descending])
   func `a cursor shows all older entries while newer ones come in`(_ keys: Keys) throws {
     var random = SeededRandom()
@@ -202,9 +210,12 @@ import Testing
 
   @Test func `lists its range tombstones`() throws {
     let memtable = Memtable()
-    func view<R>(_ text: String, _ body: (ByteView) -> R) -> R { Array(text.utf8).withByteView(body) }
+    func view<R>(_ text: String, _ body: (ByteView) -> R) -> R {
+      Array(text.utf8).withByteView(body)
+    }
     func add(_ a: String, _ b: String, _ sequence: UInt64) {
-      view(a) { a in view(b) { memtable.insertRangeTombstone(from: a, to: $0, sequence: sequence) } }
+      view(a) { a in view(b) { memtable.insertRangeTombstone(from: a, to: $0, sequence: sequence) }
+      }
     }
     let before = memtable.chargedBytes
     add("b", "f", 5)

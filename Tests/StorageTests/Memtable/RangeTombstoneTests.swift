@@ -114,7 +114,8 @@ import Testing
       let list = RangeTombstoneTests.list(raws)
       let from = RangeTombstoneTests.key(&random)
       let to = RangeTombstoneTests.key(&random)
-      let clipped = from.withByteView { from in to.withByteView { list.clipped(from: from, to: $0) } }
+      let clipped = from.withByteView { from in to.withByteView { list.clipped(from: from, to: $0) }
+      }
       let open = from.withByteView { list.clipped(from: $0, to: nil) }
       let odd = list.filteringSequences { $0 % 2 == 1 }
       let half = raws.count / 2

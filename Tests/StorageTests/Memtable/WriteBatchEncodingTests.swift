@@ -138,7 +138,9 @@ import Testing
       [0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0],  // sequence 2^56
       [255, 255, 255, 255, 255, 255, 255, 0, 1, 0, 0, 0, 0, 1, 1, 9],  // passes 2^56 - 1
     ]
-    for bytes in refused { #expect(WriteBatchEncodingTests.decode(bytes) == nil, "\(bytes.prefix(20))") }
+    for bytes in refused {
+      #expect(WriteBatchEncodingTests.decode(bytes) == nil, "\(bytes.prefix(20))")
+    }
     #expect(WriteBatchEncodingTests.decode(header(1) + [0, 1, 1, 9]) != nil)
   }
 }

@@ -11,8 +11,8 @@ import Testing
     var now: Int { value.load(ordering: .relaxed) }
   }
 
-  /// Poisons its word as it goes. The words lie in one array that outlives all canaries, so that a reader
-  /// of a freed one finds the poison, not whatever the allocator made of its memory.
+  /// Poisons its word as it goes. The words lie in one array that outlives all canaries, so that a
+  /// reader of a freed one finds the poison, not whatever the allocator made of its memory.
   final class Canary: Sendable {
     let words: Words
     let number: Int

@@ -1,0 +1,358 @@
+import Synchronization
+
+/// The writer's half of the memtable's index. Used by one thread at a time.
+///
+/// How an insert goes:
+/// 1. From the root down, in each inner node take the child whose range holds (key, tag), and note
+///    the way. (Skipped where the key follows the one inserted last, in the same leaf.)
+/// 2. Where the leaf has a slot left, write it, then publish it with one store of the permutation.
+/// 3. Where it has none, make new leaves of its entries and the new one. In the parent write a slot
+///    for each, then with one store of its permutation take out the old leaf and bring in the new.
+/// 4. Where the parent has too few slots left, make a new node or two of its children and go on one
+///    level up; at the top, with a new root.
+///
+/// Nothing a reader may stand on is changed or freed: what was replaced stays in the arena as it
+/// was.
+@safe
+struct MemtableWriter: ~Copyable {
+  private struct Step {
+    var node: MemtableNode
+    var index: Int
+  }
+  @safe
+  private struct Slot {
+    var head: UInt64
+    var pointer: UnsafeMutableRawPointer
+  }
+
+  let index: MemtableIndex
+  private var entries: Arena
+  private var nodes: Arena
+
+  /// The way to the leaf of the last insert, by level. `path[0].index` means nothing.
+  private let path: UnsafeMutablePointer<Step>
+  private var rootLevel = 0
+
+  // Where `endsLeaf`, the last insert put `lastKey` at the end of the leaf that the path leads to,
+  // so a key above it and below `leafEnd` goes right after it: ascending keys need no search.
+  private var endsLeaf = false
+  private var lastKey = ByteView.empty
+  private var lastHead: UInt64 = 0
+  private var leafEnd: MemtableEntry?
+  private var leafEndHead: UInt64 = 0
+
+  /// The slots of a node that is being replaced, with those that come in; and the nodes made of
+  /// them.
+  private let gathered: UnsafeMutablePointer<Slot>
+  private var gatheredCount = 0
+  private let made: UnsafeMutablePointer<MemtableNode>
+  private var madeCount = 0
+
+  /// An index without entries. `charge` must outlive it.
+  init(charge: UnsafeMutablePointer<Atomic<Int>>) {
+    unsafe entries = Arena(
+      firstChunkBytes: 16 << 10, largestChunkBytes: 1 << 20, charge: charge)
+    unsafe nodes = Arena(
+      firstChunkBytes: 8 << 10, largestChunkBytes: 1 << 20, charge: charge)
+    let first = unsafe MemtableNode(
+      in: nodes.allocate(MemtableNode.byteCount), level: 0, prefixCount: 0)
+    unsafe path = .allocate(capacity: MemtableIndex.greatestHeight)
+    unsafe path.initialize(
+      repeating: Step(node: first, index: 0), count: MemtableIndex.greatestHeight)
+    unsafe gathered = .allocate(capacity: 2 * MemtableNode.slots)
+    unsafe made = .allocate(capacity: 4)
+    // Readers load the root all the time: it has a cache line of its own.
+    let line = UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 64)
+    unsafe index = MemtableIndex(
+      root: line.initializeMemory(
+        as: Atomic<UInt64>.self, to: Atomic(UInt64(UInt(bitPattern: first.base)))))
+  }
+
+  deinit {
+    unsafe path.deallocate()
+    unsafe gathered.deallocate()
+    unsafe made.deallocate()
+    unsafe UnsafeMutableRawPointer(index.root).deallocate()
+  }
+
+  /// Copies `bytes` into the arena.
+  mutating func store(_ bytes: ByteView) -> ByteView {
+    let memory = unsafe entries.allocate(bytes.count)
+    unsafe bytes.copy(to: memory)
+    return unsafe ByteView(UnsafeRawPointer(memory), count: bytes.count)
+  }
+
+  /// Adds an entry that is not there yet. O(log n).
+  @inline(__always)
+  mutating func insert(_ key: ByteView, _ tag: Tag, _ value: ByteView) {
+    let entry = unsafe MemtableEntry(
+      entries.allocate(MemtableEntry.headerBytes &+ key.count &+ value.count))
+    unsafe entry.base.storeBytes(of: tag.word, as: UInt64.self)
+    unsafe entry.base.storeBytes(
+      of: UInt32(truncatingIfNeeded: key.count), toByteOffset: 8, as: UInt32.self)
+    unsafe entry.base.storeBytes(
+      of: UInt32(truncatingIfNeeded: value.count), toByteOffset: 12, as: UInt32.self)
+    unsafe key.copy(to: entry.base + MemtableEntry.headerBytes)
+    unsafe value.copy(to: entry.base + MemtableEntry.headerBytes + key.count)
+
+    let stored = entry.key
+    let wholeHead = stored.head
+    let follows = followsLast(stored, wholeHead)
+    if !follows { descend(stored, wholeHead, tag.word) }
+
+    let leaf = unsafe path[0].node
+    let permutation = leaf.permutation
+    let count = permutation.count
+    let prefix = leaf.prefixCount
+    let head = prefix == 0 ? wholeHead : stored.head(skipping: prefix)
+    let position =
+      follows
+      ? count : leaf.entryIndex(permutation, head: head, key: stored, tagWord: tag.word)
+    if position == count {
+      lastKey = stored
+      lastHead = wholeHead
+      if !follows {
+        leafEnd = nextSeparator(above: 0)
+        leafEndHead = leafEnd?.key.head ?? 0
+      }
+    }
+    endsLeaf = position == count
+    if count < MemtableNode.slots {
+      unsafe leaf.write(count, head: head, pointer: entry.base)
+      leaf.publish(permutation.inserting(count, at: position))
+    } else {
+      splitLeaf(position, entry, head)
+    }
+  }
+
+  /// Whether the key belongs right after the last insert, at the end of its leaf.
+  @inline(__always)
+  private func followsLast(_ key: ByteView, _ head: UInt64) -> Bool {
+    guard endsLeaf, head >= lastHead else { return false }
+    if let leafEnd {
+      if head > leafEndHead { return false }
+      if head == leafEndHead, !(key < leafEnd.key) { return false }
+    }
+    return head > lastHead || lastKey < key
+  }
+
+  /// Step 1.
+  @inline(__always)
+  private mutating func descend(_ key: ByteView, _ wholeHead: UInt64, _ tagWord: UInt64) {
+    var node = index.rootNode
+    var level = rootLevel
+    while level > 0 {
+      let permutation = node.permutation
+      let prefix = node.prefixCount
+      let head = prefix == 0 ? wholeHead : key.head(skipping: prefix)
+      let index = node.childIndex(permutation, head: head, key: key, tagWord: tagWord)
+      unsafe path[level] = Step(node: node, index: index)
+      node = node.child(permutation.slot(index))
+      level &-= 1
+    }
+    unsafe path[0] = Step(node: node, index: 0)
+  }
+
+  /// The entry that ends the range of `path[level]`: the next separator on the way up, if any.
+  @inline(__always)
+  private func nextSeparator(above level: Int) -> MemtableEntry? {
+    var above = level &+ 1
+    while above <= rootLevel {
+      let step = unsafe path[above]
+      let permutation = step.node.permutation
+      if step.index &+ 1 < permutation.count {
+        return step.node.least(permutation.slot(step.index &+ 1))
+      }
+      above &+= 1
+    }
+    return nil
+  }
+
+  /// The entry that begins the range of `path[level]`.
+  private func ownSeparator(of level: Int) -> MemtableEntry? {
+    var above = level &+ 1
+    while above <= rootLevel {
+      let step = unsafe path[above]
+      if step.index > 0 { return step.node.least(step.node.permutation.slot(step.index)) }
+      above &+= 1
+    }
+    return nil
+  }
+}
+
+// MARK: - Splitting
+
+extension MemtableWriter {
+  /// Step 3: the leaf has no slot left for `entry`, which belongs at `position`.
+  @inline(never)
+  private mutating func splitLeaf(_ position: Int, _ entry: MemtableEntry, _ head: UInt64) {
+    let leaf = unsafe path[0].node
+    gather(leaf)
+    unsafe insertGathered(Slot(head: head, pointer: entry.base), at: position)
+    endsLeaf = false
+    let total = gatheredCount
+    switch position {
+    case MemtableNode.slots:
+      // Keys that come in ascending order fill leaf after leaf: the full one stays.
+      makeSiblings(level: 0, old: leaf, cuts: (total &- 1, total))
+    case 0:
+      // Only the leftmost leaf takes a key below its least: descending order fills leaves too.
+      makeSiblings(level: 0, old: leaf, cuts: (1, total))
+    default:
+      // In thirds: of three new leaves for one old, fewer bytes are left behind than of two for
+      // one.
+      makeSiblings(level: 0, old: leaf, cuts: (total / 3, total &- total / 3))
+    }
+  }
+
+  /// Makes nodes of what is gathered, cut at `cuts`, and puts them in the place of `path[level]`.
+  ///
+  /// Where only the last slot is new and the old node orders well by its heads, it stays.
+  private mutating func makeSiblings(level: Int, old: MemtableNode, cuts: (Int, Int)) {
+    let total = gatheredCount
+    let low = ownSeparator(of: level)
+    let high = nextSeparator(above: level)
+    // Heads that tie cost a look at the keys. A longer prefix parts them, where the range has one;
+    // where none tie, taking another prefix would be a look at each key for nothing.
+    let isTied = headsTie()
+    let keepsOld = !isTied && cuts.0 == MemtableNode.slots && old.permutation.count == cuts.0
+    madeCount = 0
+    var start = 0
+    for piece in 0..<3 {
+      let end = piece == 0 ? cuts.0 : piece == 1 ? cuts.1 : total
+      if start == end { continue }
+      defer { start = end }
+      if keepsOld, piece == 0 { continue }
+      let from = start == 0 ? low : gatheredLeast(start, level)
+      let to = end == total ? high : gatheredLeast(end, level)
+      var prefix = old.prefixCount
+      if isTied, let from, let to { prefix = max(prefix, from.key.commonPrefix(with: to.key)) }
+      let node = unsafe MemtableNode(
+        in: nodes.allocate(MemtableNode.byteCount), level: level, prefixCount: prefix)
+      for i in start..<end {
+        var slot = unsafe gathered[i]
+        if prefix != old.prefixCount {
+          // The first child of an inner node is never compared, and may have no separator.
+          slot.head =
+            level > 0 && i == start
+            ? 0 : gatheredLeast(i, level).key.head(skipping: prefix)
+        }
+        unsafe node.write(i &- start, head: slot.head, pointer: slot.pointer)
+      }
+      node.slotsUsed = end &- start
+      node.publish(Permutation(identity: end &- start))
+      unsafe made[madeCount] = node
+      madeCount &+= 1
+    }
+    replace(level: level, keepingOld: keepsOld)
+  }
+
+  /// Steps 3 and 4: puts the nodes in `made` in the place of `path[level]`, or behind it.
+  private mutating func replace(level: Int, keepingOld: Bool) {
+    if level == rootLevel {
+      growRoot(keepingOld: keepingOld)
+      return
+    }
+    let step = unsafe path[level &+ 1]
+    let parent = step.node
+    var permutation = parent.permutation
+    let used = parent.slotsUsed
+    let oldHead = parent.head(permutation.slot(step.index))
+    let prefix = parent.prefixCount
+    if used &+ madeCount <= MemtableNode.slots {
+      var position = step.index
+      if keepingOld { position &+= 1 } else { permutation = permutation.removing(at: position) }
+      for i in 0..<madeCount {
+        let child = unsafe made[i]
+        // The first of what replaces the old child begins where it began.
+        let head =
+          i == 0 && !keepingOld ? oldHead : child.firstEntry.key.head(skipping: prefix)
+        unsafe parent.write(used &+ i, head: head, pointer: child.base)
+        permutation = permutation.inserting(used &+ i, at: position &+ i)
+      }
+      parent.slotsUsed = used &+ madeCount
+      parent.publish(permutation)
+      return
+    }
+    gather(parent)
+    if !keepingOld { unsafe gathered[step.index].pointer = made[0].base }
+    for i in (keepingOld ? 0 : 1)..<madeCount {
+      let child = unsafe made[i]
+      let slot = unsafe Slot(
+        head: child.firstEntry.key.head(skipping: prefix), pointer: child.base)
+      insertGathered(slot, at: keepingOld ? step.index &+ 1 &+ i : step.index &+ i)
+    }
+    let total = gatheredCount
+    if keepingOld, step.index == MemtableNode.slots &- 1 {
+      makeSiblings(level: level &+ 1, old: parent, cuts: (total &- 1, total))
+    } else if total <= 9 {
+      // Mostly slots whose children were replaced: the live ones fit one node with room to spare.
+      makeSiblings(level: level &+ 1, old: parent, cuts: (total, total))
+    } else {
+      makeSiblings(level: level &+ 1, old: parent, cuts: (total / 2, total))
+    }
+  }
+
+  private mutating func growRoot(keepingOld: Bool) {
+    let old = unsafe path[rootLevel].node
+    if madeCount == 1, !keepingOld {
+      unsafe index.root.pointee.store(
+        UInt64(UInt(bitPattern: made[0].base)), ordering: .releasing)
+      return
+    }
+    rootLevel += 1
+    precondition(rootLevel < MemtableIndex.greatestHeight)
+    let root = unsafe MemtableNode(
+      in: nodes.allocate(MemtableNode.byteCount), level: rootLevel, prefixCount: 0)
+    var count = 0
+    if keepingOld {
+      unsafe root.write(0, head: 0, pointer: old.base)
+      count = 1
+    }
+    for i in 0..<madeCount {
+      let child = unsafe made[i]
+      unsafe root.write(
+        count, head: count == 0 ? 0 : child.firstEntry.key.head, pointer: child.base)
+      count += 1
+    }
+    root.slotsUsed = count
+    root.publish(Permutation(identity: count))
+    unsafe index.root.pointee.store(UInt64(UInt(bitPattern: root.base)), ordering: .releasing)
+  }
+
+  private mutating func gather(_ node: MemtableNode) {
+    let permutation = node.permutation
+    gatheredCount = permutation.count
+    for i in 0..<gatheredCount {
+      let slot = permutation.slot(i)
+      unsafe gathered[i] = Slot(
+        head: node.head(slot),
+        pointer: node.level == 0 ? node.entry(slot).base : node.child(slot).base)
+    }
+  }
+
+  private mutating func insertGathered(_ slot: Slot, at position: Int) {
+    var i = gatheredCount
+    while i > position {
+      unsafe gathered[i] = gathered[i &- 1]
+      i &-= 1
+    }
+    unsafe gathered[position] = slot
+    gatheredCount &+= 1
+  }
+
+  private func gatheredLeast(_ i: Int, _ level: Int) -> MemtableEntry {
+    let pointer = unsafe gathered[i].pointer
+    return unsafe level == 0 ? MemtableEntry(pointer) : MemtableNode(pointer).firstEntry
+  }
+
+  /// Whether two neighbours have the same head.
+  private func headsTie() -> Bool {
+    var i = 0
+    while i &+ 1 < gatheredCount {
+      if unsafe gathered[i].head == gathered[i &+ 1].head { return true }
+      i &+= 1
+    }
+    return false
+  }
+}
