@@ -41,6 +41,18 @@ import Testing
     }
   }
 
+  @Test func `the export's checksums are as described`() throws {
+    let export = try example("export")
+    func hash(_ ranges: [Range<Int>], _ seed: UInt64) -> [UInt8] {
+      let sum = ranges.flatMap { export[$0] }.withByteView { XXH64.hash($0, seed: seed) }
+      return (0..<8).map { UInt8(truncatingIfNeeded: sum >> UInt64(8 * $0)) }
+    }
+    try #require(export.count == 74)
+    #expect(Array(export[16..<24]) == hash([0..<16], 0))
+    #expect(Array(export[32..<40]) == hash([24..<32, 40..<50], 24))
+    #expect(Array(export[58..<66]) == hash([50..<58, 66..<74], 50))
+  }
+
   @Test func `the hashes are those shown`() throws {
     let rows = try document().matches(of: /\| `(.*)` \| `0x([0-9a-f]+)` \| `0x([0-9a-f]{16})` \|/)
     #expect(rows.count >= 4)
