@@ -51,8 +51,8 @@ extension Store {
     for tree in stateLock.withLock({ trees.values.sorted { $0.id < $1.id } }) {
       var cursor = try Tree(self, tree).cursor()
       while try cursor.next() {
-        lines.append(
-          "{\"tree\": \"\(tree.name)\", \"key\": \"\(hex(cursor.keyBytes))\", \"value\": \"\(hex(cursor.valueBytes))\"}")
+        let (key, value) = (hex(cursor.keyBytes), hex(cursor.valueBytes))
+        lines.append("{\"tree\": \"\(tree.name)\", \"key\": \"\(key)\", \"value\": \"\(value)\"}")
       }
     }
     return lines

@@ -7,7 +7,8 @@ import TestSupport
 
 @testable import RoostStorage
 
-/// A program of another language, written from FORMAT.md, reads the same from a store's files as the engine does.
+/// A program in another language, written from FORMAT.md, reads the same from a store's files as the
+/// engine does.
 // Budget: 20 s
 @Suite(.enabled(if: PythonReader.isAvailable, "needs python3"))
 struct SecondImplementationTests {

@@ -7,8 +7,8 @@ import TestSupport
 
 @testable import RoostStorage
 
-/// Stores of every format version so far stay readable for ever: each is checked in below `Tests/Fixtures`, with what is
-/// in it beside it, and never changes again.
+/// Stores of every format version so far stay readable for ever: each is checked in below
+/// `Tests/Fixtures`, with what is in it beside it, and never changes again.
 // Budget: 2 s
 @Suite struct StoreFixtureTests {
   static let fixtures = FilePath(repositoryRoot).appending("Tests").appending("Fixtures")
@@ -71,7 +71,8 @@ import TestSupport
     let lines = try store.allLines()
     try store.close()
     try FileManager.default.removeItem(atPath: path + "/" + FileNames.lock)
-    try (lines.joined(separator: "\n") + "\n").write(toFile: path + ".jsonl", atomically: true, encoding: .utf8)
+    try (lines.joined(separator: "\n") + "\n")
+      .write(toFile: path + ".jsonl", atomically: true, encoding: .utf8)
   }
 
   private func fill(_ store: Store) throws {
