@@ -12,21 +12,17 @@ import RoostEnvironment
 extension Store {
   /// Flushes the active memtables of `which` (all trees when `nil`) and waits until it is done.
   func flush(_ which: [TreeCore]?) throws(StoreError) {
-    try commits.lead()
-    let rotated: [TreeCore]
-    do throws(StoreError) {
-      defer { commits.release() }
-      rotated = try rotateAll(which)
-    }
-    for tree in rotated {
+    for tree in try rotateAll(which) {
       try waitUntil("a flush of the tree `\(tree.name)`") {
         tree.isDropped || tree.current.immutables.isEmpty
       }
     }
   }
 
-  /// Rotates those of the trees that have anything to flush. The caller leads.
+  /// Rotates those of the trees that have anything to flush.
   private func rotateAll(_ which: [TreeCore]?) throws(StoreError) -> [TreeCore] {
+    try commits.lead()
+    defer { commits.release() }
     try checkOpen()
     try failure.check()
     var rotated: [TreeCore] = []

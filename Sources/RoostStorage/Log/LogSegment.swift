@@ -175,7 +175,7 @@ final class LogSegment: @unchecked Sendable {
   func sync() throws(StoreError) {
     try syncing.withLock { () throws(StoreError) in
       if let syncFailure { throw syncFailure }
-      do { try file.sync() } catch {
+      do throws(FileSystemError) { try file.sync() } catch {
         let failure = StoreError(
           .outcomeUnknown,
           "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
