@@ -35,8 +35,8 @@ func forgetPeak() {
   close(file)
 }
 
-/// Time the hypervisor gave to other machines, time in use by any process, and all time, in the kernel's ticks
-/// over all cores.
+/// Time the hypervisor gave to other machines, time in use by any process, and all time, in the kernel's
+/// ticks over all cores.
 func machineTicks() -> (stolen: UInt64, busy: UInt64, all: UInt64) {
   let line = contents("/proc/stat").split(separator: "\n").first ?? ""
   let ticks = line.split(separator: " ").dropFirst().prefix(8).compactMap { UInt64($0) }
