@@ -252,6 +252,8 @@ public final class Store: @unchecked Sendable {
         if error.code != .treeDropped { throw error }
       }
     }
+    removeObsoleteFiles()
+    log.trim()
   }
 
   func checkOpen() throws(StoreError) {
