@@ -49,7 +49,7 @@ public final class Store: @unchecked Sendable {
   /// Signalled when any of that changes.
   let stateChanged: Condition
   var trees: [UInt64: TreeCore] = [:]
-  /// Why the last background work failed, where it may be tried again (a full disk).
+  /// Why the last background work failed, where it may be tried again (a full disk, too many open files).
   var backgroundFailure: StoreError?
 
   // Owned by the commit leader.

@@ -93,6 +93,9 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
     return text
   }
 
+  /// Whether the work that failed may be tried again: nothing is in doubt, something was only used up.
+  var mayPass: Bool { code == .diskFull || code == .tooManyFiles }
+
   static func corruption(_ message: String, file: String, offset: Int64? = nil) -> StoreError {
     StoreError(.corruption, message, file: file, offset: offset)
   }

@@ -133,7 +133,7 @@ extension Store {
       }
       if let cause = failure.current ?? backgroundFailure {
         problem = StoreError(
-          cause.code == .diskFull ? .diskFull : .readOnly, "\(what()) failed: \(cause.message)",
+          cause.mayPass ? cause.code : .readOnly, "\(what()) failed: \(cause.message)",
           file: cause.file, offset: cause.offset, cause: cause.cause)
         break
       }
@@ -149,7 +149,7 @@ extension Store {
     stateLock.unlock()
     if let reason { counters.addStall(reason, time.monotonicNanoseconds &- start) }
     guard let problem else { return }
-    if problem.code == .diskFull { retryBackgroundWork() }
+    if problem.mayPass { retryBackgroundWork() }
     throw problem
   }
 

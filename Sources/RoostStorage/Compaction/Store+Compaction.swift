@@ -7,6 +7,8 @@ extension Store {
       if tree.isCompacting || tree.isDropped || shared.isClosed.load(ordering: .acquiring) {
         return false
       }
+      // Nothing may be installed any more: it would be picked for ever.
+      if failure.current != nil { return false }
       guard picker(tree).pick(tree.current.levels) != nil else { return false }
       tree.isCompacting = true
       return true
@@ -28,13 +30,15 @@ extension Store {
     shared.epochs.reclaim()
   }
 
-  private func endCompaction(of tree: TreeCore, _ problem: StoreError?) {
-    stateLock.withLock {
+  private func endCompaction(of tree: TreeCore, _ problem: StoreError?, isManual: Bool = false) {
+    let retries = stateLock.withLock {
       tree.isCompacting = false
-      noteBackground(problem)
+      let retries = isManual && problem?.mayPass == true ? false : noteBackground(problem)
       updatePressure()
       stateChanged.broadcast()
+      return retries
     }
+    if retries { retryBackgroundWork() }
   }
 
   /// Compacts everything that overlaps `range`, on the calling thread.
@@ -56,7 +60,8 @@ extension Store {
     if let plan {
       do throws(StoreError) { try run(plan, of: tree) } catch { problem = error }
     }
-    endCompaction(of: tree, problem)
+    // The caller is told; only what ends all writing is everybody's.
+    endCompaction(of: tree, problem, isManual: true)
     shared.epochs.reclaim()
     scheduleCompaction(tree)
     if let problem { throw problem }

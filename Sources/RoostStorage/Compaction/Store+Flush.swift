@@ -12,6 +12,8 @@ import RoostEnvironment
 extension Store {
   /// Flushes the active memtables of `which` (all trees when `nil`) and waits until it is done.
   func flush(_ which: [TreeCore]?) throws(StoreError) {
+    // What failed before, on a full disk for one, is tried again rather than reported again.
+    if stateLock.withLock({ backgroundFailure != nil }) { retryBackgroundWork() }
     for tree in try rotateAll(which) {
       try waitUntil("a flush of the tree `\(tree.name)`") {
         tree.isDropped || tree.current.immutables.isEmpty
@@ -40,7 +42,7 @@ extension Store {
   /// Has the tree's immutable memtables flushed in the background.
   func scheduleFlush(_ tree: TreeCore) {
     let begins = stateLock.withLock {
-      if tree.isFlushing || tree.current.immutables.isEmpty { return false }
+      if tree.isFlushing || tree.current.immutables.isEmpty || failure.current != nil { return false }
       tree.isFlushing = true
       return true
     }
@@ -56,12 +58,14 @@ extension Store {
       guard let memtable = stateLock.withLock({ tree.current.immutables.last }) else { break }
       do throws(StoreError) { try flush(memtable, of: tree) } catch { problem = error }
     }
-    stateLock.withLock {
+    let retries = stateLock.withLock {
       tree.isFlushing = false
-      noteBackground(problem)
+      let retries = noteBackground(problem)
       updatePressure()
       stateChanged.broadcast()
+      return retries
     }
+    if retries { retryBackgroundWork() }
     if problem == nil {
       scheduleCompaction(tree)
       // One that was rotated in between.
@@ -171,14 +175,16 @@ extension Store {
   }
 
   /// Records how background work ended. With the state lock held.
-  func noteBackground(_ problem: StoreError?) {
-    if let problem {
-      if problem.code == .closed { return }
+  ///
+  /// - Returns: whether other work had failed for want of space or of files: now that some succeeded, it is to be tried again
+  ///   (``retryBackgroundWork()``), because nobody else would.
+  func noteBackground(_ problem: StoreError?) -> Bool {
+    guard let problem else { return backgroundFailure != nil && failure.current == nil }
+    if problem.code != .closed {
       backgroundFailure = problem
-      if problem.code != .diskFull { failure.set(problem) }
-    } else {
-      backgroundFailure = nil
+      if !problem.mayPass { failure.set(problem) }
     }
+    return false
   }
 
   /// After a full disk: tries again what is waiting.
