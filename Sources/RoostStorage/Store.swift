@@ -127,7 +127,8 @@ public final class Store: @unchecked Sendable {
 
   /// Makes everything durable and lets go of the directory. Later calls throw `.closed`; closing twice does nothing.
   ///
-  /// - Throws: `.outcomeUnknown` where the last sync fails. The store is closed all the same.
+  /// - Throws: `.outcomeUnknown` where the last sync fails, or the log failed earlier: writes that were only applied may
+  ///   then be lost with the machine. The store is closed all the same.
   public func close() throws(StoreError) {
     try commits.lead()
     defer { commits.release() }
@@ -135,9 +136,15 @@ public final class Store: @unchecked Sendable {
     stateLock.withLock { stateChanged.broadcast() }
     workers.shutdown()
     var first: StoreError?
-    if failure.current == nil {
-      do throws(StoreError) { try writer.close() } catch { first = error }
+    if case .failed = writer.state {
+      let cause = failure.current
+      first = StoreError(
+        .outcomeUnknown,
+        "the log failed earlier: writes that were applied and not synced may be lost with the machine",
+        file: cause?.file, cause: cause?.cause)
     }
+    // Also after another failure: the log can be durable all the same.
+    do throws(StoreError) { try writer.close() } catch { first = error }
     log.close()
     do throws(StoreError) {
       try installing.withLock { () throws(StoreError) in try manifest.close() }

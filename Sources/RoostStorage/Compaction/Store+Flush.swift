@@ -42,6 +42,7 @@ extension Store {
   /// Has the tree's immutable memtables flushed in the background.
   func scheduleFlush(_ tree: TreeCore) {
     let begins = stateLock.withLock {
+      // After a failure nothing is flushed any more: the job would find nothing to do and come back.
       if tree.isFlushing || tree.current.immutables.isEmpty || failure.current != nil { return false }
       tree.isFlushing = true
       return true
@@ -98,7 +99,7 @@ extension Store {
       if let table { edits.append(.tableAdded(tree: tree.id, level: 0, table)) }
       edits.append(.flushed(tree: tree.id, through: memtable.memtable.largestSequence))
       edits.append(.logsDropped(below: needed))
-      try commitEdits(edits)
+      try commitEdits(edits, adding: table.map { [$0] } ?? [])
       stateLock.withLock {
         let state = tree.current
         var levels = state.levels
@@ -166,10 +167,13 @@ extension Store {
   }
 
   /// Makes edits durable. With `installing` held.
-  func commitEdits(_ edits: [VersionEdit]) throws(StoreError) {
+  ///
+  /// - Parameter tables: new ones that the edits name.
+  func commitEdits(_ edits: [VersionEdit], adding tables: [TableMetadata] = []) throws(StoreError) {
     do throws(StoreError) { try manifest.commit(edits) } catch {
-      // A full disk is a state to leave again. After anything else nobody knows what the manifest says.
-      if error.code != .diskFull { failure.set(error) }
+      // A full disk is a state to leave again: the edits are not in force, and the tables, which would be written
+      // anew, give their space back. After anything else nobody knows what the manifest says (rule 13).
+      if error.code == .diskFull { discard(tables) } else { failure.set(error) }
       throw error
     }
   }
