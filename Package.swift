@@ -46,6 +46,9 @@ let package = Package(
     .target(
       name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
       path: "Tests/Support", swiftSettings: house),
+    .executableTarget(
+      name: "KillChild", dependencies: ["RoostStorage", "TestSupport"], path: "Tests/KillChild",
+      swiftSettings: house),
     .testTarget(
       name: "EnvironmentTests", dependencies: ["RoostEnvironment", "TestSupport"],
       swiftSettings: house),
