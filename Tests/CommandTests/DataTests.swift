@@ -16,7 +16,8 @@ import Testing
     #expect(try roost.run("put", db, "u:1", "Grace", "--sync").status == 0)
     #expect(try roost.run("get", db, "u:1").text == "Grace\n")
     #expect(try roost.run("get", db, "u:1", "--raw").text == "Grace")
-    #expect(try roost.run("get", db, "u:1", "--json").text == "{\"key\":\"u:1\",\"value\":\"Grace\"}\n")
+    #expect(
+      try roost.run("get", db, "u:1", "--json").text == "{\"key\":\"u:1\",\"value\":\"Grace\"}\n")
     let absent = try roost.run("get", db, "u:2")
     #expect(absent.status == 1 && absent.output.isEmpty)
     #expect(absent.errors == "roost: there is no key `u:2`\n")
@@ -57,7 +58,8 @@ import Testing
     #expect(try scan("--hex", "--from", "ff") == ["ff00\t01"])
     #expect(
       try scan("--json", "--from", "u:2") == [
-        "{\"key\":\"u:2\",\"value\":\"Grace\"}", "{\"key\":{\"hex\":\"ff00\"},\"value\":\"\\u0001\"}",
+        "{\"key\":\"u:2\",\"value\":\"Grace\"}",
+        "{\"key\":{\"hex\":\"ff00\"},\"value\":\"\\u0001\"}",
       ])
   }
 
@@ -82,20 +84,24 @@ import Testing
     #expect(try roost.run("get", db, "k", "--tree", "users").text == "v\n")
     #expect(try roost.run("drop", db, "users").status == 0)
     let gone = try roost.run("get", db, "k", "--tree", "users")
-    #expect(gone.status == 66 && gone.errors == "roost: there is no tree `users`: the store has `default`\n")
+    #expect(
+      gone.status == 66
+        && gone.errors == "roost: there is no tree `users`: the store has `default`\n")
   }
 
   @Test func `looking after a store`() throws {
     let db = try roost.makeStore()
-    #expect(try roost.run("compact", db).text.hasPrefix("3 tables of "))
-    #expect(try roost.run("compact", db, "--tree", "default", "--from", "a", "--to", "b").status == 0)
+    #expect(try roost.run("compact", db).text.contains(" became 1 table of "))
+    #expect(
+      try roost.run("compact", db, "--tree", "default", "--from", "a", "--to", "b").status == 0)
     let picture = try roost.run("stats", db)
     #expect(picture.status == 0 && picture.text.contains("tree default: 3 entries"))
     #expect(picture.text.contains("█") && picture.text.contains("levels 0 to 5  empty"))
     let statistics = try json(try roost.run("stats", db, "--json").output)
     let trees = try #require(statistics["trees"] as? [[String: Any]])
     #expect(trees.count == 1 && trees[0]["entries"] as? Int == 3)
-    #expect(try roost.run("verify", db).text.hasPrefix("all is well: 1 tree, 1 table with 3 entries"))
+    #expect(
+      try roost.run("verify", db).text.hasPrefix("all is well: 1 tree, 1 table with 3 entries"))
     let report = try json(try roost.run("verify", db, "--json").output)
     #expect(report["healthy"] as? Bool == true && report["entries"] as? Int == 3)
   }
@@ -155,11 +161,14 @@ import Testing
     #expect(overview.status == 0 && overview.text.contains("EXIT CODES"))
     #expect(try roost.run("--version").text.hasPrefix("roost 0."))
     for name in [
-      "put", "get", "delete", "scan", "shell", "import", "export", "trees", "drop", "stats", "verify", "compact",
+      "put", "get", "delete", "scan", "shell", "import", "export", "trees", "drop", "stats",
+      "verify", "compact",
       "dump", "fill", "tour",
     ] {
       let help = try roost.run(name, "--help")
-      #expect(help.status == 0 && help.text.contains("EXAMPLES") && help.text.contains("roost \(name)"), "\(name)")
+      #expect(
+        help.status == 0 && help.text.contains("EXAMPLES") && help.text.contains("roost \(name)"),
+        "\(name)")
       #expect(overview.text.contains("  \(name) "), "\(name)")
     }
   }

@@ -10,12 +10,18 @@ import Testing
   init() throws { roost = try Roost() }
 
   private func expect(
-    _ outcome: Roost.Outcome, _ status: Int32, _ words: String..., location: SourceLocation = #_sourceLocation
+    _ outcome: Roost.Outcome, _ status: Int32, _ words: String...,
+    location: SourceLocation = #_sourceLocation
   ) {
-    #expect(outcome.status == status && !outcome.isSignal, "\(outcome.errors)", sourceLocation: location)
+    #expect(
+      outcome.status == status && !outcome.isSignal, "\(outcome.errors)", sourceLocation: location)
     let lines = outcome.errors.split(separator: "\n")
-    #expect(lines.count == 1 && outcome.errors.hasPrefix("roost: "), "\(outcome.errors)", sourceLocation: location)
-    for word in words { #expect(outcome.errors.contains(word), "\(outcome.errors)", sourceLocation: location) }
+    #expect(
+      lines.count == 1 && outcome.errors.hasPrefix("roost: "), "\(outcome.errors)",
+      sourceLocation: location)
+    for word in words {
+      #expect(outcome.errors.contains(word), "\(outcome.errors)", sourceLocation: location)
+    }
   }
 
   @Test func `no store`() throws {
@@ -43,9 +49,12 @@ import Testing
     expect(try roost.run("get", db, "--hex", "abc"), 64, "hexadecimal")
     expect(try roost.run("put", roost.path("new"), "\\x", "b"), 64, "\\x")
     #expect(!FileManager.default.fileExists(atPath: roost.path("new")))
-    for arguments in [["nonsense"], ["get", db], ["scan", db, "--limit", "x"], ["get", db, "a", "--raw", "--json"]] {
+    for arguments in [
+      ["nonsense"], ["get", db], ["scan", db, "--limit", "x"], ["get", db, "a", "--raw", "--json"],
+    ] {
       let outcome = try roost.run(arguments)
-      #expect(outcome.status == 64 && outcome.output.isEmpty && outcome.errors.contains("Usage: roost"))
+      #expect(
+        outcome.status == 64 && outcome.output.isEmpty && outcome.errors.contains("Usage: roost"))
     }
     let bytes = try roost.shell("\"$ROOST\" put \(db) $'\\xff' b")
     expect(bytes, 64, "argument 3 is not valid UTF-8")
@@ -67,7 +76,8 @@ import Testing
     _ = output.fileHandleForReading.availableData
     expect(try roost.run("scan", db), 75, "process \(holder.processIdentifier)", "LOCK")
     #expect(try roost.run("dump", db).status == 0)
-    #expect(try roost.run("dump", db + "/LOCK").text.contains("process \(holder.processIdentifier)"))
+    #expect(
+      try roost.run("dump", db + "/LOCK").text.contains("process \(holder.processIdentifier)"))
     try input.fileHandleForWriting.close()
     holder.waitUntilExit()
     #expect(try roost.run("scan", db).status == 0)
@@ -83,11 +93,14 @@ import Testing
     expect(try roost.run("get", db, "u:1"), 2, "damaged", table, "offset 0")
     expect(try roost.run("scan", db), 2, table)
     let verified = try roost.run("verify", db)
-    #expect(verified.status == 2 && verified.text.contains("DAMAGED") && verified.text.contains(table))
+    #expect(
+      verified.status == 2 && verified.text.contains("DAMAGED") && verified.text.contains(table))
     let report = try #require(
-      try JSONSerialization.jsonObject(with: Data(try roost.run("verify", db, "--json").output)) as? [String: Any])
+      try JSONSerialization.jsonObject(with: Data(try roost.run("verify", db, "--json").output))
+        as? [String: Any])
     let problems = try #require(report["problems"] as? [[String: Any]])
-    #expect(report["healthy"] as? Bool == false && problems.contains { $0["file"] as? String == table })
+    #expect(
+      report["healthy"] as? Bool == false && problems.contains { $0["file"] as? String == table })
     try FileManager.default.removeItem(atPath: table)
     expect(try roost.run("scan", db), 2, table)
     let marker = db + "/CURRENT"
@@ -115,9 +128,14 @@ import Testing
   @Test func `a reader that goes away ends it quietly`() throws {
     let db = roost.path("db")
     #expect(try roost.run("fill", db, "--count", "20000").status == 0)
-    for command in ["scan \(db)", "export \(db)", "dump \(db) --entries", "fill \(roost.path("new")) --count 10000000 --batch 10"] {
-      let outcome = try roost.shell("\"$ROOST\" \(command) | head -n 1 | wc -l; echo ${PIPESTATUS[0]}")
-      #expect(outcome.lines == ["1", "141"] || outcome.lines == ["1", "0"], "\(command): \(outcome.text)")
+    for command in [
+      "scan \(db)", "export \(db)", "dump \(db) --entries",
+      "fill \(roost.path("new")) --count 10000000 --batch 10",
+    ] {
+      let outcome = try roost.shell(
+        "\"$ROOST\" \(command) | head -n 1 | wc -l; echo ${PIPESTATUS[0]}")
+      #expect(
+        outcome.lines == ["1", "141"] || outcome.lines == ["1", "0"], "\(command): \(outcome.text)")
       #expect(outcome.errors.isEmpty, "\(command): \(outcome.errors)")
     }
     #expect(try roost.run("verify", db).status == 0)

@@ -4,7 +4,8 @@ import Testing
 
 @testable import RoostCommand
 
-/// The tool as users run it: the executable that was built beside the tests, in a process of its own.
+/// The tool as users run it: the executable that was built beside the tests, in a process of its
+/// own.
 struct Roost {
   struct Outcome {
     var status: Int32
@@ -27,13 +28,14 @@ struct Roost {
   static let executable: String = {
     if let path = ProcessInfo.processInfo.environment["ROOST_COMMAND"] { return path }
     let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
-    let places = [own, CommandLine.arguments[0]] + CommandLine.arguments
+    let places = [own] + CommandLine.arguments
     for place in places {
       var folder = URL(fileURLWithPath: place).deletingLastPathComponent()
       while folder.path != "/" {
-        let path = folder.appendingPathComponent("roost").path
-        var isDirectory: ObjCBool = false
-        if FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory), !isDirectory.boolValue { return path }
+        let file = folder.appendingPathComponent("roost")
+        if (try? file.resourceValues(forKeys: [.isRegularFileKey]))?.isRegularFile == true {
+          return file.path
+        }
         folder.deleteLastPathComponent()
       }
     }
@@ -66,7 +68,7 @@ struct Roost {
     let files = ["in", "out", "err"].map { path("\(name).\($0)") }
     defer { for file in files { try? FileManager.default.removeItem(atPath: file) } }
     try Data(input).write(to: URL(fileURLWithPath: files[0]))
-    for file in files.dropFirst() { FileManager.default.createFile(atPath: file, contents: nil) }
+    for file in files.dropFirst() { try Data().write(to: URL(fileURLWithPath: file)) }
     let process = Process()
     process.executableURL = URL(fileURLWithPath: executable)
     process.arguments = arguments
@@ -86,10 +88,12 @@ struct Roost {
   @discardableResult
   func makeStore(_ name: String = "db") throws -> String {
     let store = path(name)
-    let first = try run("shell", store, "--create", input: Array("put u:1 Ada\nput u:2 Grace\nput gone 1\n".utf8))
+    let first = try run(
+      "shell", store, "--create", input: Array("put u:1 Ada\nput u:2 Grace\nput gone 1\n".utf8))
     try #require(first.status == 0 && first.errors.isEmpty, "\(first.errors)")
     // The next process flushes what it replays.
-    let second = try run("shell", store, input: Array("delete gone\ndeleterange x y\nput \\xff\\x00 \\x01\n".utf8))
+    let second = try run(
+      "shell", store, input: Array("delete gone\ndeleterange x y\nput \\xff\\x00 \\x01\n".utf8))
     try #require(second.status == 0 && second.errors.isEmpty, "\(second.errors)")
     return store
   }
@@ -99,10 +103,11 @@ struct Roost {
     return store + "/" + (try #require(names.last { $0.hasSuffix(suffix) }))
   }
 
-  func bytes(_ path: String) throws -> [UInt8] { Array(try Data(contentsOf: URL(fileURLWithPath: path))) }
+  func bytes(_ path: String) throws -> [UInt8] {
+    Array(try Data(contentsOf: URL(fileURLWithPath: path)))
+  }
 
-  func write(_ bytes: [UInt8], _ path: String) throws { try Data(bytes).write(to: URL(fileURLWithPath: path)) }
+  func write(_ bytes: [UInt8], _ path: String) throws {
+    try Data(bytes).write(to: URL(fileURLWithPath: path))
+  }
 }
-
-/// Whether this is the whole run; `tools/test --quick` says that it is not.
-let isFullRun = ProcessInfo.processInfo.environment["ROOST_TEST_SIZE"] != "quick"

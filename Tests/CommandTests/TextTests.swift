@@ -1,3 +1,4 @@
+import RoostEnvironment
 import TestSupport
 import Testing
 
@@ -17,7 +18,8 @@ import Testing
 
   @Test(arguments: [
     ("plain text", "plain text"), ("héllo ☃ 🐦", "héllo ☃ 🐦"), ("a\\b", "a\\\\b"),
-    ("\n\t\r\0\u{7F}", "\\n\\t\\r\\x00\\x7f"), ("\u{85}", "\\xc2\\x85"), ("\u{202E}x", "\\xe2\\x80\\xaex"),
+    ("\n\t\r\0\u{7F}", "\\n\\t\\r\\x00\\x7f"), ("\u{85}", "\\xc2\\x85"),
+    ("\u{202E}x", "\\xe2\\x80\\xaex"),
     ("\u{FEFF}", "\\xef\\xbb\\xbf"), ("\u{2028}", "\\xe2\\x80\\xa8"), ("", ""),
   ])
   func `text is shown so`(text: String, shown: String) {
@@ -25,10 +27,12 @@ import Testing
   }
 
   /// Overlong, surrogate, above U+10FFFF, cut short, a lone continuation.
-  @Test(arguments: [
-    [0xC0, 0x80], [0xE0, 0x80, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xE2, 0x98], [0x80], [0xFF],
-    [0xF0, 0x80, 0x80, 0x80],
-  ] as [[UInt8]])
+  @Test(
+    arguments: [
+      [0xC0, 0x80], [0xE0, 0x80, 0x80], [0xED, 0xA0, 0x80], [0xF4, 0x90, 0x80, 0x80], [0xE2, 0x98],
+      [0x80], [0xFF],
+      [0xF0, 0x80, 0x80, 0x80],
+    ] as [[UInt8]])
   func `bytes that are no UTF-8 are escaped one by one`(bytes: [UInt8]) {
     #expect(TextEscape.text(bytes) == bytes.map { "\\x" + Hexadecimal.text([$0]) }.joined())
   }
@@ -75,9 +79,11 @@ import Testing
     "{\"key\":\"a\",\"value\":\"b\"} x", "{\"key\":\"a\",\"key\":\"a\",\"value\":\"b\"}",
     "{\"key\":\"a\",\"value\":\"b\",}", "{\"key\":\"a\",\"value\":{\"hex\":\"0\"}}",
     "{\"key\":\"a\",\"value\":{\"hex\":\"zz\"}}", "{\"key\":\"a\",\"value\":{}}",
-    "{\"key\":\"a\",\"value\":{\"hex\":\"00\",\"hex\":\"00\"}}", "{\"key\":\"\\ud800\",\"value\":\"\"}",
+    "{\"key\":\"a\",\"value\":{\"hex\":\"00\",\"hex\":\"00\"}}",
+    "{\"key\":\"\\ud800\",\"value\":\"\"}",
     "{\"key\":\"\\ud800\\u0041\",\"value\":\"\"}", "{\"key\":\"\\u12\",\"value\":\"\"}",
-    "{\"key\":\"\\q\",\"value\":\"\"}", "{\"key\":\"a", "{\"key\":\"a\\", "{\"other\":\"a\"}", "{\"key\" \"a\"}",
+    "{\"key\":\"\\q\",\"value\":\"\"}", "{\"key\":\"a", "{\"key\":\"a\\", "{\"other\":\"a\"}",
+    "{\"key\" \"a\"}",
   ])
   func `JSON of another shape is refused`(text: String) {
     #expect(throws: JSONRecordParser.Problem.self) {
@@ -87,7 +93,8 @@ import Testing
   }
 
   @Test func `JSON with spaces and escapes is read`() throws {
-    let text = " { \"value\" : \"\\u00e9\\ud83d\\udc26\\/\\b\\f\" , \"key\" : {\"hex\": \"FFab\"} } \r"
+    let text =
+      " { \"value\" : \"\\u00e9\\ud83d\\udc26\\/\\b\\f\" , \"key\" : {\"hex\": \"FFab\"} } \r"
     var parser = JSONRecordParser(Array(text.utf8))
     let record = try parser.record()
     #expect(record.key == [0xFF, 0xAB])
@@ -95,11 +102,16 @@ import Testing
   }
 
   @Test func `numbers are shown so`() {
-    #expect(Format.count(34_924) == "34,924" && Format.count(999) == "999" && Format.count(-1000) == "-1,000")
-    #expect(Format.bytes(1023) == "1023 B" && Format.bytes(1536) == "1.5 KiB" && Format.bytes(200 << 20) == "200 MiB")
+    #expect(
+      Format.count(34_924) == "34,924" && Format.count(999) == "999"
+        && Format.count(-1000) == "-1,000")
+    #expect(
+      Format.bytes(1023) == "1023 B" && Format.bytes(1536) == "1.5 KiB"
+        && Format.bytes(200 << 20) == "200 MiB")
     #expect(Format.duration(nanoseconds: 1_250_000_000) == "1.25 s")
     #expect(Format.duration(nanoseconds: 40_000_000) == "40 ms")
-    #expect(Format.count(1, "table") == "1 table" && Format.count(0, "entry", "entries") == "0 entries")
+    #expect(
+      Format.count(1, "table") == "1 table" && Format.count(0, "entry", "entries") == "0 entries")
   }
 
   /// The numbers that others compute from the same index.
@@ -108,7 +120,8 @@ import Testing
     var records = GeneratedRecords(valueBytes: 33, seed: 1)
     records.move(to: 0)
     #expect(records.key == Array("e220a8397b1dcdaf".utf8))
-    #expect(records.value.count == 33 && records.value.suffix(16) == Array("e220a8397b1dcdaf".utf8)[...])
+    #expect(
+      records.value.count == 33 && records.value.suffix(16) == Array("e220a8397b1dcdaf".utf8)[...])
     let value = records.value
     records.move(to: 1)
     #expect(records.value != value)

@@ -1,4 +1,5 @@
 import Foundation
+import RoostEnvironment
 import TestSupport
 import Testing
 
@@ -10,21 +11,27 @@ import Testing
   init() throws { roost = try Roost() }
 
   /// A binary export of random records, made without the tool's writer.
-  private func records(_ count: Int, _ random: inout SplitMix64) -> [(key: [UInt8], value: [UInt8])] {
+  private func records(_ count: Int, _ random: inout SplitMix64) -> [(key: [UInt8], value: [UInt8])]
+  {
     var records: [[UInt8]: [UInt8]] = [:]
     while records.count < count {
       let key = random.bytes(1 + random.below(12))
-      records[key] = random.below(20) == 0 ? random.bytes(random.below(300_000)) : random.bytes(random.below(60))
+      records[key] =
+        random.below(20) == 0 ? random.bytes(random.below(300_000)) : random.bytes(random.below(60))
     }
     return records.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map { ($0.key, $0.value) }
   }
 
   @Test func `every format brings random bytes back`() throws {
-    try withSeeds("every format brings random bytes back", count: isFullRun ? 4 : 1) { seed, random in
+    try withSeeds("every format brings random bytes back", count: TestSize.of(quick: 1, full: 4)) {
+      seed, random in
       let records = records(200, &random)
-      let lines = records.map { "{\"key\":{\"hex\":\"\(hex($0.key))\"},\"value\":{\"hex\":\"\(hex($0.value))\"}}\n" }
+      let lines = records.map {
+        "{\"key\":{\"hex\":\"\(hex($0.key))\"},\"value\":{\"hex\":\"\(hex($0.value))\"}}\n"
+      }
       let source = roost.path("source-\(seed)")
-      let imported = try roost.run("import", source, "--format", "jsonl", input: Array(lines.joined().utf8))
+      let imported = try roost.run(
+        "import", source, "--format", "jsonl", input: Array(lines.joined().utf8))
       try #require(imported.status == 0 && imported.errors.isEmpty, "\(imported.errors)")
       let expected = records.map { "\(hex($0.key))\t\(hex($0.value))" }
       for format in ["tsv", "jsonl", "binary"] {
@@ -35,14 +42,18 @@ import Testing
         let copy = roost.path("copy-\(seed)-\(format)")
         let back = try roost.run("import", copy, file, "--batch", "17")
         try #require(back.status == 0, "seed \(seed), \(format): \(back.errors)")
-        #expect(try roost.run("scan", copy, "--hex").lines.map(String.init) == expected, "seed \(seed), \(format)")
+        #expect(
+          try roost.run("scan", copy, "--hex").lines.map(String.init) == expected,
+          "seed \(seed), \(format)")
       }
       // `scan` shows what `import` takes.
       let shown = try roost.run("scan", source)
       let again = roost.path("again-\(seed)")
       #expect(try roost.run("import", again, "-", "--sync", input: shown.output).status == 0)
       #expect(try roost.run("scan", again).output == shown.output)
-      #expect(try roost.run("scan", again, "--json").output == roost.run("export", source, "--format", "jsonl").output)
+      #expect(
+        try roost.run("scan", again, "--json").output
+          == roost.run("export", source, "--format", "jsonl").output)
     }
   }
 
@@ -73,8 +84,11 @@ import Testing
     ("tsv", "a\t1\nb\t2\r\n", "line 2", "CR LF"),
     ("tsv", "a\t1\n\n", "line 2", "no tab"),
     ("tsv", "a\t1\n\t2\n", "record 2", "key is empty"),
-    ("jsonl", "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\",\"valu\":\"1\"}\n", "line 3, byte 12", "valu"),
-    ("jsonl", "{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\"", "line 2", "too early"),
+    (
+      "jsonl", "{\"key\":\"a\",\"value\":\"1\"}\n\n{\"key\":\"b\",\"valu\":\"1\"}\n",
+      "line 3, byte 12", "valu"
+    ),
+    ("jsonl", "{\"key\":\"a\",\"value\":\"1\"}\n{\"key\":\"b\"", "line 2, byte 11", "too early"),
   ])
   func `bad input is named, and what came before it is kept`(
     format: String, input: String, place: String, problem: String
@@ -96,16 +110,21 @@ import Testing
       var bad = good
       bad[offset] ^= 1 << UInt8(offset % 8)
       let outcome = try roost.run("import", roost.path("bad"), "--format", "binary", input: bad)
-      #expect(outcome.status == 65 && outcome.errors.contains("offset "), "byte \(offset): \(outcome.errors)")
+      #expect(
+        outcome.status == 65 && outcome.errors.contains("offset "),
+        "byte \(offset): \(outcome.errors)")
       outcomes.append(outcome)
     }
     for length in stride(from: 0, to: good.count, by: 3) {
-      let outcome = try roost.run("import", roost.path("cut"), "--format", "binary", input: Array(good[..<length]))
+      let outcome = try roost.run(
+        "import", roost.path("cut"), "--format", "binary", input: Array(good[..<length]))
       #expect(outcome.status == 65, "length \(length): \(outcome.errors)")
     }
-    let longer = try roost.run("import", roost.path("long"), "--format", "binary", input: good + [0])
+    let longer = try roost.run(
+      "import", roost.path("long"), "--format", "binary", input: good + [0])
     #expect(longer.status == 65)
-    #expect(try roost.run("import", roost.path("good"), "--format", "binary", input: good).status == 0)
+    #expect(
+      try roost.run("import", roost.path("good"), "--format", "binary", input: good).status == 0)
   }
 
   /// FORMAT.md's example: a change here breaks every export that exists.

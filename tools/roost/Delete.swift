@@ -25,11 +25,14 @@ struct Delete: ParsableCommand {
 
   func validate() throws {
     let hasRange = range.prefix != nil || range.from != nil || range.to != nil
-    if keys.isEmpty && !hasRange { throw ValidationError("Name keys, or a range with --prefix, --from and --to.") }
+    if keys.isEmpty && !hasRange {
+      throw ValidationError("Name keys, or a range with --prefix, --from and --to.")
+    }
     if !keys.isEmpty && hasRange { throw ValidationError("Name either keys or a range.") }
     // A missing bound would be a whole tree by a slip of the hand.
     if range.prefix == nil, hasRange, range.from == nil || range.to == nil {
-      throw ValidationError("A range needs both --from and --to; `roost drop` removes a whole tree.")
+      throw ValidationError(
+        "A range needs both --from and --to; `roost drop` removes a whole tree.")
     }
   }
 

@@ -26,7 +26,8 @@ struct Dump: ParsableCommand {
 
   @Argument(help: "A store's directory, or files of stores.", completion: .file())
   var paths: [String]
-  @Option(help: "Only the block (of a table) or the frame (of a log) of this number, with its entries.")
+  @Option(
+    help: "Only the block (of a table) or the frame (of a log) of this number, with its entries.")
   var block: Int?
   @Flag(help: "Every entry of every block, every operation of every record.") var entries = false
   @Flag(help: "A JSON object a line.") var json = false
@@ -61,7 +62,9 @@ struct Dump: ParsableCommand {
       case .log: try LogDump(fileSystem, path, printer).run()
       case .marker: try MarkerDump(fileSystem, path, printer).run()
       case .lock: try MarkerDump.runLock(fileSystem, path, printer)
-      case .unknown: throw Failure(.notFound, "\(path.string) is none of Roost's files, by its name and its contents")
+      case .unknown:
+        throw Failure(
+          .notFound, "\(path.string) is none of Roost's files, by its name and its contents")
       }
     } catch let error as StoreError where [.corruption, .newerFormat].contains(error.code) {
       try printer.problem(error)
@@ -94,7 +97,8 @@ enum FileKind {
     }
   }
 
-  private static func byContents(_ fileSystem: any FileSystem, _ path: FilePath) throws -> FileKind {
+  private static func byContents(_ fileSystem: any FileSystem, _ path: FilePath) throws -> FileKind
+  {
     let file = try fileSystem.open(path, .read)
     defer { file.close() }
     let start = try file.bytes(at: 0, 12)

@@ -38,7 +38,9 @@ struct Export: ParsableCommand {
           file, .writeOnly, options: force ? [.create, .truncate] : [.create, .exclusiveCreate],
           permissions: [.ownerReadWrite, .groupRead, .otherRead])
       } catch let error as Errno {
-        if error == .fileExists { throw Failure.usage("\(file) exists already; --force replaces it") }
+        if error == .fileExists {
+          throw Failure.usage("\(file) exists already; --force replaces it")
+        }
         throw Failure(error, "create", file)
       }
       defer { try? descriptor.close() }
@@ -52,7 +54,9 @@ struct Export: ParsableCommand {
     }
   }
 
-  private func write(_ tree: Tree, _ range: KeyRange, _ format: RecordFormat, to output: Output) throws {
+  private func write(_ tree: Tree, _ range: KeyRange, _ format: RecordFormat, to output: Output)
+    throws
+  {
     var progress = Progress()
     var count = 0
     var cursor = try tree.cursor(range, nil)
@@ -65,7 +69,8 @@ struct Export: ParsableCommand {
   }
 
   private func copy(
-    _ cursor: inout Cursor, _ writer: some RecordWriter, _ count: inout Int, _ progress: inout Progress
+    _ cursor: inout Cursor, _ writer: some RecordWriter, _ count: inout Int,
+    _ progress: inout Progress
   ) throws {
     var writer = writer
     while try cursor.next() {

@@ -25,7 +25,8 @@ struct Fill: ParsableCommand {
   @Flag(help: "Each batch survives power loss before it is acked.") var sync = false
   @Option(help: "Makes other values.") var seed: UInt64 = 0
   @Flag(help: "Write nothing; check that each record is there with its value.") var check = false
-  @Option(help: "Bytes of memtable before a flush.") var memtableBytes = StoreOptions().memtableBytes
+  @Option(help: "Bytes of memtable before a flush.") var memtableBytes = StoreOptions()
+    .memtableBytes
   @OptionGroup var tree: TreeOption
 
   func validate() throws {
@@ -77,12 +78,15 @@ struct Fill: ParsableCommand {
     for problem in problems.prefix(20) { Complaint.line(problem) }
     throw Failure(
       .damage,
-      "\(Format.count(problems.count)) of \(Format.count(count - from, "record")) are missing or wrong")
+      "\(Format.count(problems.count)) of \(Format.count(count - from, "record")) are missing "
+        + "or wrong"
+    )
   }
 
   /// What is wrong with the records of a range, a line a record.
   static func problems(
-    in tree: Tree, _ range: Range<UInt64>, valueBytes: Int, seed: UInt64, progress: (UInt64) -> Void = { _ in }
+    in tree: Tree, _ range: Range<UInt64>, valueBytes: Int, seed: UInt64,
+    progress: (UInt64) -> Void = { _ in }
   ) throws -> [String] {
     var records = GeneratedRecords(valueBytes: valueBytes, seed: seed)
     var problems: [String] = []
@@ -91,7 +95,8 @@ struct Fill: ParsableCommand {
       let key = { String(decoding: records.key, as: UTF8.self) }
       switch try tree.get(records.key) {
       case nil: problems.append("record \(index), key \(key()): missing")
-      case let value? where value != records.value: problems.append("record \(index), key \(key()): another value")
+      case let value? where value != records.value:
+        problems.append("record \(index), key \(key()): another value")
       default: break
       }
       if index & 0xFFF == 0 { progress(index - range.lowerBound) }
@@ -103,7 +108,7 @@ struct Fill: ParsableCommand {
 /// The records that `fill` writes. A value; moving it makes the next record in place.
 ///
 ///     key    = 16 lower-case hexadecimal digits of splitmix64(index)
-///     value  = first half: splitmix64 numbers begun from the key's number and the seed, little-endian;
+///     value  = first half: splitmix64 numbers, begun from the key's number and the seed;
 ///              second half: the key, over and over
 struct GeneratedRecords {
   private(set) var key: [UInt8] = []
@@ -139,6 +144,8 @@ struct GeneratedRecords {
         bits >>= 8
       }
     }
-    while value.count < valueBytes { value.append(contentsOf: key.prefix(valueBytes - value.count)) }
+    while value.count < valueBytes {
+      value.append(contentsOf: key.prefix(valueBytes - value.count))
+    }
   }
 }

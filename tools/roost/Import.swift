@@ -65,7 +65,8 @@ struct Import: ParsableCommand {
   }
 
   private func write(
-    _ reader: inout any RecordReader, to tree: Tree, of store: Store, _ input: Input, _ progress: inout Progress
+    _ reader: inout any RecordReader, to tree: Tree, of store: Store, _ input: Input,
+    _ progress: inout Progress
   ) throws -> Int {
     var written = 0
     var pending = WriteBatch()
@@ -94,11 +95,14 @@ struct Import: ParsableCommand {
       progress.clear()
       throw Failure(
         .badInput,
-        "\(input.name), \(bad.place): \(bad.message); \(Format.count(written, "record")) before it imported")
+        "\(input.name), \(bad.place): \(bad.message); \(Format.count(written, "record")) "
+          + "before it imported"
+      )
     } catch let error as StoreError {
       progress.clear()
       let failure = Failure(error)
-      throw Failure(failure.status, "\(failure.message); \(Format.count(written, "record")) imported")
+      throw Failure(
+        failure.status, "\(failure.message); \(Format.count(written, "record")) imported")
     }
     return written
   }

@@ -3,12 +3,14 @@ import Glibc
 import RoostEnvironment
 import RoostStorage
 
-/// The command-line tool: one subcommand a file. Errors are one line on standard error; ``ExitStatus`` says how it ends.
+/// The command-line tool: one subcommand a file. Errors are one line on standard error;
+/// ``ExitStatus`` says how it ends.
 @main
 struct RoostCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "roost",
-    abstract: "Reads, writes and explains Roost stores: directories of durable, ordered keys and values.",
+    abstract:
+      "Reads, writes and explains Roost stores: directories of durable, ordered keys and values.",
     discussion: """
       EXAMPLES
         roost put ./db u:1 Ada              creates the store if it is missing
@@ -25,10 +27,13 @@ struct RoostCommand: ParsableCommand {
       """,
     version: "roost 0.1.0",
     groupedSubcommands: [
-      CommandGroup(name: "Data", subcommands: [Put.self, Get.self, Delete.self, Scan.self, Shell.self]),
-      CommandGroup(name: "Whole trees", subcommands: [Import.self, Export.self, Trees.self, Drop.self]),
       CommandGroup(
-        name: "Looking after a store", subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
+        name: "Data", subcommands: [Put.self, Get.self, Delete.self, Scan.self, Shell.self]),
+      CommandGroup(
+        name: "Whole trees", subcommands: [Import.self, Export.self, Trees.self, Drop.self]),
+      CommandGroup(
+        name: "Looking after a store",
+        subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
       CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
     ])
 
@@ -50,7 +55,8 @@ struct RoostCommand: ParsableCommand {
     for index in 0..<Int(CommandLine.argc) {
       guard let argument = unsafe CommandLine.unsafeArgv[index] else { continue }
       if unsafe String(validatingCString: argument) == nil {
-        throw Failure.usage("argument \(index) is not valid UTF-8: write other bytes as \\xHH, or use --hex")
+        throw Failure.usage(
+          "argument \(index) is not valid UTF-8: write other bytes as \\xHH, or use --hex")
       }
     }
   }

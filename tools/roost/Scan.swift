@@ -32,7 +32,9 @@ struct Scan: ParsableCommand {
 
   func validate() throws {
     if let limit, limit < 0 { throw ValidationError("--limit must not be negative.") }
-    if count && (json || keysOnly) { throw ValidationError("--count goes with neither --json nor --keys-only.") }
+    if count && (json || keysOnly) {
+      throw ValidationError("--count goes with neither --json nor --keys-only.")
+    }
   }
 
   func run() throws {
@@ -54,7 +56,9 @@ struct Scan: ParsableCommand {
       found += 1
       if count { continue }
       if json {
-        if keysOnly { try jsonLines.write(key: cursor.key) } else {
+        if keysOnly {
+          try jsonLines.write(key: cursor.key)
+        } else {
           try jsonLines.write(key: cursor.key, value: cursor.value)
         }
         continue

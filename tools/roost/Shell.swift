@@ -28,7 +28,9 @@ struct Shell: ParsableCommand {
     let output = Output.standard
     try withStore(directory.directory, creates: create) { store in
       let session = ShellSession(store, tree: tree.tree, bytes)
-      if Terminal.isInput { try output.line("roost shell; `help` lists the commands, `quit` ends it") }
+      if Terminal.isInput {
+        try output.line("roost shell; `help` lists the commands, `quit` ends it")
+      }
       while !session.isDone {
         if Terminal.isInput { try output.write(session.prompt) }
         try output.flush()
@@ -40,7 +42,8 @@ struct Shell: ParsableCommand {
       }
       if Terminal.isInput && !session.isDone { try output.line() }
       if session.pendingCount > 0 {
-        Complaint.line("\(Format.count(session.pendingCount, "operation")) of an open batch were not written")
+        Complaint.line(
+          "\(Format.count(session.pendingCount, "operation")) of an open batch were not written")
       }
       try output.flush()
     }

@@ -4,7 +4,8 @@ import RoostEnvironment
 import RoostStorage
 import SystemPackage
 
-/// `roost tour`: real data in, a kill in mid-write, everything still there. Works in a directory of its own, which it removes.
+/// `roost tour`: real data in, a kill in mid-write, everything still there. Works in a directory of
+/// its own, which it removes.
 struct Tour: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "See the engine work: real data in, a kill in mid-write, everything still there.",
@@ -17,7 +18,8 @@ struct Tour: ParsableCommand {
         roost tour --data UnicodeData.txt
       """)
 
-  @Option(help: "The Unicode character database's UnicodeData.txt; found in the source tree otherwise.")
+  @Option(
+    help: "The Unicode character database's UnicodeData.txt; found in the source tree otherwise.")
   var data: String?
   @Option(help: "Kill the writing child once it has acknowledged so many records.")
   var killAfter: UInt64 = 300_000
@@ -32,7 +34,10 @@ struct Tour: ParsableCommand {
     try KillTour(directory: scratch.appending("killed"), killAfter: killAfter).run()
     try unicode.dumpBlock()
     let output = Output.standard
-    try output.line("\nThe tour took \(Format.duration(start.duration(to: .now))). Everything it claims, it checked.")
+    try output.line(
+      "\nThe tour took \(Format.duration(start.duration(to: .now))). Everything it claims, it "
+        + "checked."
+    )
     try output.line("Next: roost --help, or roost put ./db hello world")
   }
 
@@ -57,7 +62,8 @@ struct Tour: ParsableCommand {
   private static func executablePath() throws -> FilePath? {
     var buffer = [UInt8](repeating: 0, count: 4096)
     let count = unsafe buffer.withUnsafeMutableBytes { bytes in
-      unsafe readlink("/proc/self/exe", bytes.baseAddress!.assumingMemoryBound(to: CChar.self), bytes.count)
+      unsafe readlink(
+        "/proc/self/exe", bytes.baseAddress!.assumingMemoryBound(to: CChar.self), bytes.count)
     }
     guard count > 0 else { return nil }
     return FilePath(String(decoding: buffer.prefix(count), as: UTF8.self))

@@ -40,8 +40,11 @@ struct Verify: ParsableCommand {
 
   private static func summary(_ report: VerifyReport, _ time: Duration) -> String {
     let verdict = report.isHealthy ? "all is well" : Format.count(report.problems.count, "problem")
-    return "\(verdict): \(Format.count(report.trees, "tree")), \(Format.count(report.tables, "table")) with "
-      + "\(Format.count(report.entries, "entry", "entries")) in \(Format.bytes(report.tableBytes)), "
+    return
+      "\(verdict): \(Format.count(report.trees, "tree")), "
+        + "\(Format.count(report.tables, "table")) with "
+      + "\(Format.count(report.entries, "entry", "entries")) in "
+      + "\(Format.bytes(report.tableBytes)), "
       + "\(Format.count(report.logs, "log")) with \(Format.count(report.logRecords, "record")) in "
       + "\(Format.bytes(report.logBytes)); \(Format.duration(time))"
   }

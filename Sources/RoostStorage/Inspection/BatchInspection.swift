@@ -1,6 +1,8 @@
-/// The payload of a write-ahead log's record, taken apart for people to look at: a batch of operations.
+/// The payload of a write-ahead log's record, taken apart for people to look at: a batch of
+/// operations.
 ///
-/// A value. Whatever the bytes are, it holds the operations before the first damage, and the damage.
+/// A value. Whatever the bytes are, it holds the operations before the first damage, and the
+/// damage.
 package struct BatchInspection: Sendable {
   package enum Kind: String, Sendable {
     case put

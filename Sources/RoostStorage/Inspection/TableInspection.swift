@@ -44,9 +44,10 @@ package struct TableRangeTombstoneInfo: Sendable {
 
 /// Everything that stands in a table file, the damaged parts too, for people to look at.
 ///
-/// Unlike `TableReader` it opens whatever has the length of a footer, and looks at each part by itself: a part
-/// that is damaged throws or carries its problem, and the rest is still shown. A damaged footer is taken at its
-/// word, since the checksums of the blocks it leads to cover what matters in it.
+/// Unlike `TableReader` it opens whatever has the length of a footer, and looks at each part by
+/// itself: a part that is damaged throws or carries its problem, and the rest is still shown. A
+/// damaged footer is taken at its word, since the checksums of the blocks it leads to cover what
+/// matters in it.
 ///
 /// Not thread-safe: the file is read anew at each call, and nothing is kept.
 package struct TableInspection {
@@ -111,7 +112,8 @@ package struct TableInspection {
   /// The properties block, with numbers told apart from bytes.
   ///
   /// - Throws: `.corruption`, `.io`.
-  package func properties() throws(StoreError) -> [(name: String, value: [UInt8], number: UInt64?)] {
+  package func properties() throws(StoreError) -> [(name: String, value: [UInt8], number: UInt64?)]
+  {
     let block = try readBlock(footer.properties, .properties)
     guard let pairs = TableProperties.decode(block.view) else {
       throw damaged("the properties are damaged", footer.properties)
@@ -137,8 +139,8 @@ package struct TableInspection {
     return fragments
   }
 
-  /// Calls `body` with every block that can be found, in the order in which they are written. Damaged blocks
-  /// come with their problem; what only they lead to is missing.
+  /// Calls `body` with every block that can be found, in the order in which they are written.
+  /// Damaged blocks come with their problem; what only they lead to is missing.
   package func forEachBlock<E: Error>(_ body: (TableBlockInfo) throws(E) -> Void) throws(E) {
     let top = look(footer.topIndex, .topIndex)
     if let block = top.block {
@@ -161,7 +163,8 @@ package struct TableInspection {
   }
 
   /// The entries of a data block, up to the first that is damaged, and the damage.
-  package func entries(of handle: BlockHandle) -> (entries: [TableEntryInfo], problem: StoreError?) {
+  package func entries(of handle: BlockHandle) -> (entries: [TableEntryInfo], problem: StoreError?)
+  {
     var entries: [TableEntryInfo] = []
     do throws(StoreError) {
       let block = try readBlock(handle, .data)

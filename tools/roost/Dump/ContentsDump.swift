@@ -14,7 +14,8 @@ enum ContentsDump {
     case .logAdded(let log):
       "log \(log.number) begun: salt \(hexadecimal(log.salt)), \(Format.bytes(log.capacity))"
     case .logsDropped(let number): "logs below \(number) are needed no more"
-    case .flushed(let tree, let sequence): "tree \(tree) has its writes up to sequence \(sequence) in tables"
+    case .flushed(let tree, let sequence):
+      "tree \(tree) has its writes up to sequence \(sequence) in tables"
     case .nextFileNumber(let number): "file numbers from \(number) on are unused"
     case .lastSequence(let sequence): "sequence \(sequence) was the last given out"
     case .nextTreeID(let id): "tree ids from \(id) on are unused"
@@ -29,19 +30,25 @@ enum ContentsDump {
   }
 
   static func text(_ table: TableMetadata, _ printer: DumpPrinter) -> String {
-    var text = "\(Format.bytes(table.byteCount)), \(Format.count(table.entryCount, "entry", "entries"))"
+    var text =
+      "\(Format.bytes(table.byteCount)), \(Format.count(table.entryCount, "entry", "entries"))"
     if table.deleteCount > 0 { text += ", \(Format.count(table.deleteCount, "deletion"))" }
-    if table.rangeTombstoneCount > 0 { text += ", \(Format.count(table.rangeTombstoneCount, "range deletion"))" }
+    if table.rangeTombstoneCount > 0 {
+      text += ", \(Format.count(table.rangeTombstoneCount, "range deletion"))"
+    }
     text += ", keys \(printer.short(table.smallest)) "
     text += table.largestIsExclusive ? "..< " : "... "
-    return text + "\(printer.short(table.largest)), sequences \(table.smallestSequence) to \(table.largestSequence)"
+    return text
+      + "\(printer.short(table.largest)), sequences \(table.smallestSequence) to "
+      + "\(table.largestSequence)"
   }
 
   /// What the edits add up to.
   static func show(_ contents: StoreContents, _ printer: DumpPrinter) throws {
     try printer.text("\nin all")
     let counters =
-      "  next file \(contents.nextFileNumber), last sequence \(contents.lastSequence), next tree \(contents.nextTreeID)"
+      "  next file \(contents.nextFileNumber), last sequence \(contents.lastSequence), next "
+        + "tree \(contents.nextTreeID)"
     try printer.item("contents", counters) {
       $0.member("nextFileNumber", contents.nextFileNumber)
       $0.member("lastSequence", contents.lastSequence)
@@ -49,7 +56,10 @@ enum ContentsDump {
     }
     for tree in contents.trees.values.sorted(by: { $0.id < $1.id }) { try show(tree, printer) }
     for log in contents.logs {
-      try printer.item("liveLog", "  log \(log.number): salt \(hexadecimal(log.salt)), \(Format.bytes(log.capacity))") {
+      try printer.item(
+        "liveLog",
+        "  log \(log.number): salt \(hexadecimal(log.salt)), \(Format.bytes(log.capacity))"
+      ) {
         $0.member("number", log.number)
         $0.member("salt", hexadecimal(log.salt))
         $0.member("capacity", log.capacity)
@@ -59,14 +69,20 @@ enum ContentsDump {
 
   private static func show(_ tree: StoreContents.TreeContents, _ printer: DumpPrinter) throws {
     let name = TextEscape.text(Array(tree.name.utf8))
-    try printer.item("tree", "  tree \(tree.id) `\(name)`: \(text(tree.options)); in tables up to sequence \(tree.flushedThrough)") {
+    try printer.item(
+      "tree",
+      "  tree \(tree.id) `\(name)`: \(text(tree.options)); in tables up to sequence "
+        + "\(tree.flushedThrough)"
+    ) {
       $0.member("id", tree.id)
       $0.member("name", tree.name)
       $0.member("flushedThrough", tree.flushedThrough)
     }
     for (level, tables) in tree.levels.enumerated() {
       for table in tables {
-        try printer.item("liveTable", "    level \(level)  table \(table.number): \(text(table, printer))") {
+        try printer.item(
+          "liveTable", "    level \(level)  table \(table.number): \(text(table, printer))"
+        ) {
           $0.member("tree", tree.id)
           $0.member("level", level)
           $0.member("number", table.number)

@@ -2,7 +2,8 @@ import RoostEnvironment
 import RoostStorage
 import SystemPackage
 
-/// Explains a store's directory: what the marker and the manifest say, and what each file is by that.
+/// Explains a store's directory: what the marker and the manifest say, and what each file is by
+/// that.
 final class DirectoryDump {
   private let fileSystem: any FileSystem
   private let directory: FilePath
@@ -65,7 +66,8 @@ final class DirectoryDump {
         case .record:
           if let offset = hole {
             hole = nil
-            try printer.problem("bytes of no valid frame stand before valid ones", file: path.string, offset: offset)
+            try printer.problem(
+              "bytes of no valid frame stand before valid ones", file: path.string, offset: offset)
           }
           records += 1
           if let problem = manifest.apply(part.payload).problem {
@@ -92,17 +94,22 @@ final class DirectoryDump {
         }
       }
     }
-    let logs = Dictionary(manifest.contents.logs.map { ($0.number, $0.capacity) }) { first, _ in first }
+    let logs = Dictionary(manifest.contents.logs.map { ($0.number, $0.capacity) }) { first, _ in
+      first
+    }
     try printer.text("\nfiles")
     for name in names {
       var role: String
       var expected: Int64?
       switch FileNames.parse(name) {
       case (.table, let number)?:
-        role = tables[number]?.role ?? unnamed("table: an output that was never installed, or dropped since")
+        role =
+          tables[number]?.role
+          ?? unnamed("table: an output that was never installed, or dropped since")
         expected = tables[number]?.byteCount
       case (.log, let number)?:
-        role = logs[number] != nil ? "write-ahead log" : unnamed("log: made ready, or no longer needed")
+        role =
+          logs[number] != nil ? "write-ahead log" : unnamed("log: made ready, or no longer needed")
       case (.manifest, let number)?:
         role = number == manifestNumber ? "the manifest" : unnamed("manifest: an older one")
       case nil:
@@ -126,23 +133,31 @@ final class DirectoryDump {
   private func showFile(_ name: String, _ role: inout String, _ expected: Int64?) throws {
     let path = directory.appending(name)
     let size = try fileSystem.info(of: path)?.byteCount ?? 0
-    try printer.item("file", "  \(Format.left(name, 18)) \(Format.right(Format.count(size), 15))  \(role)") {
+    try printer.item(
+      "file", "  \(Format.left(name, 18)) \(Format.right(Format.count(size), 15))  \(role)"
+    ) {
       $0.member("name", name)
       $0.member("bytes", size)
       $0.member("role", role)
     }
     if let expected, expected != size {
       try printer.problem(
-        "the file has \(size) bytes, the manifest says \(expected)", file: path.string, indent: "  ")
+        "the file has \(size) bytes, the manifest says \(expected)", file: path.string, indent: "  "
+      )
     }
   }
 
-  private func showMissing(_ names: [String], tables: [UInt64: String], logs: [UInt64: Int]) throws {
-    for (number, role) in tables.sorted(by: { $0.key < $1.key }) where !names.contains(FileNames.table(number)) {
-      try printer.problem("the file is missing: \(role)", file: directory.appending(FileNames.table(number)).string)
+  private func showMissing(_ names: [String], tables: [UInt64: String], logs: [UInt64: Int]) throws
+  {
+    for (number, role) in tables.sorted(by: { $0.key < $1.key })
+    where !names.contains(FileNames.table(number)) {
+      try printer.problem(
+        "the file is missing: \(role)", file: directory.appending(FileNames.table(number)).string)
     }
     for number in logs.keys.sorted() where !names.contains(FileNames.log(number)) {
-      try printer.problem("the file is missing: write-ahead log", file: directory.appending(FileNames.log(number)).string)
+      try printer.problem(
+        "the file is missing: write-ahead log",
+        file: directory.appending(FileNames.log(number)).string)
     }
   }
 }

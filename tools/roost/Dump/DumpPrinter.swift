@@ -1,6 +1,7 @@
 import RoostStorage
 
-/// Prints what dumps find, as text or as JSON lines, and counts what is damaged. Used by one thread.
+/// Prints what dumps find, as text or as JSON lines, and counts what is damaged. Used by one
+/// thread.
 final class DumpPrinter {
   let json: Bool
   let hex: Bool

@@ -4,8 +4,9 @@ import SystemPackage
 
 /// Explains a log file: a write-ahead log's operations, a manifest's edits.
 ///
-/// Bytes of no valid frame are damage where valid frames follow. Where none does they may be a write that was cut
-/// off, or what an earlier use of the file left behind: nobody can tell from this file alone, so nothing is claimed.
+/// Bytes of no valid frame are damage where valid frames follow. Where none does they may be a
+/// write that was cut off, or what an earlier use of the file left behind: nobody can tell from
+/// this file alone, so nothing is claimed.
 final class LogDump {
   private let fileSystem: any FileSystem
   private let path: FilePath
@@ -38,7 +39,8 @@ final class LogDump {
     try showGap(isDamage: false)
     if let wanted = printer.block {
       if !isFound {
-        throw Failure(.notFound, "\(path.string) has no frame \(wanted): they go from 0 to \(number - 1)")
+        throw Failure(
+          .notFound, "\(path.string) has no frame \(wanted): they go from 0 to \(number - 1)")
       }
     } else if isManifest {
       try ContentsDump.show(manifest.contents, printer)
@@ -71,7 +73,8 @@ final class LogDump {
   }
 
   private static func identity(_ word: UInt128) -> String {
-    "\(hexadecimal(UInt64(truncatingIfNeeded: word >> 64)))-\(hexadecimal(UInt64(truncatingIfNeeded: word)))"
+    let (high, low) = (UInt64(truncatingIfNeeded: word >> 64), UInt64(truncatingIfNeeded: word))
+    return "\(hexadecimal(high))-\(hexadecimal(low))"
   }
 
   // MARK: - Parts
@@ -81,12 +84,17 @@ final class LogDump {
     defer { number += 1 }
     switch part.content {
     case .mark(let log, let offset) where wanted:
-      try showPlain(part, "mark", "log \(log) up to offset \(offset), and all older logs, were synced when this was written") {
+      try showPlain(
+        part, "mark",
+        "log \(log) up to offset \(offset), and all older logs, were synced when this was written"
+      ) {
         $0.member("log", log)
         $0.member("through", offset)
       }
     case .end(let next) where wanted:
-      try showPlain(part, "end", "this log is complete; log \(next) goes on") { $0.member("next", next) }
+      try showPlain(part, "end", "this log is complete; log \(next) goes on") {
+        $0.member("next", next)
+      }
     case .record where isManifest: try showEdits(part, isShown: wanted)
     case .record where wanted: try showBatch(part)
     default: break
@@ -97,7 +105,9 @@ final class LogDump {
   private func showBatch(_ part: LogInspection.Part) throws {
     let batch = BatchInspection(part.payload)
     let last = batch.baseSequence + UInt64(max(batch.count, 1)) - 1
-    let sequences = batch.count > 1 ? "sequences \(batch.baseSequence) to \(last)" : "sequence \(batch.baseSequence)"
+    let sequences =
+      batch.count > 1
+      ? "sequences \(batch.baseSequence) to \(last)" : "sequence \(batch.baseSequence)"
     try showPlain(part, "record", "\(Format.count(batch.count, "operation")), \(sequences)") {
       $0.member("operations", batch.count)
       $0.member("sequence", batch.baseSequence)
@@ -106,7 +116,8 @@ final class LogDump {
       for operation in batch.operations { try show(operation) }
     }
     if let problem = batch.problem {
-      try printer.problem(problem.message, file: path.string, offset: part.offset, indent: "         ")
+      try printer.problem(
+        problem.message, file: path.string, offset: part.offset, indent: "         ")
     }
   }
 
@@ -116,7 +127,8 @@ final class LogDump {
     switch operation.kind {
     case .put: text += "put    \(printer.short(operation.key)) → \(printer.short(operation.value))"
     case .delete: text += "delete \(printer.short(operation.key))"
-    case .deleteRange: text += "delete \(printer.short(operation.key)) ..< \(printer.short(operation.value))"
+    case .deleteRange:
+      text += "delete \(printer.short(operation.key)) ..< \(printer.short(operation.value))"
     }
     try printer.item("operation", text) {
       $0.member("offset", 16 + operation.offset)
@@ -132,7 +144,9 @@ final class LogDump {
   private func showEdits(_ part: LogInspection.Part, isShown: Bool) throws {
     let (edits, problem) = manifest.apply(part.payload)
     guard isShown else { return }
-    try showPlain(part, "record", Format.count(edits.count, "edit")) { $0.member("edits", edits.count) }
+    try showPlain(part, "record", Format.count(edits.count, "edit")) {
+      $0.member("edits", edits.count)
+    }
     for edit in edits {
       let text = ContentsDump.text(edit.edit, printer)
       try printer.item("edit", "         +\(Format.left("\(16 + edit.offset)", 6)) \(text)") {
@@ -140,7 +154,9 @@ final class LogDump {
         $0.member("edit", text)
       }
     }
-    if let problem { try printer.problem(problem, file: path.string, offset: part.offset, indent: "         ") }
+    if let problem {
+      try printer.problem(problem, file: path.string, offset: part.offset, indent: "         ")
+    }
   }
 
   private func showGap(isDamage: Bool) throws {
@@ -165,7 +181,8 @@ final class LogDump {
   }
 
   private func showPlain(
-    _ part: LogInspection.Part, _ kind: String, _ text: String, _ members: (inout JSONWriter) -> Void = { _ in }
+    _ part: LogInspection.Part, _ kind: String, _ text: String,
+    _ members: (inout JSONWriter) -> Void = { _ in }
   ) throws {
     let isFrame = kind != "invalid" && kind != "unused"
     if !isFrame && printer.block != nil { return }

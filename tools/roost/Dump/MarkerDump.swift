@@ -30,7 +30,8 @@ struct MarkerDump {
         $0.member("manifestNumber", marker.manifestNumber)
       }
       try? printer.text("  store     \(marker.identity), format \(Marker.formatVersion)")
-      try? printer.text("  manifest  \(marker.manifestNumber), \(FileNames.manifest(marker.manifestNumber))")
+      try? printer.text(
+        "  manifest  \(marker.manifestNumber), \(FileNames.manifest(marker.manifestNumber))")
       return marker
     } catch {
       try printer.text("marker \(path): \(bytes.count) bytes")
@@ -42,10 +43,14 @@ struct MarkerDump {
     }
   }
 
-  static func runLock(_ fileSystem: any FileSystem, _ path: FilePath, _ printer: DumpPrinter) throws {
+  static func runLock(_ fileSystem: any FileSystem, _ path: FilePath, _ printer: DumpPrinter) throws
+  {
     let bytes = try fileSystem.open(path, .read).bytes(at: 0, 64)
     let holder = String(decoding: bytes.prefix { $0 >= 0x30 && $0 <= 0x39 }, as: UTF8.self)
-    let text = holder.isEmpty ? "held by nobody when it was last let go" : "process \(holder) has it, or ended without closing the store"
+    let text =
+      holder.isEmpty
+      ? "held by nobody when it was last let go"
+      : "process \(holder) has it, or ended without closing the store"
     try printer.item("lock", "lock \(path.string): \(text)") {
       $0.member("file", path.string)
       if let number = Int(holder) { $0.member("holder", number) }

@@ -71,7 +71,8 @@ struct TableDump {
 
   private func show(_ tombstone: TableRangeTombstoneInfo) throws {
     let sequences = tombstone.sequences.map { "\($0)" }.joined(separator: ", ")
-    let text = "  \(printer.short(tombstone.start)) ..< \(printer.short(tombstone.end))  \(sequences)"
+    let text =
+      "  \(printer.short(tombstone.start)) ..< \(printer.short(tombstone.end))  \(sequences)"
     try printer.item("rangeDeletion", text) {
       $0.member("from", data: tombstone.start)
       $0.member("to", data: tombstone.end)
@@ -109,7 +110,9 @@ struct TableDump {
       }
       number += 1
     }
-    if !isFound { throw Failure(.notFound, "\(path) has no block \(wanted): they go from 0 to \(number - 1)") }
+    if !isFound {
+      throw Failure(.notFound, "\(path) has no block \(wanted): they go from 0 to \(number - 1)")
+    }
   }
 
   private func show(_ block: TableBlockInfo, _ number: Int) throws {
@@ -131,7 +134,8 @@ struct TableDump {
     let entries = block.kind == .filter || !isSound ? "" : Format.count(block.entryCount)
     return [
       Format.right("\(number)", 5), Format.right("\(block.handle.offset)", 10),
-      Format.right("\(block.handle.size)", 8), Format.right(isSound ? "\(block.contentsBytes)" : "?", 8),
+      Format.right("\(block.handle.size)", 8),
+      Format.right(isSound ? "\(block.contentsBytes)" : "?", 8),
       Format.left(isSound ? block.compression : "?", 11), Format.left(Self.name(block.kind), 17),
       Format.right(entries, 8), printer.short(block.separator),
     ].joined(separator: "  ").trimmingTail()
@@ -155,7 +159,8 @@ struct TableDump {
     case .partitionIndex, .topIndex: try showIndex(block)
     case .properties: try showProperties()
     case .rangeTombstones: try showRangeTombstones()
-    case .filter: try printer.text("       a bloom filter: bits, of which nothing can be told by looking")
+    case .filter:
+      try printer.text("       a bloom filter: bits, of which nothing can be told by looking")
     }
   }
 
@@ -177,14 +182,18 @@ struct TableDump {
 
   private func line(_ entry: TableEntryInfo) -> String {
     let start =
-      "       +\(Format.left("\(entry.offset)", 6)) sequence \(Format.left("\(entry.sequence)", 9)) "
+      "       +\(Format.left("\(entry.offset)", 6)) sequence "
+        + "\(Format.left("\(entry.sequence)", 9)) "
       + (entry.isDelete ? "delete " : "put    ")
-    return start + printer.short(entry.key) + (entry.isDelete ? "" : " → " + printer.short(entry.value))
+    return start + printer.short(entry.key)
+      + (entry.isDelete ? "" : " → " + printer.short(entry.value))
   }
 
   private func showIndex(_ block: TableBlockInfo) throws {
     for entry in try table.indexEntries(block) {
-      var text = "       up to \(printer.short(entry.separator)): block at \(entry.block.offset), \(entry.block.size) bytes"
+      var text =
+        "       up to \(printer.short(entry.separator)): block at \(entry.block.offset), "
+          + "\(entry.block.size) bytes"
       if let filter = entry.filter { text += "; filter at \(filter.offset), \(filter.size) bytes" }
       try printer.item("indexEntry", text) {
         $0.member("separator", data: entry.separator)

@@ -1,6 +1,7 @@
 import RoostStorage
 
-// An export in the format `binary`. Integers are little-endian, varints unsigned LEB128; offsets count from the start.
+// An export in the format `binary`. Integers are little-endian, varints unsigned LEB128; offsets
+// count from the start.
 //
 //   export  := header chunk* end
 //   header  := magic "ROOSTEXP"      8 bytes
@@ -15,11 +16,13 @@ import RoostStorage
 //   record  := key length varint | key | value length varint | value
 //   end     := zero                  u32, where a chunk has its length
 //              zero                  u32
-//              checksum              u64, XXH64 of the two zeros and the count, seed: the offset of `end`
+//              checksum              u64, XXH64 of the two zeros and the count,
+//                                    seed: the offset of `end`
 //              record count          u64, of all chunks
 //
-// Keys have 1 to 65,535 bytes, values at most 2^30, a payload less than 2^32. Records come in key order, each key once,
-// but a reader takes them in any order. Nothing follows `end`: a file that stops without it was cut short.
+// Keys have 1 to 65,535 bytes, values at most 2^30, a payload less than 2^32. Records come in key
+// order, each key once, but a reader takes them in any order. Nothing follows `end`: a file that
+// stops without it was cut short.
 //
 // Versions: a reader refuses versions above its own. What a version means never changes.
 
@@ -125,7 +128,8 @@ struct BinaryReader: RecordReader {
     let version: UInt32 = header.littleEndian(at: 8)
     guard version <= BinaryFormat.version else {
       throw Failure(
-        .newerFormat, "\(input.name): export format \(version); this roost reads up to \(BinaryFormat.version)")
+        .newerFormat,
+        "\(input.name): export format \(version); this roost reads up to \(BinaryFormat.version)")
     }
     guard version == BinaryFormat.version else { throw Self.bad(8, "format version \(version)") }
   }
@@ -136,9 +140,13 @@ struct BinaryReader: RecordReader {
       try readChunk()
     }
     let start = at
-    guard let key = field(), !key.isEmpty, key.count <= BinaryFormat.maxKeyBytes, let value = field(),
+    guard let key = field(), !key.isEmpty, key.count <= BinaryFormat.maxKeyBytes,
+      let value = field(),
       value.count <= BinaryFormat.maxValueBytes
-    else { throw Self.bad(payloadOffset + Int64(start), "a chunk's checksum is right and its contents are no records") }
+    else {
+      throw Self.bad(
+        payloadOffset + Int64(start), "a chunk's checksum is right and its contents are no records")
+    }
     left -= 1
     if left == 0, at != payload.count {
       throw Self.bad(payloadOffset + Int64(at), "a chunk goes on behind its last record")
@@ -160,13 +168,19 @@ struct BinaryReader: RecordReader {
     let wanted = length > 0 ? Int(length) : 8
     payload = try input.read(wanted)
     guard payload.count == wanted else { throw Self.cutShort(offset) }
-    guard BinaryFormat.checksum(Array(head[..<8]), payload, at: offset) == checksum, length == 0 || count > 0 else {
+    guard BinaryFormat.checksum(Array(head[..<8]), payload, at: offset) == checksum,
+      length == 0 || count > 0
+    else {
       throw Self.bad(offset, "a chunk's checksum does not match")
     }
     if length == 0 {
-      guard payload.littleEndian(at: 0) == total else { throw Self.bad(offset, "records are missing") }
+      guard payload.littleEndian(at: 0) == total else {
+        throw Self.bad(offset, "records are missing")
+      }
       isAtEnd = true
-      guard try input.read(1).isEmpty else { throw Self.bad(input.offset - 1, "bytes behind the end of the export") }
+      guard try input.read(1).isEmpty else {
+        throw Self.bad(input.offset - 1, "bytes behind the end of the export")
+      }
       return
     }
     payloadOffset = offset + Int64(BinaryFormat.chunkHeaderBytes)
@@ -190,7 +204,9 @@ struct BinaryReader: RecordReader {
     return Array(payload[at..<(at + Int(length))])
   }
 
-  private static func cutShort(_ offset: Int64) -> BadRecord { bad(offset, "the file was cut short") }
+  private static func cutShort(_ offset: Int64) -> BadRecord {
+    bad(offset, "the file was cut short")
+  }
 
   private static func bad(_ offset: Int64, _ message: String) -> BadRecord {
     BadRecord(place: "offset \(offset)", message: message)
@@ -199,7 +215,9 @@ struct BinaryReader: RecordReader {
 
 extension Array where Element == UInt8 {
   fileprivate mutating func append(littleEndian value: some FixedWidthInteger) {
-    for shift in stride(from: 0, to: value.bitWidth, by: 8) { append(UInt8(truncatingIfNeeded: value >> shift)) }
+    for shift in stride(from: 0, to: value.bitWidth, by: 8) {
+      append(UInt8(truncatingIfNeeded: value >> shift))
+    }
   }
 
   fileprivate mutating func append(varint value: UInt64) {
@@ -213,7 +231,9 @@ extension Array where Element == UInt8 {
 
   fileprivate func littleEndian<Word: FixedWidthInteger>(at offset: Int) -> Word {
     var value: Word = 0
-    for k in 0..<(Word.bitWidth / 8) { value |= Word(truncatingIfNeeded: self[offset + k]) << (8 * k) }
+    for k in 0..<(Word.bitWidth / 8) {
+      value |= Word(truncatingIfNeeded: self[offset + k]) << (8 * k)
+    }
     return value
   }
 }

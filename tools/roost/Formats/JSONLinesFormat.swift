@@ -68,7 +68,8 @@ struct JSONRecordParser {
       switch name {
       case "key" where key == nil: key = try parser.bytes()
       case "value" where value == nil: value = try parser.bytes()
-      case "key", "value": throw Problem(offset: offset, message: "the member \"\(name)\" comes twice")
+      case "key", "value":
+        throw Problem(offset: offset, message: "the member \"\(name)\" comes twice")
       default: throw Problem(offset: offset, message: "unknown member \"\(name)\"")
       }
     }

@@ -13,7 +13,8 @@ struct TSVReader: RecordReader {
     }
     // A writer escapes it, so this is a file with another system's line ends.
     if text.last == UInt8(ascii: "\r") {
-      throw bad("the line ends with CR LF; lines end with LF, and a carriage return in a value is \\r")
+      throw bad(
+        "the line ends with CR LF; lines end with LF, and a carriage return in a value is \\r")
     }
     if text[(tab + 1)...].contains(UInt8(ascii: "\t")) {
       throw bad("more than one tab; a tab in a key or value is \\t")
@@ -23,11 +24,14 @@ struct TSVReader: RecordReader {
 
   private func unescape(_ text: ArraySlice<UInt8>, at column: Int) throws -> [UInt8] {
     do throws(TextEscape.Problem) { return try TextEscape.bytes(text) } catch {
-      throw BadRecord(place: "line \(line), byte \(column + error.offset + 1)", message: error.description)
+      throw BadRecord(
+        place: "line \(line), byte \(column + error.offset + 1)", message: error.description)
     }
   }
 
-  private func bad(_ message: String) -> BadRecord { BadRecord(place: "line \(line)", message: message) }
+  private func bad(_ message: String) -> BadRecord {
+    BadRecord(place: "line \(line)", message: message)
+  }
 }
 
 /// Writes lines of key, tab, value.

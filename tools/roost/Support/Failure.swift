@@ -38,7 +38,8 @@ enum ExitStatus: Int32, Error {
     """
 }
 
-/// Why a command ended without doing what was asked: one line for standard error, and how the tool ends.
+/// Why a command ended without doing what was asked: one line for standard error, and how the tool
+/// ends.
 struct Failure: Error {
   var status: ExitStatus
   var message: String

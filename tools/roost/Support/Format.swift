@@ -13,7 +13,8 @@ enum Format {
   }
 
   /// `1 table`, `2 tables`
-  static func count(_ number: some BinaryInteger, _ noun: String, _ plural: String? = nil) -> String {
+  static func count(_ number: some BinaryInteger, _ noun: String, _ plural: String? = nil) -> String
+  {
     count(number) + " " + (number == 1 ? noun : plural ?? noun + "s")
   }
 
@@ -32,7 +33,8 @@ enum Format {
   /// `1.25 s`, `340 ms`
   static func duration(_ duration: Duration) -> String {
     let (seconds, attoseconds) = duration.components
-    return self.duration(nanoseconds: UInt64(max(0, seconds)) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000))
+    return self.duration(
+      nanoseconds: UInt64(max(0, seconds)) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000))
   }
 
   static func duration(nanoseconds: UInt64) -> String {

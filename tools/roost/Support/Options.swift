@@ -98,7 +98,9 @@ extension Store {
     if let tree = existingTree(name) { return tree }
     let names = treeNames
     let others =
-      names.isEmpty ? "the store has no trees" : "the store has " + names.map { "`\($0)`" }.joined(separator: ", ")
+      names.isEmpty
+      ? "the store has no trees"
+      : "the store has " + names.map { "`\($0)`" }.joined(separator: ", ")
     throw Failure(.notFound, "there is no tree `\(name)`: \(others)")
   }
 }

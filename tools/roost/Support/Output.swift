@@ -1,9 +1,10 @@
 import SystemPackage
 
-/// Standard output or a file, through a buffer: a scan of millions of entries makes few system calls.
+/// Standard output or a file, through a buffer: a scan of millions of entries makes few system
+/// calls.
 ///
-/// Invariant: what was written before stands in the file or in `buffer`, in order. Whoever appends to `buffer` calls
-/// ``flushIfFull()`` now and then. Used by one thread.
+/// Invariant: what was written before stands in the file or in `buffer`, in order. Whoever appends
+/// to `buffer` calls ``flushIfFull()`` now and then. Used by one thread.
 final class Output: @unchecked Sendable {
   static let standard = Output(.standardOutput, "standard output")
 

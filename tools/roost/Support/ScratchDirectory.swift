@@ -2,7 +2,8 @@ import Glibc
 import RoostEnvironment
 import SystemPackage
 
-/// A new directory in the system's place for temporary files, removed with all it holds by ``remove()`` or when released.
+/// A new directory in the system's place for temporary files, removed with all it holds by
+/// ``remove()`` or when released.
 final class ScratchDirectory {
   let path: FilePath
   private let fileSystem = Environment.posix().fileSystem
@@ -15,7 +16,8 @@ final class ScratchDirectory {
     guard unsafe mkdtemp(&template) != nil else {
       throw Failure(Errno(rawValue: errno), "create a directory in", parent)
     }
-    path = FilePath(String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
+    path = FilePath(
+      String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self))
   }
 
   deinit { remove() }
@@ -32,7 +34,11 @@ final class ScratchDirectory {
   private func remove(_ directory: FilePath) {
     for name in (try? fileSystem.entries(of: directory)) ?? [] {
       let path = directory.appending(name)
-      if (try? fileSystem.info(of: path))?.isDirectory == true { remove(path) } else { try? fileSystem.remove(path) }
+      if (try? fileSystem.info(of: path))?.isDirectory == true {
+        remove(path)
+      } else {
+        try? fileSystem.remove(path)
+      }
     }
     _ = unsafe directory.withPlatformString { unsafe rmdir($0) }
   }

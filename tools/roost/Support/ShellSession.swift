@@ -158,7 +158,8 @@ final class ShellSession {
       case UInt8(ascii: "\""):
         isQuoted.toggle()
         word = word ?? []
-      case UInt8(ascii: " ") where !isQuoted, UInt8(ascii: "\t") where !isQuoted, UInt8(ascii: "\r") where !isQuoted:
+      case UInt8(ascii: " ") where !isQuoted, UInt8(ascii: "\t") where !isQuoted,
+        UInt8(ascii: "\r") where !isQuoted:
         if let done = word { words.append(done) }
         word = nil
       default: word = (word ?? []) + [byte]

@@ -16,7 +16,8 @@ enum StatsPicture {
 
   static func lines(_ tree: StoreStatistics.TreeStatistics) -> [String] {
     var lines = [
-      "tree \(TextEscape.text(Array(tree.name.utf8))): \(Format.count(tree.entries, "entry", "entries")), "
+      "tree \(TextEscape.text(Array(tree.name.utf8))): "
+        + "\(Format.count(tree.entries, "entry", "entries")), "
         + "\(Format.bytes(tree.byteCount)) in tables"
     ]
     let deepest = tree.levels.lastIndex { $0.tables > 0 } ?? 0
@@ -57,9 +58,12 @@ enum StatsPicture {
     var text = "  level \(level.level)  " + Format.right(Format.bytes(level.byteCount), 10) + "  "
     text += Format.left(bar(level.byteCount, largest), barWidth) + "  "
     guard level.tables > 0 else { return text + "empty" }
-    text += "\(Format.count(level.tables, "table")), \(Format.count(level.entries, "entry", "entries"))"
+    text +=
+      "\(Format.count(level.tables, "table")), \(Format.count(level.entries, "entry", "entries"))"
     if level.deletes > 0 { text += ", \(Format.count(level.deletes, "deletion"))" }
-    if level.rangeTombstones > 0 { text += ", \(Format.count(level.rangeTombstones, "range deletion"))" }
+    if level.rangeTombstones > 0 {
+      text += ", \(Format.count(level.rangeTombstones, "range deletion"))"
+    }
     if level.targetBytes > 0 { text += ", full at \(Format.bytes(level.targetBytes))" }
     return text
   }
@@ -80,20 +84,27 @@ enum StatsPicture {
     let recovery = s.recovery
     lines.append(
       "recovery     \(Format.count(recovery.records, "record")), "
-        + "\(Format.count(recovery.operations, "operation")) replayed from \(Format.bytes(recovery.bytes)) of log")
+        + "\(Format.count(recovery.operations, "operation")) replayed from "
+        + "\(Format.bytes(recovery.bytes)) of log"
+    )
     if let tail = recovery.tornTail {
       lines.append(
-        "             an unfinished end was cut off: \(Format.bytes(tail.byteCount)) of \(tail.file) "
+        "             an unfinished end was cut off: \(Format.bytes(tail.byteCount)) of "
+          + "\(tail.file) "
           + "from offset \(tail.offset)")
     }
     lines.append(
       "flushes      \(Format.count(s.flushes)), \(Format.bytes(s.flushedBytes)); compactions "
         + "\(Format.count(s.compactions)), \(Format.bytes(s.compactionBytesRead)) read, "
-        + "\(Format.bytes(s.compactionBytesWritten)) written; \(Format.count(s.tableMoves, "table")) moved")
+        + "\(Format.bytes(s.compactionBytesWritten)) written; "
+        + "\(Format.count(s.tableMoves, "table")) moved"
+    )
     let asked = s.cacheHits + s.cacheMisses
     let rate = asked > 0 ? ", \(s.cacheHits * 100 / asked) % hits of \(Format.count(asked))" : ""
     lines.append(
-      "cache        \(Format.bytes(s.cacheBytes))\(rate); \(Format.count(s.openTables, "table")) open")
+      "cache        \(Format.bytes(s.cacheBytes))\(rate); "
+        + "\(Format.count(s.openTables, "table")) open"
+    )
     lines += stalls(s.stalls)
     if s.snapshots.isEmpty { lines.append("snapshots    none held") }
     for snapshot in s.snapshots {
@@ -108,7 +119,9 @@ enum StatsPicture {
   private static func stalls(_ stalls: StallTimes) -> [String] {
     guard stalls.count > 0 else { return ["stalls       none"] }
     var reasons: [String] = []
-    if stalls.flush > 0 { reasons.append("\(Format.duration(nanoseconds: stalls.flush)) for flushes") }
+    if stalls.flush > 0 {
+      reasons.append("\(Format.duration(nanoseconds: stalls.flush)) for flushes")
+    }
     if stalls.compaction > 0 {
       reasons.append("\(Format.duration(nanoseconds: stalls.compaction)) for compaction of level 0")
     }

@@ -8,7 +8,8 @@ enum Terminal {
   static let isError = isatty(STDERR_FILENO) == 1
 }
 
-/// A line on standard error that is written over as work goes on; nothing where that is no terminal.
+/// A line on standard error that is written over as work goes on; nothing where that is no
+/// terminal.
 struct Progress {
   private var last = ContinuousClock.now
   private var width = 0
@@ -31,5 +32,7 @@ struct Progress {
     width = 0
   }
 
-  private func put(_ text: String) { _ = try? FileDescriptor.standardError.writeAll(Array(text.utf8)) }
+  private func put(_ text: String) {
+    _ = try? FileDescriptor.standardError.writeAll(Array(text.utf8))
+  }
 }

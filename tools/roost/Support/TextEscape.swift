@@ -5,9 +5,10 @@
 //            | `\\` backslash | `\n` newline | `\t` tab | `\r` carriage return
 //            | `\x` H H                                      any one byte, two hexadecimal digits
 //
-// Written as `\xHH`: bytes that are no valid UTF-8, control characters (C0, DEL, C1), line and paragraph separators,
-// controls of writing direction, and the byte-order mark: all that would not show, or change how the rest shows.
-// Read back, each form gives the bytes it stands for, whether a writer would have chosen it or not.
+// Written as `\xHH`: bytes that are no valid UTF-8, control characters (C0, DEL, C1), line and
+// paragraph separators, controls of writing direction, and the byte-order mark: all that would not
+// show, or change how the rest shows. Read back, each form gives the bytes it stands for, whether a
+// writer would have chosen it or not.
 
 /// Keys and values as people read and type them.
 enum TextEscape {
@@ -90,8 +91,10 @@ enum TextEscape {
         continue
       }
       func problem(_ seen: [UInt8]) -> Problem {
-        let text = seen.isEmpty ? "a lone backslash at the end" : "unknown escape \\\(TextEscape.text(seen))"
-        return Problem(offset: offset - 1, description: "\(text): write \\\\ for a backslash, \\xHH for a byte")
+        let text =
+          seen.isEmpty ? "a lone backslash at the end" : "unknown escape \\\(TextEscape.text(seen))"
+        return Problem(
+          offset: offset - 1, description: "\(text): write \\\\ for a backslash, \\xHH for a byte")
       }
       guard let kind = rest.popFirst() else { throw problem([]) }
       switch kind {
@@ -155,7 +158,7 @@ enum Hexadecimal {
   }
 
   static func append(_ bytes: RawSpan, to output: inout [UInt8]) {
-    unsafe bytes.withUnsafeBytes { for unsafe byte in unsafe $0 { append(byte, to: &output) } }
+    unsafe bytes.withUnsafeBytes { for unsafebyte in unsafe $0 { append(byte, to: &output) } }
   }
 
   static func text(_ bytes: [UInt8]) -> String {

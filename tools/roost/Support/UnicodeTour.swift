@@ -2,7 +2,8 @@ import RoostEnvironment
 import RoostStorage
 import SystemPackage
 
-/// The tour's steps with the Unicode character database: records in, found by code point, by range and by name.
+/// The tour's steps with the Unicode character database: records in, found by code point, by range
+/// and by name.
 final class UnicodeTour {
   private let directory: String
   /// Records in the fixture.
@@ -22,9 +23,12 @@ final class UnicodeTour {
       let characters = try store.tree("characters")
       let names = try store.tree("names")
       let count = try fill(store, characters, names, input)
-      try TourText.check(!isWhole || count == Self.recordCount, "\(count) records instead of \(Self.recordCount)")
-      try TourText.check(try Self.count(characters) == count, "a scan of `characters` does not find all records")
-      try TourText.check(try Self.count(names) == count, "a scan of `names` does not find all records")
+      try TourText.check(
+        !isWhole || count == Self.recordCount, "\(count) records instead of \(Self.recordCount)")
+      try TourText.check(
+        try Self.count(characters) == count, "a scan of `characters` does not find all records")
+      try TourText.check(
+        try Self.count(names) == count, "a scan of `names` does not find all records")
       try TourText.line("A scan of each tree finds all \(Format.count(count)) of them.")
       try lookUp(characters)
       try scan(characters)
@@ -36,14 +40,17 @@ final class UnicodeTour {
     try store.close()
   }
 
-  private func fill(_ store: Store, _ characters: Tree, _ names: Tree, _ input: Input) throws -> Int {
+  private func fill(_ store: Store, _ characters: Tree, _ names: Tree, _ input: Input) throws -> Int
+  {
     let start = ContinuousClock.now
     var count = 0
     var batch = WriteBatch()
     while let line = try input.readLine() {
-      let fields = line.split(separator: UInt8(ascii: ";"), maxSplits: 2, omittingEmptySubsequences: false)
+      let fields = line.split(
+        separator: UInt8(ascii: ";"), maxSplits: 2, omittingEmptySubsequences: false)
       guard fields.count == 3, !fields[0].isEmpty else {
-        throw Failure(.badInput, "\(input.name), line \(count + 1): not a record of the character database")
+        throw Failure(
+          .badInput, "\(input.name), line \(count + 1): not a record of the character database")
       }
       let key = Self.key(Array(fields[0]))
       batch.put(key, line, in: characters)
@@ -58,7 +65,8 @@ final class UnicodeTour {
     try store.commit(batch, .synced)
     let time = start.duration(to: .now)
     try TourText.line(
-      "\(Format.count(count)) records in \(Format.count((count + 499) / 500)) batches, the last one synced: "
+      "\(Format.count(count)) records in \(Format.count((count + 499) / 500)) batches, the "
+        + "last one synced: "
         + "\(Format.duration(time)).")
     return count
   }
@@ -90,7 +98,9 @@ final class UnicodeTour {
   }
 
   private func scan(_ characters: Tree) throws {
-    try TourText.step(3, "Scan a range", "Keys are in order, so a range is one walk: the chess pieces, backwards too.")
+    try TourText.step(
+      3, "Scan a range",
+      "Keys are in order, so a range is one walk: the chess pieces, backwards too.")
     var cursor = try characters.cursor(from: "002654", to: "002660")
     var forward: [[UInt8]] = []
     while try cursor.next() {
@@ -115,7 +125,8 @@ final class UnicodeTour {
           throw Failure(.software, "the name \(cursor.keyText) leads nowhere")
         }
         let record = Record(value)
-        try TourText.check(cursor.keyText.hasPrefix(record.name + "/"), "\(cursor.keyText) leads to \(record.name)")
+        try TourText.check(
+          cursor.keyText.hasPrefix(record.name + "/"), "\(cursor.keyText) leads to \(record.name)")
         try TourText.line(record.line)
         found += 1
       }
@@ -156,21 +167,30 @@ final class UnicodeTour {
     table.forEachBlock { blocks.append($0) }
     let snowman = Array("002603".utf8)
     guard
-      let number = blocks.firstIndex(where: { $0.kind == .data && !$0.separator.lexicographicallyPrecedes(snowman) })
-    else { throw Failure(.software, "the tour found something wrong: no block leads to the snowman") }
+      let number = blocks.firstIndex(where: {
+        $0.kind == .data && !$0.separator.lexicographicallyPrecedes(snowman)
+      })
+    else {
+      throw Failure(.software, "the tour found something wrong: no block leads to the snowman")
+    }
     let block = blocks[number]
     let (entries, problem) = table.entries(of: block.handle)
-    try TourText.check(problem == nil && entries.contains { $0.key == snowman }, "the snowman is not in its block")
+    try TourText.check(
+      problem == nil && entries.contains { $0.key == snowman }, "the snowman is not in its block")
     try TourText.line("roost dump \(name) --block \(number)")
     try TourText.line(
-      "\(Format.count(table.byteCount)) bytes in \(Format.count(blocks.count)) blocks. Block \(number), at offset "
+      "\(Format.count(table.byteCount)) bytes in \(Format.count(blocks.count)) blocks. Block "
+        + "\(number), at offset "
         + "\(block.handle.offset): \(Format.count(block.contentsBytes)) bytes,")
     try TourText.line(
-      "stored as \(Format.count(block.handle.size)) (\(block.compression)); \(block.entryCount) entries, of them:")
+      "stored as \(Format.count(block.handle.size)) (\(block.compression)); "
+        + "\(block.entryCount) entries, of them:"
+    )
     let middle = entries.firstIndex { $0.key == snowman } ?? 0
     for entry in entries[max(0, middle - 2)..<min(entries.count, middle + 3)] {
       try TourText.line(
-        "  +\(Format.left("\(entry.offset)", 5)) sequence \(Format.left("\(entry.sequence)", 6)) put "
+        "  +\(Format.left("\(entry.offset)", 5)) sequence "
+          + "\(Format.left("\(entry.sequence)", 6)) put "
           + "\(TextEscape.text(entry.key)) → \(TextEscape.text(Array(entry.value.prefix(42))))…")
     }
   }
@@ -183,7 +203,8 @@ private struct Record {
   private let category: String
 
   init(_ bytes: [UInt8]) {
-    let fields = String(decoding: bytes, as: UTF8.self).split(separator: ";", omittingEmptySubsequences: false)
+    let fields = String(decoding: bytes, as: UTF8.self).split(
+      separator: ";", omittingEmptySubsequences: false)
     code = String(fields.first ?? "")
     name = fields.count > 1 ? String(fields[1]) : ""
     category = fields.count > 2 ? String(fields[2]) : ""
@@ -191,6 +212,7 @@ private struct Record {
 
   var line: String {
     let scalar = UInt32(code, radix: 16).flatMap(Unicode.Scalar.init)
-    return Format.left("U+\(code)", 9) + "  " + (scalar.map { String($0) } ?? " ") + "  \(name) (\(category))"
+    return Format.left("U+\(code)", 9) + "  " + (scalar.map { String($0) } ?? " ")
+      + "  \(name) (\(category))"
   }
 }
