@@ -58,6 +58,8 @@ public final class Store: @unchecked Sendable {
   /// Trees by id, as the leader knows them: changed only while leading.
   var writableTrees: [UInt64: TreeCore] = [:]
   var fullTrees: [TreeCore] = []
+  /// Charged bytes past which the budget is looked at.
+  var memoryCheckBytes: Int
 
   init(_ parts: Recovery.Parts, _ recovered: Recovery.Result) {
     fileSystem = parts.fileSystem
@@ -75,6 +77,7 @@ public final class Store: @unchecked Sendable {
     log = recovered.log
     writer = recovered.writer
     lastSequence = recovered.lastSequence
+    memoryCheckBytes = parts.options.memoryBudgetBytes / 2
     shared = recovered.shared
     recovery = recovered.report
     stateChanged = Condition(stateLock)

@@ -28,7 +28,8 @@ public struct StoreOptions: Sendable {
   /// less compaction, at the cost of memory and of a longer recovery.
   public var memtableBytes = 64 << 20
 
-  /// Bytes all memtables may take together, those being flushed included. Also bounds one value: an eighth.
+  /// Bytes all memtables may take together, those being flushed and the mapped log pages included. Also bounds one value,
+  /// to an eighth, and one batch, to a quarter.
   public var memoryBudgetBytes = 8 << 30
 
   /// Bytes of uncompressed blocks kept for reading, shared by all trees.

@@ -101,6 +101,7 @@ extension Store {
         if let table { levels[0] = Level([TableFile(table, treeID: tree.id, tables)] + levels[0].files) }
         tree.install(
           state.with(immutables: state.immutables.filter { $0 !== memtable }, levels: levels))
+        memtable.release()
         updatePressure()
         stateChanged.broadcast()
       }

@@ -33,7 +33,8 @@ final class LogWriter: @unchecked Sendable {
   private(set) var state = State.open
   /// The segment that is being written.
   private(set) var segment: LogSegment
-  /// Complete segments that no sync has covered, oldest first.
+  /// Complete segments that this writer knows of no sync of, oldest first. Someone else may have synced
+  /// them since (``LogSegment/isSynced``).
   private(set) var unsyncedEnded: [LogSegment] = []
   /// Syncs that were asked of the system for records, one a segment.
   private(set) var syncCount = 0
@@ -183,8 +184,6 @@ final class LogWriter: @unchecked Sendable {
     try? flush()
   }
 
-  /// Takes note that `ended`, one of `unsyncedEnded`, was synced by someone else.
-
   /// Ends writing, because something that the log depends on has failed.
   func poison(_ failure: Failure) {
     guard state == .open else { return }
@@ -324,7 +323,6 @@ final class LogWriter: @unchecked Sendable {
       for ended in unsyncedEnded where !ended.isSynced.load(ordering: .acquiring) {
         syncCount += 1
         try ended.sync()
-        ended.isSynced.store(true, ordering: .releasing)
       }
       unsyncedEnded.removeAll()
       syncCount += 1

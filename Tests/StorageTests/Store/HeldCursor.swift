@@ -133,9 +133,10 @@ final class HeldCursor {
       return
     }
     try require(found, "cursor on tree \(tree), \(move) from \(position): nowhere, expected key \(target)")
-    let right =
-      plan.keys[target].withByteView { $0 == ByteView(cursor.key) }
-      && plan.values[Int(values[target])].withByteView { $0 == ByteView(cursor.value) }
+    let key = ByteView(cursor.key)
+    let isKey = plan.keys[target].withByteView { $0 == key }
+    let value = ByteView(cursor.value)
+    let right = isKey && plan.values[Int(values[target])].withByteView { $0 == value }
     if !right {
       throw Mismatch(
         """

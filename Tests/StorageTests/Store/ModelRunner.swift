@@ -137,6 +137,8 @@ final class ModelRunner {
   // MARK: - Operations
 
   private func perform(_ operation: ModelOperation) throws {
+    // Without another reference to the store.
+    if case .reopen(let clean) = operation { return try reopen(clean: clean || simulated == nil) }
     let store = store!
     switch operation {
     case .change(let change): try perform(change)
@@ -191,7 +193,7 @@ final class ModelRunner {
       try trees[tree]?.compact(from: from.map { plan.keys[$0] }, to: to.map { plan.keys[$0] })
     case .work(let count): work(count)
     case .sync: try store.sync()
-    case .reopen(let clean): try reopen(clean: clean)
+    case .reopen: break
     case .dropTree(let tree): try drop(tree)
     case .createTree(let tree): try create(tree)
     }
@@ -225,20 +227,17 @@ final class ModelRunner {
   private func reopen(clean: Bool) throws {
     for slot in snapshots.indices { snapshots[slot] = nil }
     for slot in cursors.indices { cursors[slot] = nil }
-    let old = trees.compactMap { $0 }.first
     if clean {
       try store!.close()
-      if let old { try expect(.closed, "get") { _ = try old.get(plan.keys[0]) } }
+      if let old = trees.compactMap({ $0 }).first {
+        try expect(.closed, "get") { _ = try old.get(plan.keys[0]) }
+      }
       try checkFiles()
     }
     trees = []
     store = nil
-    try release(old)
     try open()
   }
-
-  /// The last reference goes here, unless a background thread still holds one for a moment.
-  private func release(_ last: consuming Tree?) throws {}
 
   private func held(_ slot: Int?) -> HeldSnapshot? { slot.flatMap { snapshots[$0] } }
 
