@@ -158,7 +158,7 @@ enum Hexadecimal {
   }
 
   static func append(_ bytes: RawSpan, to output: inout [UInt8]) {
-    unsafe bytes.withUnsafeBytes { for unsafebyte in unsafe $0 { append(byte, to: &output) } }
+    unsafe bytes.withUnsafeBytes { for unsafe byte in unsafe $0 { append(byte, to: &output) } }
   }
 
   static func text(_ bytes: [UInt8]) -> String {
