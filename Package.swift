@@ -40,6 +40,7 @@ let package = Package(
       dependencies: [
         "RoostStorage", "RoostEnvironment",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "tools/roost", swiftSettings: house),
     .target(
@@ -56,6 +57,9 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "StorageTests", dependencies: ["RoostStorage", "RoostSimulation", "TestSupport"],
+      swiftSettings: house),
+    .testTarget(
+      name: "CommandTests", dependencies: ["RoostCommand", "RoostStorage", "TestSupport"],
       swiftSettings: house),
     .testTarget(name: "HouseTests", dependencies: ["RoostStorage", "TestSupport"], swiftSettings: house),
   ]

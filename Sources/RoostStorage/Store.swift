@@ -49,7 +49,7 @@ public final class Store: @unchecked Sendable {
   /// Signalled when any of that changes.
   let stateChanged: Condition
   var trees: [UInt64: TreeCore] = [:]
-  /// Why the last background work failed, where it may be tried again (a full disk).
+  /// Why the last background work failed, where it may be tried again (a full disk, too many open files).
   var backgroundFailure: StoreError?
 
   // Owned by the commit leader.
@@ -58,6 +58,8 @@ public final class Store: @unchecked Sendable {
   /// Trees by id, as the leader knows them: changed only while leading.
   var writableTrees: [UInt64: TreeCore] = [:]
   var fullTrees: [TreeCore] = []
+  /// Charged bytes past which the budget is looked at.
+  var memoryCheckBytes: Int
 
   init(_ parts: Recovery.Parts, _ recovered: Recovery.Result) {
     fileSystem = parts.fileSystem
@@ -75,6 +77,7 @@ public final class Store: @unchecked Sendable {
     log = recovered.log
     writer = recovered.writer
     lastSequence = recovered.lastSequence
+    memoryCheckBytes = parts.options.memoryBudgetBytes / 2
     shared = recovered.shared
     recovery = recovered.report
     stateChanged = Condition(stateLock)
@@ -256,6 +259,8 @@ public final class Store: @unchecked Sendable {
         if error.code != .treeDropped { throw error }
       }
     }
+    removeObsoleteFiles()
+    log.trim()
   }
 
   func checkOpen() throws(StoreError) {

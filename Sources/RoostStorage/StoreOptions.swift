@@ -28,7 +28,8 @@ public struct StoreOptions: Sendable {
   /// less compaction, at the cost of memory and of a longer recovery.
   public var memtableBytes = 64 << 20
 
-  /// Bytes all memtables may take together, those being flushed included. Also bounds one value: an eighth.
+  /// Bytes all memtables may take together, those being flushed and the mapped log pages included. Also bounds one value,
+  /// to an eighth, and one batch, to a quarter.
   public var memoryBudgetBytes = 8 << 30
 
   /// Bytes of uncompressed blocks kept for reading, shared by all trees.
@@ -44,9 +45,6 @@ public struct StoreOptions: Sendable {
 
   /// How many files the store may hold open. `nil`: three quarters of what the system lets the process have.
   public var openFileLimit: Int? = nil
-
-  /// Background threads for compaction (one more serves flushes). 1 to 64.
-  public var compactionThreads = 1
 
   /// How long a write may wait for a flush or a compaction to catch up before it throws
   /// `.deadlineExceeded`.
@@ -75,9 +73,6 @@ public struct StoreOptions: Sendable {
     if let openFileLimit {
       try check(openFileLimit >= 16, "openFileLimit is \(openFileLimit), must be at least 16")
     }
-    try check(
-      compactionThreads >= 1 && compactionThreads <= 64,
-      "compactionThreads is \(compactionThreads), must be 1 to 64")
     try check(stallDeadline > .zero, "stallDeadline must be above zero")
   }
 }

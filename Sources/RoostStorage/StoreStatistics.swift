@@ -76,6 +76,8 @@ public struct StoreStatistics: Sendable {
   public var logSegments = 0
   public var logBytes = 0
   public var manifestNumber: UInt64 = 0
+  /// What counts against the memory budget: memtables that are in no table yet, and mapped log pages.
+  public var memoryBytes = 0
   public var openTables = 0
   public var cacheHits: UInt64 = 0
   public var cacheMisses: UInt64 = 0
@@ -145,6 +147,7 @@ extension Store {
     result.logSegments = log.liveCount
     result.logBytes = log.liveBytes
     result.manifestNumber = installing.withLock { manifest.number }
+    result.memoryBytes = shared.memory.byteCount
     result.openTables = tables.openCount
     let cache = blockCache.statistics
     result.cacheHits = cache.hits

@@ -8,8 +8,10 @@ final class SharedState: Sendable {
   let isClosed = Atomic<Bool>(false)
   let epochs: EpochDomain
   let tables: TableCache
+  let memory: MemoryCharge
 
-  init(visible: UInt64, epochs: EpochDomain, tables: TableCache) {
+  init(visible: UInt64, epochs: EpochDomain, tables: TableCache, memory: MemoryCharge) {
+    self.memory = memory
     self.visible = Atomic(visible)
     self.epochs = epochs
     self.tables = tables
@@ -49,7 +51,7 @@ final class TreeCore: @unchecked Sendable {
     self.options = options
     self.shared = shared
     self.memtableLimit = memtableLimit
-    active = TreeMemtable()
+    active = TreeMemtable(shared.memory)
     current = TreeState(active: active, immutables: [], levels: levels)
     state = EpochPointer(current)
   }
@@ -79,7 +81,9 @@ final class TreeCore: @unchecked Sendable {
 
   /// Lets go of everything: the tree was dropped. With the lead and the state lock held.
   func installEmpty() {
-    active = TreeMemtable()
+    active.release()
+    for immutable in current.immutables { immutable.release() }
+    active = TreeMemtable(shared.memory)
     isFull = false
     install(TreeState(active: active, immutables: [], levels: TreeState.noLevels))
   }
@@ -101,7 +105,9 @@ final class TreeCore: @unchecked Sendable {
     case .deleteRange:
       active.memtable.insertRangeTombstone(from: key, to: value, sequence: sequence)
     }
-    if active.memtable.chargedBytes >= memtableLimit
+    let charged = active.memtable.chargedBytes
+    active.charge(charged)
+    if charged >= memtableLimit
       || active.memtable.rangeTombstoneCount >= TreeCore.rangeTombstoneLimit
     {
       isFull = true
@@ -114,13 +120,16 @@ final class TreeCore: @unchecked Sendable {
   /// Makes the active memtable immutable and begins a new one. The leader calls it with the state lock held.
   func rotate() {
     let full = active
-    active = TreeMemtable()
+    active = TreeMemtable(shared.memory)
     isFull = false
     install(current.with(active: active, immutables: [full] + current.immutables))
   }
 
   /// Whether the active memtable has anything in it, for the leader.
   var hasActiveEntries: Bool { !active.memtable.isEmpty }
+
+  /// Bytes of memory that the active memtable takes, for the leader.
+  var activeBytes: Int { active.memtable.chargedBytes }
 
   /// The oldest log that the tree's memtables need. With the state lock held.
   var pinnedLog: UInt64 {
@@ -130,12 +139,6 @@ final class TreeCore: @unchecked Sendable {
   }
 
   // MARK: - Point reads
-
-  /// A value together with what keeps its bytes in place.
-  struct PinnedValue {
-    var value: ByteView
-    var owner: AnyObject
-  }
 
   func copyValue(_ key: ByteView, at snapshot: UInt64?) throws(StoreError) -> [UInt8]? {
     try checkReadable()
@@ -164,7 +167,7 @@ final class TreeCore: @unchecked Sendable {
     guard lookup.isFound else { return nil }
     // A value in a memtable is kept by the state that holds the memtable.
     let owner: AnyObject = unsafe lookup.block ?? pinned.takeUnretainedValue()
-    return PinnedValue(value: lookup.value, owner: owner)
+    return PinnedValue(lookup.value, owner: owner)
   }
 
   // MARK: - Cursors

@@ -140,10 +140,12 @@ extension Store {
       return
     case .batch:
       let encoded = request.value
+      try checkBudget(batch: encoded.count)
       // Rule 17: the whole batch is refused where a tree is gone.
       var operations = try WriteBatchDecoder(encoded)
       var lastTree: UInt64 = 0
       while let operation = try operations.next() {
+        try checkBudget(value: operation.value.count)
         if operation.treeID == lastTree { continue }
         lastTree = operation.treeID
         try checkWritable(lastTree)
@@ -155,6 +157,7 @@ extension Store {
       writer.commit(encoded.count)
       lastSequence &+= UInt64(encoded.loadUInt32(at: 8))
     case .put, .delete, .deleteRange:
+      try checkBudget(value: request.value.count)
       let tree = unsafe request.tree!
       let treeID = unsafe tree.borrow { $0.id }
       if unsafe tree.borrow({ $0.isDropped }) { throw droppedError(treeID) }

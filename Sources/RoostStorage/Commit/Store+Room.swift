@@ -10,7 +10,7 @@ import RoostEnvironment
 
 extension Store {
   /// Immutable memtables that a tree may have.
-  static let immutableLimit = 2
+  static let immutableLimit = 1
   /// Level-0 files from which writes are slowed down, and from which they wait.
   static let slowdownFiles = 12
   static let stopFiles = 36
@@ -21,17 +21,59 @@ extension Store {
   func prepareToWrite(byteCount: Int) throws(StoreError) {
     try checkOpen()
     try failure.check()
-    if byteCount > options.memoryBudgetBytes / 8 { throw overBudget(byteCount) }
+    if shared.memory.byteCount &+ byteCount > memoryCheckBytes { try makeMemoryRoom(for: byteCount) }
     if !fullTrees.isEmpty || pressure.isSet { try makeRoom() }
     if pressure.delayNanosecondsPerKiB > 0 { pace(byteCount) }
-    if writer.isPastHalf, log.wantsPreparing { prepareLog() }
+    if writer.wantsNext, log.wantsPreparing { prepareLog() }
+  }
+
+  /// A value may take an eighth of the budget, a batch a quarter: so a flush can always make room for it.
+  @inline(__always)
+  func checkBudget(value byteCount: Int) throws(StoreError) {
+    if byteCount > options.memoryBudgetBytes / 8 { throw overBudget("a value", byteCount, "an eighth") }
+  }
+
+  @inline(__always)
+  func checkBudget(batch byteCount: Int) throws(StoreError) {
+    if byteCount > options.memoryBudgetBytes / 4 { throw overBudget("a batch", byteCount, "a quarter") }
   }
 
   @inline(never)
-  private func overBudget(_ byteCount: Int) -> StoreError {
+  private func overBudget(_ what: String, _ byteCount: Int, _ share: String) -> StoreError {
     StoreError(
       .exceedsBudget,
-      "a write of \(byteCount) bytes; an eighth of memoryBudgetBytes (\(options.memoryBudgetBytes)) is the limit")
+      "\(what) of \(byteCount) bytes; \(share) of memoryBudgetBytes (\(options.memoryBudgetBytes)) is the limit")
+  }
+
+  /// Keeps the memtables of all trees and the mapped log pages within the budget (rule 14).
+  ///
+  /// From half the budget on, the largest memtables are rotated until what is neither being flushed nor small enough is
+  /// on its way; near the whole, the leader waits for those flushes. It waits for nothing but a flush that is due, and a
+  /// flush asks nobody for memory, so the budget cannot hold up what would free it.
+  @inline(never)
+  private func makeMemoryRoom(for byteCount: Int) throws(StoreError) {
+    let budget = options.memoryBudgetBytes
+    let memory = shared.memory
+    while true {
+      let (waiting, candidates) = stateLock.withLock {
+        let all = Array(trees.values)
+        let waiting = all.reduce(0) { sum, tree in
+          tree.current.immutables.reduce(sum) { $0 + $1.memtable.chargedBytes }
+        }
+        return (waiting, all)
+      }
+      guard memory.byteCount - waiting + byteCount > budget / 2 else { break }
+      let filled = candidates.filter(\.hasActiveEntries)
+      guard let largest = filled.max(by: { $0.activeBytes < $1.activeBytes }) else { break }
+      try rotate(largest)
+    }
+    let most = budget / 8 * 7
+    try waitUntil("flushes: the memtables fill the memory budget", reason: \.flush) {
+      memory.byteCount + byteCount <= most
+        || trees.values.allSatisfy { $0.current.immutables.isEmpty }
+    }
+    // Not again for every write while flushes are on their way.
+    memoryCheckBytes = min(max(budget / 2, memory.byteCount + byteCount + budget / 64), most)
   }
 
   /// Makes the next log segment ready while this one is still being filled.
@@ -52,7 +94,7 @@ extension Store {
       }
     }
     while let tree = fullTrees.last {
-      if !tree.isDropped { try rotate(tree) }
+      if !tree.isDropped, tree.hasActiveEntries { try rotate(tree) }
       fullTrees.removeLast()
     }
   }
@@ -91,7 +133,7 @@ extension Store {
       }
       if let cause = failure.current ?? backgroundFailure {
         problem = StoreError(
-          cause.code == .diskFull ? .diskFull : .readOnly, "\(what()) failed: \(cause.message)",
+          cause.mayPass ? cause.code : .readOnly, "\(what()) failed: \(cause.message)",
           file: cause.file, offset: cause.offset, cause: cause.cause)
         break
       }
@@ -107,7 +149,7 @@ extension Store {
     stateLock.unlock()
     if let reason { counters.addStall(reason, time.monotonicNanoseconds &- start) }
     guard let problem else { return }
-    if problem.code == .diskFull { retryBackgroundWork() }
+    if problem.mayPass { retryBackgroundWork() }
     throw problem
   }
 

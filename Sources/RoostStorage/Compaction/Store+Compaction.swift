@@ -31,16 +31,15 @@ extension Store {
     shared.epochs.reclaim()
   }
 
-  private func endCompaction(of tree: TreeCore, _ problem: StoreError?) {
-    let hasRecovered = stateLock.withLock {
+  private func endCompaction(of tree: TreeCore, _ problem: StoreError?, isManual: Bool = false) {
+    let retries = stateLock.withLock {
       tree.isCompacting = false
-      defer {
-        updatePressure()
-        stateChanged.broadcast()
-      }
-      return noteBackground(problem)
+      let retries = isManual && problem?.mayPass == true ? false : noteBackground(problem)
+      updatePressure()
+      stateChanged.broadcast()
+      return retries
     }
-    if hasRecovered { retryBackgroundWork() }
+    if retries { retryBackgroundWork() }
   }
 
   /// Compacts everything that overlaps `range`, on the calling thread.
@@ -62,7 +61,8 @@ extension Store {
     if let plan {
       do throws(StoreError) { try run(plan, of: tree) } catch { problem = error }
     }
-    endCompaction(of: tree, problem)
+    // The caller is told; only what ends all writing is everybody's.
+    endCompaction(of: tree, problem, isManual: true)
     shared.epochs.reclaim()
     scheduleCompaction(tree)
     if let problem { throw problem }

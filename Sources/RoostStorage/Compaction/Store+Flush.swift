@@ -12,6 +12,8 @@ import RoostEnvironment
 extension Store {
   /// Flushes the active memtables of `which` (all trees when `nil`) and waits until it is done.
   func flush(_ which: [TreeCore]?) throws(StoreError) {
+    // What failed before, on a full disk for one, is tried again rather than reported again.
+    if stateLock.withLock({ backgroundFailure != nil }) { retryBackgroundWork() }
     for tree in try rotateAll(which) {
       try waitUntil("a flush of the tree `\(tree.name)`") {
         tree.isDropped || tree.current.immutables.isEmpty
@@ -57,15 +59,14 @@ extension Store {
       guard let memtable = stateLock.withLock({ tree.current.immutables.last }) else { break }
       do throws(StoreError) { try flush(memtable, of: tree) } catch { problem = error }
     }
-    let hasRecovered = stateLock.withLock {
+    let retries = stateLock.withLock {
       tree.isFlushing = false
-      defer {
-        updatePressure()
-        stateChanged.broadcast()
-      }
-      return noteBackground(problem)
+      let retries = noteBackground(problem)
+      updatePressure()
+      stateChanged.broadcast()
+      return retries
     }
-    if hasRecovered { retryBackgroundWork() }
+    if retries { retryBackgroundWork() }
     if problem == nil {
       scheduleCompaction(tree)
       // One that was rotated in between.
@@ -105,6 +106,7 @@ extension Store {
         if let table { levels[0] = Level([TableFile(table, treeID: tree.id, tables)] + levels[0].files) }
         tree.install(
           state.with(immutables: state.immutables.filter { $0 !== memtable }, levels: levels))
+        memtable.release()
         updatePressure()
         stateChanged.broadcast()
       }
@@ -178,17 +180,15 @@ extension Store {
 
   /// Records how background work ended. With the state lock held.
   ///
-  /// - Returns: whether it went well after other work had failed, perhaps another tree's: that must be tried again then,
-  ///   because nobody sees the failure any more.
+  /// - Returns: whether other work had failed for want of space or of files: now that some succeeded, it is to be tried again
+  ///   (``retryBackgroundWork()``), because nobody else would.
   func noteBackground(_ problem: StoreError?) -> Bool {
-    if let problem {
-      if problem.code == .closed { return false }
+    guard let problem else { return backgroundFailure != nil && failure.current == nil }
+    if problem.code != .closed {
       backgroundFailure = problem
-      if problem.code != .diskFull { failure.set(problem) }
-      return false
+      if !problem.mayPass { failure.set(problem) }
     }
-    defer { backgroundFailure = nil }
-    return backgroundFailure != nil
+    return false
   }
 
   /// After a full disk: tries again what is waiting.

@@ -10,8 +10,7 @@ import SystemPackage
 ///   through the mapping, because a store into a hole on a full disk raises a signal.
 /// - A recycled segment's old frames do not validate under its new salt.
 ///
-/// `end` and `isSynced` belong to the ``LogWriter`` that writes the segment; the rest never changes.
-/// ``sync()`` may be called from any thread.
+/// `end` belongs to the ``LogWriter`` that writes the segment. ``sync()`` may be called from any thread.
 final class LogSegment: @unchecked Sendable {
   let number: UInt64
   let salt: UInt64
@@ -26,22 +25,25 @@ final class LogSegment: @unchecked Sendable {
 
   /// Where the last frame handed to the operating system ends.
   var end = LogHeader.byteCount
-  /// Whether its end frame has been handed to the operating system: nothing more is written to it.
+  /// Whether the end frame is in the system's hands: nothing more is written.
   let isEnded = Atomic<Bool>(false)
-  /// Whether all of it was made durable by a sync that began after it was ended. Set by whoever did so: a flush or
-  /// the writer.
+  /// Whether a sync that began after the segment was ended has returned.
   let isSynced = Atomic<Bool>(false)
+  private let syncing: Syncing
 
-  private let syncing = Lock()
-  /// Why a sync failed, once one has. Guarded by `syncing`.
-  private var syncFailure: StoreError?
+  /// What all users of one open file share, a recycled segment and the retired one included.
+  private final class Syncing: @unchecked Sendable {
+    let lock = Lock()
+    /// Why a sync failed, once one has. Guarded by `lock`.
+    var failure: StoreError?
+  }
 
   /// The capacity of a file that grows. A multiple of the alignment.
   static let unlimited = Int.max & ~0xFFF
 
   private init(
     number: UInt64, salt: UInt64, purpose: LogPurpose, capacity: Int, path: FilePath,
-    file: any File, mapping: (any MappedFile)?, isRecycled: Bool
+    file: any File, mapping: (any MappedFile)?, isRecycled: Bool, syncing: Syncing
   ) {
     self.number = number
     self.salt = salt
@@ -51,6 +53,7 @@ final class LogSegment: @unchecked Sendable {
     self.file = file
     self.mapping = mapping
     self.isRecycled = isRecycled
+    self.syncing = syncing
   }
 
   /// Makes a log file that is ready for frames: its header, size and name are on disk when this returns.
@@ -85,7 +88,7 @@ final class LogSegment: @unchecked Sendable {
     var isOurs = false
     do {
       if let retired, retired.capacity == capacity, capacity != unlimited,
-        !mapped || retired.mapping != nil
+        !retired.syncing.lock.withLock({ retired.syncing.failure != nil }), !mapped || retired.mapping != nil
       {
         isOurs = true
         return try reuse(
@@ -115,7 +118,7 @@ final class LogSegment: @unchecked Sendable {
       try fileSystem.sync(directory: directory)
       return LogSegment(
         number: number, salt: salt, purpose: purpose, capacity: capacity, path: path, file: file,
-        mapping: mapping, isRecycled: false)
+        mapping: mapping, isRecycled: false, syncing: Syncing())
     } catch {
       // Nothing refers to the file yet. Where even this fails, recovery removes it.
       if isOurs { try? fileSystem.remove(path) }
@@ -162,27 +165,32 @@ final class LogSegment: @unchecked Sendable {
     }
     return LogSegment(
       number: header.number, salt: header.salt, purpose: header.purpose, capacity: retired.capacity,
-      path: path, file: retired.file, mapping: mapping, isRecycled: true)
+      path: path, file: retired.file, mapping: mapping, isRecycled: true, syncing: retired.syncing)
   }
 
-  /// Makes the file's bytes durable.
+  /// Makes the file's bytes durable, and says so in `isSynced` where nothing more will follow them.
   ///
-  /// The system tells of a failed sync once, and the next one succeeds without having written what was lost. A flush
-  /// and the commit leader may sync side by side, so one goes after the other, and after a failure all throw (rule 4).
+  /// The system tells of a failed sync once, and the next one succeeds without having written what was
+  /// lost. A flush and the commit leader may sync side by side, so one goes after the other, and after a
+  /// failure all throw (rule 4).
   ///
   /// - Throws: `.outcomeUnknown`; what is on disk is then unknown for good, and syncing again proves
   ///   nothing: the caller must write nothing more and tell the writer (``LogWriter/poison(_:)``).
   func sync() throws(StoreError) {
-    try syncing.withLock { () throws(StoreError) in
-      if let syncFailure { throw syncFailure }
+    try syncing.lock.withLock { () throws(StoreError) in
+      if let failure = syncing.failure { throw failure }
+      // Asked before the sync: the end frame, or frames staged before it, written during the sync may
+      // not be covered by it.
+      let wasEnded = isEnded.load(ordering: .acquiring)
       do throws(FileSystemError) { try file.sync() } catch {
         let failure = StoreError(
           .outcomeUnknown,
           "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
           file: path.string, cause: error)
-        syncFailure = failure
+        syncing.failure = failure
         throw failure
       }
+      if wasEnded { isSynced.store(true, ordering: .releasing) }
     }
   }
 }

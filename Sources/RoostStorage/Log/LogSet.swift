@@ -5,8 +5,9 @@ import SystemPackage
 /// The write-ahead log's segments: those that hold records still needed, the next ones made ready in the background, and
 /// retired ones to be used again. Thread-safe.
 final class LogSet: @unchecked Sendable {
-  private static let spareLimit = 2
-  private static let readyLimit = 2
+  private static let readyLimit = 1
+  /// Retired segments that wait to be used again: as many as a flush retires at once. ``trim()`` lets go of them.
+  private static let spareLimit = 4
 
   private let fileSystem: any FileSystem
   private let directory: FilePath
@@ -14,6 +15,8 @@ final class LogSet: @unchecked Sendable {
   private let identity: FileIdentity
   private let capacity: Int
   private let access: StoreOptions.LogAccess
+  private let memory: MemoryCharge
+  private let mappedLimit: Int
   private let allocateNumber: () -> UInt64
 
   private let lock = Lock()
@@ -28,10 +31,14 @@ final class LogSet: @unchecked Sendable {
   /// memtables do not know of its records yet.
   private let floor = Atomic<UInt64>(0)
 
+  /// - Parameters:
+  ///   - memory: what the mapped pages are charged to.
+  ///   - mappedLimit: bytes past which a new segment is written by calls, so that the log cannot take the budget from
+  ///     the memtables.
   init(
     _ fileSystem: any FileSystem, _ directory: FilePath, _ randomness: any Randomness,
-    identity: FileIdentity, capacity: Int, access: StoreOptions.LogAccess,
-    allocateNumber: @escaping () -> UInt64
+    identity: FileIdentity, capacity: Int, access: StoreOptions.LogAccess, memory: MemoryCharge,
+    mappedLimit: Int, allocateNumber: @escaping () -> UInt64
   ) {
     self.fileSystem = fileSystem
     self.directory = directory
@@ -39,6 +46,8 @@ final class LogSet: @unchecked Sendable {
     self.identity = identity
     self.capacity = capacity
     self.access = access
+    self.memory = memory
+    self.mappedLimit = mappedLimit
     self.allocateNumber = allocateNumber
     changed = Condition(lock)
   }
@@ -75,9 +84,24 @@ final class LogSet: @unchecked Sendable {
       // write everything twice.
       return try create((minimumCapacity + 4095) & ~4095, .calls, nil)
     }
-    let recycled = small ? nil : lock.withLock { spare.popLast() }
-    return try create(standard, access, recycled)
+    let (recycled, mapped) = lock.withLock {
+      let mapped = mappedBytes
+      return (small ? nil : spare.popLast(), mapped)
+    }
+    let fits = recycled?.mapping != nil || mapped + standard <= mappedLimit
+    return try create(standard, fits ? access : .calls, recycled)
   }
+
+  /// With the lock held.
+  private var mappedBytes: Int {
+    func sum(_ segments: [LogSegment]) -> Int {
+      segments.reduce(0) { $0 + ($1.mapping?.byteCount ?? 0) }
+    }
+    return sum(live) + sum(ready) + sum(spare)
+  }
+
+  /// With the lock held, after a change.
+  private func chargeMapped() { memory.setLog(mappedBytes) }
 
   private func create(
     _ bytes: Int, _ access: StoreOptions.LogAccess, _ recycled: LogSegment?
@@ -104,6 +128,7 @@ final class LogSet: @unchecked Sendable {
       // Numbers rise in the order of use; one that was overtaken by an oversized segment is of no use.
       if isEnded || segment.number < (live.last?.number ?? 0) { return segment }
       ready.append(segment)
+      chargeMapped()
       return nil
     }
     if let unwanted { discard(unwanted) }
@@ -134,7 +159,15 @@ final class LogSet: @unchecked Sendable {
 
   /// Records a segment as live: the manifest names it.
   func adopt(_ segment: LogSegment) {
-    lock.withLock { live.append(segment) }
+    let overtaken: [LogSegment] = lock.withLock {
+      live.append(segment)
+      // Made ready while an oversized segment was: numbers rise in the order of use.
+      let overtaken = ready.filter { $0.number < segment.number }
+      ready.removeAll { $0.number < segment.number }
+      chargeMapped()
+      return overtaken
+    }
+    for segment in overtaken { discard(segment) }
   }
 
   /// Removes a segment that holds nothing needed. Its file is closed when its last holder lets go: the writer may be about to
@@ -149,13 +182,7 @@ final class LogSet: @unchecked Sendable {
   /// edit is installed (rule 1).
   func syncAll() throws(StoreError) {
     let segments = lock.withLock { live.filter { !$0.isSynced.load(ordering: .acquiring) } }
-    for segment in segments {
-      // One with a successor may still await its end frame, and the frames staged before it: the writer has the
-      // successor named first. A sync that begins before the end does not cover them.
-      let isEnded = segment.isEnded.load(ordering: .acquiring)
-      try segment.sync()
-      if isEnded { segment.isSynced.store(true, ordering: .releasing) }
-    }
+    for segment in segments { try segment.sync() }
   }
 
   /// Retires the segments below `number`, after the edit that says so is durable.
@@ -170,9 +197,23 @@ final class LogSet: @unchecked Sendable {
         }
       }
       live.removeAll { $0.number < number }
+      chargeMapped()
       return rest
     }
     for segment in retired { discard(segment) }
+  }
+
+  /// Lets go of segments that were kept for later: the store is at rest.
+  func trim() {
+    let unused: [LogSegment] = lock.withLock {
+      defer {
+        spare = []
+        ready = []
+        chargeMapped()
+      }
+      return spare + ready
+    }
+    for segment in unused { discard(segment) }
   }
 
   /// Lets go of everything that holds no records.

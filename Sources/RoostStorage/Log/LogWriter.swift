@@ -33,7 +33,8 @@ final class LogWriter: @unchecked Sendable {
   private(set) var state = State.open
   /// The segment that is being written.
   private(set) var segment: LogSegment
-  /// Complete segments that no sync has covered, oldest first.
+  /// Complete segments that this writer knows of no sync of, oldest first. Someone else may have synced
+  /// them since (``LogSegment/isSynced``).
   private(set) var unsyncedEnded: [LogSegment] = []
   /// Syncs that were asked of the system for records, one a segment.
   private(set) var syncCount = 0
@@ -98,9 +99,9 @@ final class LogWriter: @unchecked Sendable {
       + (cursor == cleanOffset ? 0 : cursor - syncedOffset)
   }
 
-  /// Whether more than half of the segment is used: time to have the next one ready.
+  /// Whether it is time to have the next segment made ready: a quarter of this one is used.
   @inline(__always)
-  var isPastHalf: Bool { cursor > limit / 2 }
+  var wantsNext: Bool { cursor > limit / 4 }
 
   // MARK: Appending
 
@@ -182,8 +183,6 @@ final class LogWriter: @unchecked Sendable {
     // Where the mark cannot be written the records are safe all the same: only later appends fail.
     try? flush()
   }
-
-  /// Takes note that `ended`, one of `unsyncedEnded`, was synced by someone else.
 
   /// Ends writing, because something that the log depends on has failed.
   func poison(_ failure: Failure) {
@@ -324,7 +323,6 @@ final class LogWriter: @unchecked Sendable {
       for ended in unsyncedEnded where !ended.isSynced.load(ordering: .acquiring) {
         syncCount += 1
         try ended.sync()
-        ended.isSynced.store(true, ordering: .releasing)
       }
       unsyncedEnded.removeAll()
       syncCount += 1

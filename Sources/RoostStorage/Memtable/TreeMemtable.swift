@@ -1,12 +1,25 @@
 import Synchronization
 
-/// One tree's memtable with what the log needs to know of it.
+/// One tree's memtable with what the log and the memory budget need to know of it.
 final class TreeMemtable: @unchecked Sendable {
   let memtable = Memtable()
 
   /// The number of the oldest log that holds a record of this memtable; `UInt64.max` while it is empty.
   /// Written by the commit leader before it applies the record.
   private let oldestLog = Atomic<UInt64>(.max)
+
+  private let memory: MemoryCharge
+  /// What of the memtable's memory is charged. The commit leader's; once the memtable is immutable, its flush's.
+  private var charged: Int
+
+  /// - Parameter memory: the store's, which the memtable is charged to until it is released.
+  init(_ memory: MemoryCharge) {
+    self.memory = memory
+    charged = memtable.chargedBytes
+    memory.addMemtable(charged)
+  }
+
+  deinit { release() }
 
   /// The oldest log that must be kept for this memtable.
   var pinnedLog: UInt64 { oldestLog.load(ordering: .acquiring) }
@@ -15,4 +28,19 @@ final class TreeMemtable: @unchecked Sendable {
   func noteLog(_ number: UInt64) {
     if oldestLog.load(ordering: .relaxed) == .max { oldestLog.store(number, ordering: .releasing) }
   }
+
+  /// Charges what the memtable has grown to.
+  @inline(__always)
+  func charge(_ byteCount: Int) {
+    if byteCount != charged { grow(byteCount) }
+  }
+
+  @inline(never)
+  private func grow(_ byteCount: Int) {
+    memory.addMemtable(byteCount - charged)
+    charged = byteCount
+  }
+
+  /// Ends the charge: the memtable is in a table now, and its memory goes with its last reader.
+  func release() { charge(0) }
 }

@@ -179,8 +179,7 @@ struct Recovery {
     parts.fileNumbers.raise(to: contents.nextFileNumber)
     try checkTables(contents)
 
-    let shared = SharedState(visible: 0, epochs: parts.epochs, tables: parts.tables)
-    var replay = Replay(contents, parts.options, shared, file: directory)
+    var replay = Replay(contents, parts.options, file: directory)
     let logs = contents.logs.map {
       LogReplay.Log(number: $0.number, salt: $0.salt, byteCount: $0.capacity)
     }
@@ -277,9 +276,11 @@ struct Recovery {
       fileSystem, directory, parts.randomness, identity: identity, contents: contents,
       allocateNumber: { numbers.take() })
     removeLeftovers(names, contents)
+    let memory = MemoryCharge()
     let log = LogSet(
       fileSystem, directory, parts.randomness, identity: identity,
       capacity: parts.options.logSegmentBytes, access: parts.options.logAccess,
+      memory: memory, mappedLimit: parts.options.memoryBudgetBytes / 4,
       allocateNumber: { numbers.take() })
     let first = try log.make(minimumCapacity: 0, small: true)
     try manifest.commit([
@@ -291,7 +292,8 @@ struct Recovery {
     let writer = LogWriter(first) { minimum throws(StoreError) in
       try roller.next(minimumCapacity: minimum)
     }
-    let shared = SharedState(visible: lastSequence, epochs: parts.epochs, tables: parts.tables)
+    let shared = SharedState(
+      visible: lastSequence, epochs: parts.epochs, tables: parts.tables, memory: memory)
     let trees = contents.trees.values.map { tree in
       TreeCore(
         id: tree.id, name: tree.name, options: tree.options,
@@ -331,13 +333,17 @@ private struct Replay {
   private(set) var operations = 0
   private let flushedThrough: [UInt64: UInt64]
   private let limit: Int
+  /// What all memtables together may take: as much as the writers' before one is flushed.
+  private let totalLimit: Int
+  private var total = 0
   private let directory: FilePath
   private var full: UInt64?
 
-  init(_ contents: StoreContents, _ options: StoreOptions, _ shared: SharedState, file: FilePath) {
+  init(_ contents: StoreContents, _ options: StoreOptions, file: FilePath) {
     lastSequence = contents.lastSequence
     flushedThrough = contents.trees.mapValues(\.flushedThrough)
     limit = options.memtableBytes
+    totalLimit = options.memoryBudgetBytes / 2
     directory = file
     for tree in contents.trees.values {
       trees[tree.id] = ReplayedTree(id: tree.id, options: tree.options)
@@ -359,6 +365,7 @@ private struct Replay {
       // A record of a tree that was dropped since, or whose tables hold it already, is passed over.
       if let through = flushedThrough[operation.treeID], sequence > through {
         let memtable = trees[operation.treeID]!.memtable
+        let before = memtable.isEmpty ? 0 : memtable.chargedBytes
         switch operation.kind {
         case .put: memtable.insert(operation.key, Tag(sequence: sequence, .put), operation.value)
         case .delete: memtable.insert(operation.key, Tag(sequence: sequence, .delete), .empty)
@@ -367,7 +374,12 @@ private struct Replay {
             from: operation.key, to: operation.value, sequence: sequence)
         }
         operations += 1
-        if memtable.chargedBytes >= limit { full = operation.treeID }
+        total += memtable.chargedBytes - before
+        if memtable.chargedBytes >= limit {
+          full = operation.treeID
+        } else if total >= totalLimit {
+          full = trees.values.max { $0.memtable.chargedBytes < $1.memtable.chargedBytes }!.id
+        }
       }
       lastSequence = max(lastSequence, sequence)
       sequence += 1
@@ -378,6 +390,7 @@ private struct Replay {
   mutating func takeFull() -> ReplayedTree? {
     guard let id = full, let tree = trees[id] else { return nil }
     full = nil
+    total -= tree.memtable.isEmpty ? 0 : tree.memtable.chargedBytes
     trees[id] = ReplayedTree(id: tree.id, options: tree.options)
     return tree
   }

@@ -1,0 +1,18 @@
+import Synchronization
+
+/// What counts against the memory budget of a store: the capacity of all memtables that are in no table yet, and the log
+/// pages that are mapped (rule 14). Thread-safe.
+final class MemoryCharge: Sendable {
+  private let memtables = Atomic<Int>(0)
+  private let logPages = Atomic<Int>(0)
+
+  @inline(__always)
+  var byteCount: Int { memtables.load(ordering: .relaxed) &+ logPages.load(ordering: .relaxed) }
+
+  var memtableBytes: Int { memtables.load(ordering: .relaxed) }
+  var logBytes: Int { logPages.load(ordering: .relaxed) }
+
+  func addMemtable(_ byteCount: Int) { memtables.wrappingAdd(byteCount, ordering: .relaxed) }
+
+  func setLog(_ byteCount: Int) { logPages.store(byteCount, ordering: .relaxed) }
+}

@@ -1,0 +1,106 @@
+import RoostEnvironment
+import RoostSimulation
+import Synchronization
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import RoostStorage
+
+/// Rule 2: a sync covers everything before it, in this log and in older ones. (The log's own part: LogWriterTests and
+/// LogReplayTests.)
+// Budget: 2 s
+@Suite struct Rule02SyncTests {
+  @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
+  func aSyncedWriteMakesAllEarlierOnesDurable(_ access: StoreOptions.LogAccess) throws {
+    let world = SimulatedStore()
+    let store = try world.open(
+      .small {
+        $0.logAccess = access
+        $0.memtableBytes = 4 << 20
+      })
+    let tree = try store.tree("t")
+    // Over several logs.
+    try tree.fill(2500)
+    #expect(store.statistics.logSegments > 3)
+    try tree.put("last", "synced", .synced)
+    let again = try world.crashed().open()
+    #expect(try again.tree("t").keys().count == 2501)
+    #expect(again.statistics.recovery.tornTail == nil)
+  }
+
+  @Test func syncCoversAllThatHasReturned() throws {
+    let world = SimulatedStore()
+    let store = try world.open(.small { $0.memtableBytes = 4 << 20 })
+    let tree = try store.tree("t")
+    try tree.fill(2500)
+    try store.sync()
+    #expect(try world.crashed().open().tree("t").keys().count == 2500)
+  }
+
+  /// A log gets its end frame only after its successor is named. A flush that syncs the log in between has not made the
+  /// end durable, and without the end replay does not enter the successor.
+  @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
+  func aFlushBeforeTheEndFrameDoesNotCoverIt(_ access: StoreOptions.LogAccess) throws {
+    let world = SimulatedStore()
+    let store = try world.open(.small { $0.logAccess = access })
+    let flushed = try store.tree("flushed")
+    let tree = try store.tree("t")
+    try flushed.fill(600)
+    #expect(store.statistics.trees[0].immutableMemtables == 1)
+    #expect(store.statistics.flushes == 0)
+    // 0: waits for the manifest to name a new log; 1: the next write of a log is of its end; 2: done.
+    let step = Mutex(0)
+    let workers = world.workers
+    world.fileSystem.onOperation { operation throws(FileSystemError) in
+      if operation.kind == .sync, operation.path.string.hasSuffix(".manifest") {
+        step.withLock { if $0 == 0 { $0 = 1 } }
+      }
+      let isEnd =
+        (access == .calls && operation.kind == .write && operation.path.string.hasSuffix(".log"))
+        // Through a mapping the end is written without a call; the mark of the manifest comes shortly before.
+        || (access == .mapped && operation.kind == .write && operation.path.string.hasSuffix(".manifest"))
+      if isEnd, step.withLock({ if $0 == 1 { $0 = 2; return true } else { return false } }), access == .calls {
+        workers.runAll()
+      }
+    }
+    var i = 0
+    while step.withLock({ $0 }) < 2 {
+      try tree.put(Tree.key("t", i), String(repeating: "v", count: 1000))
+      i += 1
+    }
+    world.fileSystem.onOperation(nil)
+    if access == .calls { #expect(store.statistics.flushes > 0) }
+    try tree.put("last", "synced", .synced)
+    let again = try world.crashed().open()
+    #expect(try again.tree("t").keys().count == i + 1)
+    #expect(try again.tree("t").text("last") == "synced")
+  }
+
+  /// The same for any write that is staged in a log while its successor is made.
+  @Test func onlyASyncThatBeganAfterTheEndCounts() throws {
+    let fileSystem = SimulatedFileSystem()
+    try fileSystem.createDirectory("/d")
+    let numbers = AtomicWord(1)
+    let log = LogSet(
+      fileSystem, "/d", SeededRandomness(seed: 1), identity: FileIdentity(low: 1, high: 2),
+      capacity: 16 << 10, access: .mapped, memory: MemoryCharge(), mappedLimit: 1 << 20,
+      allocateNumber: { numbers.take() })
+    let first = try log.make(minimumCapacity: 0)
+    log.adopt(first)
+    let writer = LogWriter(first) { minimum throws(StoreError) in
+      let next = try log.next(minimumCapacity: minimum, deadline: .max)
+      log.adopt(next)
+      // A flush in another thread, at the worst moment.
+      try log.syncAll()
+      return next
+    }
+    while writer.segment === first { try writer.append([UInt8](repeating: 1, count: 1000)) }
+    #expect(writer.unsyncedEnded.count == 1)
+    try writer.sync()
+    let counts = fileSystem.counts.fileSyncs
+    // Now it is known to be durable, and is not synced again.
+    try log.syncAll()
+    #expect(fileSystem.counts.fileSyncs == counts + 1)
+  }
+}

@@ -1,0 +1,173 @@
+import RoostEnvironment
+import RoostSimulation
+import Synchronization
+import SystemPackage
+import TestSupport
+import Testing
+
+@testable import RoostStorage
+
+/// Rule 13: after a failed sync of the manifest nobody knows what it says, so nothing goes that either answer needs.
+// Budget: 3 s
+@Suite struct Rule13ManifestTests {
+  /// A store with tables to merge.
+  static func filled() throws -> (SimulatedStore, Store, Tree) {
+    let world = SimulatedStore()
+    let store = try world.open()
+    let tree = try store.tree("t")
+    for round in 0..<3 {
+      try tree.fill(20, seed: UInt64(round))
+      try tree.flush()
+    }
+    #expect(world.names(".sst").count == 3)
+    return (world, store, tree)
+  }
+
+  /// Whatever the disk kept, and whoever looks: all is there.
+  static func check(_ world: SimulatedStore, _ keys: Int) throws {
+    for policy in CrashPolicy.allCases {
+      for seed: UInt64 in 1...5 {
+        #expect(try world.crashed(policy, seed: seed).open().tree("t").keys().count == keys)
+      }
+    }
+    #expect(try world.killed().open().tree("t").keys().count == keys)
+  }
+
+  @Test func afterAFailedCompactionEditOldAndNewFilesStay() throws {
+    let (world, store, tree) = try Self.filled()
+    let before = Set(world.names)
+    world.fileSystem.inject(FaultRule([.sync], pathSuffix: ".manifest", .fail(.io)))
+    #expect(storeError { try tree.compact() } != nil)
+    let after = Set(world.names)
+    #expect(before.isSubset(of: after))
+    #expect(world.names(".sst").count == 4)
+    #expect(storeError { try tree.put("x", "y") }?.code == .readOnly)
+    #expect(try tree.keys().count == 20)
+    try store.close()
+    #expect(before.isSubset(of: world.names))
+    #expect(world.names(".sst").count == 4)
+    try Self.check(world, 20)
+  }
+
+  @Test func afterAFailedFlushEditTheLogAndTheTableStay() throws {
+    let (world, store, tree) = try Self.filled()
+    try tree.put("k", "v", .synced)
+    let before = Set(world.names)
+    world.fileSystem.inject(FaultRule([.sync], pathSuffix: ".manifest", .fail(.io)))
+    #expect(storeError { try tree.flush() } != nil)
+    #expect(before.isSubset(of: world.names))
+    #expect(world.names(".sst").count == 4)
+    try? store.close()
+    #expect(before.isSubset(of: world.names))
+    try Self.check(world, 21)
+  }
+
+  @Test func afterAFailedDropTheTablesStay() throws {
+    let (world, store, tree) = try Self.filled()
+    world.fileSystem.inject(FaultRule([.sync], pathSuffix: ".manifest", .fail(.io)))
+    #expect(storeError { try store.dropTree("t") } != nil)
+    #expect(world.names(".sst").count == 3)
+    #expect(try tree.keys().count == 20)
+    // The process that comes next may find the tree dropped or not, but whole.
+    let again = try world.killed().open()
+    if let tree = again.existingTree("t") { #expect(try tree.keys().count == 20) }
+  }
+
+  /// The next edit goes to a new manifest. The old one, and all files of either answer, stay until the marker names it
+  /// durably.
+  @Test func theNextEditAfterAFailureGoesToANewManifest() throws {
+    let (world, store, tree) = try Self.filled()
+    world.fileSystem.inject(FaultRule([.write], pathSuffix: ".manifest", .fail(.noSpace)))
+    #expect(storeError { try tree.compact() }?.code == .diskFull)
+    let files = Set(world.names)
+    let old = world.names(".manifest")
+    #expect(old.count == 1 && world.names(".sst").count == 4)
+    let removedEarly = Mutex<[String]>([])
+    let isSwapped = Mutex(false)
+    world.fileSystem.onOperation { operation throws(FileSystemError) in
+      if operation.kind == .rename { isSwapped.withLock { $0 = true } }
+      if operation.kind == .remove, !isSwapped.withLock({ $0 }), files.contains(operation.path.lastComponent!.string) {
+        removedEarly.withLock { $0.append(operation.path.string) }
+      }
+    }
+    try tree.put("k", "v")
+    try tree.flush()
+    world.fileSystem.onOperation(nil)
+    #expect(isSwapped.withLock { $0 })
+    #expect(removedEarly.withLock { $0 } == [])
+    #expect(world.names(".manifest") != old)
+    #expect(world.names(".manifest").count == 1)
+    #expect(store.statistics.failure == nil)
+    try Self.check(world, 21)
+  }
+
+  /// Where even the swap of the marker fails after its rename, the disk may name either manifest.
+  @Test func afterAFailedSwapOfTheMarkerNeitherManifestIsAppendedTo() throws {
+    let (world, store, tree) = try Self.filled()
+    world.fileSystem.inject(FaultRule([.write], pathSuffix: ".manifest", .fail(.noSpace)))
+    #expect(storeError { try tree.compact() }?.code == .diskFull)
+    // The new manifest is written and the marker renamed; then the sync of the directory finds no space.
+    let armed = Mutex(true)
+    let renamed = Mutex(false)
+    world.fileSystem.onOperation { operation throws(FileSystemError) in
+      if operation.kind == .rename { renamed.withLock { $0 = true } }
+      if operation.kind == .syncDirectory, renamed.withLock({ $0 }), armed.withLock({ $0 }) {
+        armed.withLock { $0 = false }
+        throw FileSystemError(.noSpace, operation: "fsync", path: operation.path.string)
+      }
+    }
+    #expect(storeError { _ = try store.tree("other") }?.code == .diskFull)
+    #expect(world.names(".manifest").count == 2)
+    world.fileSystem.onOperation(nil)
+    // What is acknowledged now must be in whatever the marker names.
+    try tree.put("k", "v")
+    try tree.flush()
+    try tree.put("l", "v", .synced)
+    try Self.check(world, 22)
+    #expect(store.statistics.failure == nil)
+  }
+
+  @Test func newNumbersExceedAnyOnDisk() throws {
+    let (world, store, _) = try Self.filled()
+    try store.close()
+    // Leftovers of a process whose edits never got into the manifest.
+    try world.write("000900.sst", [1, 2, 3])
+    try world.write("000901.log", [1, 2, 3])
+    try world.write("000907.manifest", [1, 2, 3])
+    world.fileSystem.recordsTrace = true
+    let again = try world.open()
+    try again.tree("t").put("k", "v")
+    try again.flush()
+    for name in world.names {
+      if let number = FileNames.parse(name)?.number, name.hasSuffix(".sst") {
+        #expect(number < 900 || number > 907, "\(name)")
+      } else if let number = FileNames.parse(name)?.number {
+        #expect(number > 907, "\(name)")
+      }
+    }
+    let created = world.fileSystem.trace.filter { $0.kind == .open }.compactMap {
+      FileNames.parse($0.path.lastComponent!.string)
+    }
+    #expect(created.contains { $0.number > 907 })
+    #expect(!world.names.contains("000900.sst"))
+    #expect(!world.names.contains("000901.log"))
+    #expect(!world.names.contains("000907.manifest"))
+  }
+
+  @Test func aManifestThatHasGrownIsWrittenAnew() throws {
+    let world = SimulatedStore()
+    let store = try world.open()
+    let first = store.statistics.manifestNumber
+    var rounds = 0
+    let name = String(repeating: "n", count: 250)
+    while store.statistics.manifestNumber == first, rounds < 6000 {
+      _ = try store.tree(name)
+      try store.dropTree(name)
+      rounds += 1
+    }
+    #expect(store.statistics.manifestNumber > first)
+    #expect(world.names(".manifest").count == 1)
+    _ = try store.tree("kept")
+    #expect(try world.crashed().open().treeNames == ["kept"])
+  }
+}
