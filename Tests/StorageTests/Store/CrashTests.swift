@@ -27,7 +27,7 @@ import Testing
     try withSeeds(name + "/every\(index)", count: TestSize.of(quick: 1, full: 4)) { seed, random in
       let plan = CrashPlan(&random, operationCount: 80)
       let crasher = Crasher(plan, Self.options[index], seed: seed) { _, random in
-        TestSize.isFull || random.below(4) == 0
+        TestSize.isFull || random.below(8) == 0
       }
       try crasher.run()
     }

@@ -108,7 +108,9 @@ struct PlanMaker {
   ]
 
   init(_ random: inout SplitMix64) {
-    keys = Self.makeKeys(&random)
+    valueProfile = random.below(5)
+    keys = Self.makeKeys(
+      &random, count: valueProfile == 4 ? 250 : [6, 25, 80, 250][random.below(4)])
     weights = Self.usualWeights.enumerated().map { index, weight in
       switch random.below(6) {
       case 0 where index != 0: 0
@@ -118,12 +120,10 @@ struct PlanMaker {
       }
     }
     totalWeight = weights.reduce(0, +)
-    valueProfile = random.below(4)
-    hotKeys = random.below(2) == 0 ? keys.count : max(1, keys.count / 8)
+    hotKeys = valueProfile == 4 || random.below(2) == 0 ? keys.count : max(1, keys.count / 8)
   }
 
-  static func makeKeys(_ random: inout SplitMix64) -> [[UInt8]] {
-    let count = [6, 25, 80, 250, 250][random.below(5)]
+  static func makeKeys(_ random: inout SplitMix64, count: Int) -> [[UInt8]] {
     let alphabet: [UInt8] = [0, 1, 97, 98, 99, 255]
     let prefixes = (0..<(1 + random.below(5))).map { _ in
       (0..<random.below(13)).map { _ in alphabet[random.below(6)] }
@@ -154,14 +154,16 @@ struct PlanMaker {
       case (_, 0): 0
       case (0, 1), (1, 1...4): 2000 + random.below(4000)
       case (2, 1...25): 200 + random.below(1500)
+      case (4, 1...40): 500 + random.below(4000)
       default: random.below(60)
       }
-    let number = UInt64(values.count)
-    // Half of the bytes compress; each value differs from all others, and shows which it is.
-    var bytes = littleEndian(number)
+    // Half of the bytes compress, but for those that are to fill several levels.
+    var bytes = littleEndian(UInt64(values.count))
     while bytes.count < length {
-      bytes.append(bytes.count & 16 == 0 ? 7 : UInt8(truncatingIfNeeded: random.next()))
+      let compresses = valueProfile != 4 && bytes.count & 16 == 0
+      bytes.append(compresses ? 7 : UInt8(truncatingIfNeeded: random.next()))
     }
+    // Each differs from all others, and shows which it is.
     values.append(length == 0 ? [] : Array(bytes.prefix(max(length, 8))))
     return values.count - 1
   }

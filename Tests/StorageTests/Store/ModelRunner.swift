@@ -60,6 +60,8 @@ final class ModelRunner {
   private var trees: [Tree?] = []
   private var model: [ModelTree?] = Array(repeating: nil, count: ModelPlan.treeCount)
   private var incarnations = 0
+  /// The most levels below 0 that a tree had tables in when the plan ended.
+  private(set) var levelCount = 0
   private var snapshots: [HeldSnapshot?] = Array(repeating: nil, count: ModelPlan.slotCount)
   private var cursors: [HeldCursor?] = Array(repeating: nil, count: ModelPlan.slotCount)
 
@@ -125,7 +127,6 @@ final class ModelRunner {
     try store!.dropTree(Self.treeNames[tree])
     model[tree] = nil
     trees[tree] = nil
-    for cursor in cursors where cursor?.tree == tree { cursor?.isDropped = true }
     try expect(.treeDropped, "get") { _ = try handle.get(plan.keys[0]) }
     try expect(.treeDropped, "put") { try handle.put(plan.keys[0], "x") }
     try expect(.treeDropped, "cursor") { _ = try handle.cursor().isPositioned }
@@ -282,6 +283,9 @@ final class ModelRunner {
     }
     for cursor in cursors { try cursor?.move(.next(.max), plan) }
     try compareAll(nil, "now")
+    for tree in store!.statistics.trees {
+      levelCount = max(levelCount, tree.levels.count { $0.level > 0 && $0.tables > 0 })
+    }
     try reopen(clean: true)
     try compareAll(nil, "reopened")
     simulated?.workers?.runAll()

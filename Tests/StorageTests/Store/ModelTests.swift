@@ -9,12 +9,20 @@ import Testing
 @Suite struct ModelTests {
   /// Everything on one thread in a simulated world: a seed replays exactly.
   @Test func simulated() throws {
+    var deepCases = 0
+    func run(_ plan: ModelPlan, _ options: ModelOptions, _ seed: UInt64) throws {
+      let runner = ModelRunner(plan, options, seed: seed)
+      try runner.run()
+      if runner.levelCount > 1 { deepCases += 1 }
+    }
     try withSeeds("StorageTests.ModelTests/simulated", count: TestSize.of(quick: 60, full: 600)) {
       seed, random in
       let plan = ModelPlan(&random, operationCount: 200 + random.below(1200))
-      for options in ModelOptions.fixed { try ModelRunner(plan, options, seed: seed).run() }
-      for _ in 0..<3 { try ModelRunner(plan, .drawn(&random), seed: seed).run() }
+      for options in ModelOptions.fixed { try run(plan, options, seed) }
+      for _ in 0..<3 { try run(plan, .drawn(&random), seed) }
     }
+    // Deletions must outlive what they hide in the levels below.
+    #expect(deepCases > 0, "no case had more than one level below 0")
   }
 
   /// Real files and threads: background work comes when it comes.
