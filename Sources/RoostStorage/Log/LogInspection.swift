@@ -3,8 +3,8 @@ import SystemPackage
 
 /// Everything that stands in a log file, the damaged parts too, for people to look at.
 package enum LogInspection {
-  /// One stretch of the file. The stretches follow each other without gaps from the header's end to the
-  /// file's end.
+  /// One stretch of the file. The stretches follow each other without gaps from the header's end to
+  /// the file's end.
   package struct Part: Sendable {
     package enum Content: Sendable, Equatable {
       /// A valid frame. Its payload begins 16 bytes in.

@@ -3,8 +3,8 @@ import SystemPackage
 
 /// Reads the frames of one log file, front to back.
 ///
-/// The file is read through a window that grows to the largest frame. Views of payloads stay valid until
-/// the next call. Damage is a value, never a trap: whatever the bytes are, reading ends.
+/// The file is read through a window that grows to the largest frame. Views of payloads stay valid
+/// until the next call. Damage is a value, never a trap: whatever the bytes are, reading ends.
 ///
 /// Not thread-safe.
 final class LogReader {
@@ -61,7 +61,8 @@ final class LogReader {
 
   /// The frame at `offset`, and moves behind it; where there is none, says why and stays.
   ///
-  /// - Throws: `.io`; `.corruption` for a frame whose checksum is right and whose contents no writer makes.
+  /// - Throws: `.io`; `.corruption` for a frame whose checksum is right and whose contents no
+  ///   writer makes.
   func next() throws(StoreError) -> Step {
     guard let head = try bytes(at: offset, LogFrame.headerBytes) else {
       return try isZero(from: offset) ? .end(offset: offset) : .damaged(offset: offset)
@@ -78,11 +79,11 @@ final class LogReader {
     return .frame(frame)
   }
 
-  /// The next valid frame at or behind `start`, at whatever multiple of 8, that `wanted` accepts by its kind;
-  /// moves behind it. For what lies beyond damage.
+  /// The next valid frame at or behind `start`, at whatever multiple of 8, that `wanted` accepts by
+  /// its kind; moves behind it. For what lies beyond damage.
   ///
-  /// - Parameter effort: bytes to checksum at most, so that bytes made to look like many frames cannot
-  ///   make this take quadratic time; marks are always checked. Lowered by what was spent.
+  /// - Parameter effort: bytes to checksum at most, so that bytes made to look like many frames
+  ///   cannot make this take quadratic time; marks are always checked. Lowered by what was spent.
   /// - Complexity: O(bytes to the end of the file + `effort`).
   func findFrame(
     from start: Int, effort: inout Int, _ wanted: (LogFrame.Kind) -> Bool
