@@ -20,6 +20,7 @@ final class CrashDriver: @unchecked Sendable {
   /// What failed, in order.
   private(set) var errors: [StoreError] = []
   private(set) var step = 0
+  private var lookups = 0
 
   init(
     _ plan: CrashPlan, _ options: ModelOptions, _ world: SimulatedEnvironment, _ ledger: CrashLedger
@@ -186,7 +187,7 @@ final class CrashDriver: @unchecked Sendable {
 
   // MARK: - Reading
 
-  /// What the store holds, by cursor; each key is looked up as well.
+  /// What the store holds, by cursor; every eighth key is looked up as well.
   func contents() throws -> [CrashLedger.Found] {
     var found: [CrashLedger.Found] = []
     for (number, tree) in trees.enumerated() {
@@ -199,8 +200,9 @@ final class CrashDriver: @unchecked Sendable {
         }
         contents[rank] = cursor.valueBytes
       }
-      for (key, bytes) in plan.keys.enumerated() {
-        let value = try tree.get(bytes)
+      lookups += 1
+      for key in stride(from: lookups % 8, to: plan.keys.count, by: 8) {
+        let value = try tree.get(plan.keys[key])
         try require(value == contents[key], "tree \(number), key \(key): get and cursor differ")
       }
       found.append(CrashLedger.Found(tree: number, id: tree.core.id, contents: contents))

@@ -35,15 +35,15 @@ import Testing
 
   /// Longer series, crashed here and there, before every sync among others.
   @Test func random() throws {
-    try withSeeds("StorageTests.CrashTests/random", count: TestSize.of(quick: 6, full: 60)) {
+    try withSeeds("StorageTests.CrashTests/random", count: TestSize.of(quick: 4, full: 60)) {
       seed, random in
       let plan = CrashPlan(&random, operationCount: 100 + random.below(400))
       let options =
         random.below(2) == 0 ? Self.options[random.below(Self.options.count)] : .drawn(&random)
       let crasher = Crasher(plan, options, seed: seed) { operation, random in
         switch operation.kind {
-        case .sync, .syncDirectory, .rename: random.below(4) == 0
-        default: random.below(40) == 0
+        case .sync, .syncDirectory, .rename: random.below(8) == 0
+        default: random.below(60) == 0
         }
       }
       try crasher.run()

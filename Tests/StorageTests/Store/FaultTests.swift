@@ -43,11 +43,11 @@ import Testing
   /// from then on.
   @Test(arguments: faults)
   func `each operation fails`(_ fault: Fault) throws {
-    try withSeeds("StorageTests.StoreFaultTests/\(fault)", count: TestSize.of(quick: 1, full: 3)) {
+    try withSeeds("StorageTests.StoreFaultTests/\(fault)", count: 1) {
       seed, random in
       let plan = CrashPlan(&random, operationCount: 60)
       for options in CrashTests.options.prefix(2) {
-        var occurrence = 1 + (TestSize.isFull ? 0 : random.below(3))
+        var occurrence = 1 + (TestSize.isFull ? 0 : random.below(10))
         while true {
           let repeats = random.below(3) == 0
           let rule = FaultRule([fault.kind], occurrence: occurrence, repeats: repeats, fault.action)
@@ -56,7 +56,7 @@ import Testing
             throw Mismatch("\(options), occurrence \(occurrence), repeats \(repeats): \(error)")
           }
           if !run.struck { break }
-          occurrence += TestSize.isFull ? 1 : 1 + random.below(6)
+          occurrence += TestSize.isFull ? 1 : 1 + random.below(20)
         }
       }
     }

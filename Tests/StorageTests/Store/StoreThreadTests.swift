@@ -97,7 +97,7 @@ import Testing
 
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
   func `readers beside a writer`(_ access: StoreOptions.LogAccess) throws {
-    let rounds = TestSize.of(quick: 300, full: 3000)
+    let rounds = TestSize.of(quick: 150, full: 3000)
     try withStore(Self.options(access)) { store, trees, _ in
       try Self.write(1, store, trees)
       let faults = Faults()
@@ -145,7 +145,7 @@ import Testing
 
   /// Snapshots and cursors that are kept while others write, flush and compact.
   @Test func `held across flushes and compactions`() throws {
-    let rounds = TestSize.of(quick: 150, full: 1500)
+    let rounds = TestSize.of(quick: 100, full: 1500)
     try withStore { store, trees, _ in
       try Self.write(1, store, trees)
       let faults = Faults()
@@ -205,7 +205,7 @@ import Testing
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
   func `several writers`(_ access: StoreOptions.LogAccess) throws {
     let writers = 4
-    let count = TestSize.of(quick: 250, full: 2500)
+    let count = TestSize.of(quick: 150, full: 2500)
     let directory = try TemporaryDirectory()
     let path = directory.appending("store").string
     let store = try Store.open(at: path, Self.options(access))
