@@ -49,7 +49,7 @@ public final class Store: @unchecked Sendable {
   /// Signalled when any of that changes.
   let stateChanged: Condition
   var trees: [UInt64: TreeCore] = [:]
-  /// Why the last background work failed, where it may be tried again (a full disk).
+  /// Why the last background work failed, where it may be tried again (a full disk, too many open files).
   var backgroundFailure: StoreError?
 
   // Owned by the commit leader.
@@ -127,7 +127,8 @@ public final class Store: @unchecked Sendable {
 
   /// Makes everything durable and lets go of the directory. Later calls throw `.closed`; closing twice does nothing.
   ///
-  /// - Throws: `.outcomeUnknown` where the last sync fails. The store is closed all the same.
+  /// - Throws: `.outcomeUnknown` where the last sync fails, or the log failed earlier: writes that were only applied may
+  ///   then be lost with the machine. The store is closed all the same.
   public func close() throws(StoreError) {
     try commits.lead()
     defer { commits.release() }
@@ -135,9 +136,15 @@ public final class Store: @unchecked Sendable {
     stateLock.withLock { stateChanged.broadcast() }
     workers.shutdown()
     var first: StoreError?
-    if failure.current == nil {
-      do throws(StoreError) { try writer.close() } catch { first = error }
+    if case .failed = writer.state {
+      let cause = failure.current
+      first = StoreError(
+        .outcomeUnknown,
+        "the log failed earlier: writes that were applied and not synced may be lost with the machine",
+        file: cause?.file, cause: cause?.cause)
     }
+    // Also after another failure: the log can be durable all the same.
+    do throws(StoreError) { try writer.close() } catch { first = error }
     log.close()
     do throws(StoreError) {
       try installing.withLock { () throws(StoreError) in try manifest.close() }
@@ -252,6 +259,8 @@ public final class Store: @unchecked Sendable {
         if error.code != .treeDropped { throw error }
       }
     }
+    removeObsoleteFiles()
+    log.trim()
   }
 
   func checkOpen() throws(StoreError) {

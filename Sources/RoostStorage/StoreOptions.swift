@@ -46,9 +46,6 @@ public struct StoreOptions: Sendable {
   /// How many files the store may hold open. `nil`: three quarters of what the system lets the process have.
   public var openFileLimit: Int? = nil
 
-  /// Background threads for compaction (one more serves flushes). 1 to 64.
-  public var compactionThreads = 1
-
   /// How long a write may wait for a flush or a compaction to catch up before it throws
   /// `.deadlineExceeded`.
   public var stallDeadline: Duration = .seconds(60)
@@ -76,9 +73,6 @@ public struct StoreOptions: Sendable {
     if let openFileLimit {
       try check(openFileLimit >= 16, "openFileLimit is \(openFileLimit), must be at least 16")
     }
-    try check(
-      compactionThreads >= 1 && compactionThreads <= 64,
-      "compactionThreads is \(compactionThreads), must be 1 to 64")
     try check(stallDeadline > .zero, "stallDeadline must be above zero")
   }
 }

@@ -29,26 +29,53 @@ public final class Tree: Sendable {
   ///   `.deadlineExceeded` (nothing was written; may be tried again); `.outcomeUnknown` (it may or may not be there after
   ///   a restart); `.readOnly`, `.closed`, `.treeDropped`.
   /// - Complexity: O(log n) comparisons in the memtable, one log record.
+  @inlinable
   public func put(
     _ key: borrowing some ByteKey & ~Copyable & ~Escapable,
     _ value: borrowing some ByteValue & ~Copyable & ~Escapable, _ durability: Durability? = nil
   ) throws(StoreError) {
     try key.withKeyBytes { keyBytes throws(StoreError) in
       try value.withValueBytes { valueBytes throws(StoreError) in
-        try store.put(ByteView(keyBytes), ByteView(valueBytes), in: core, durability)
+        try putBytes(keyBytes, valueBytes, durability)
       }
     }
+  }
+
+  // The generic calls are thin and inlined into the caller's module, where the key's type is known; the work is behind these.
+
+  @usableFromInline
+  func putBytes(_ key: RawSpan, _ value: RawSpan, _ durability: Durability?) throws(StoreError) {
+    try store.put(ByteView(key), ByteView(value), in: core, durability)
+  }
+
+  @usableFromInline
+  func deleteBytes(_ key: RawSpan, _ durability: Durability?) throws(StoreError) {
+    try store.delete(ByteView(key), in: core, durability)
+  }
+
+  @usableFromInline
+  func copyValue(_ key: RawSpan) throws(StoreError) -> [UInt8]? {
+    try core.copyValue(ByteView(key), at: nil)
+  }
+
+  @usableFromInline
+  func pinnedValue(_ key: RawSpan) throws(StoreError) -> PinnedValue? {
+    try core.pinnedValue(ByteView(key), at: nil)
+  }
+
+  @usableFromInline
+  func pinnedValue(_ key: RawSpan, at sequence: UInt64) throws(StoreError) -> PinnedValue? {
+    try core.pinnedValue(ByteView(key), at: sequence)
   }
 
   /// Deletes `key`. Deleting an absent key is no error, and costs as much.
   ///
   /// - Throws: as ``put(_:_:_:)``.
+  @inlinable
   public func delete(
     _ key: borrowing some ByteKey & ~Copyable & ~Escapable, _ durability: Durability? = nil
   ) throws(StoreError) {
-    try key.withKeyBytes { bytes throws(StoreError) in
-      try store.delete(ByteView(bytes), in: core, durability)
-    }
+    try key.withKeyBytes { bytes throws(StoreError) in try deleteBytes(bytes, durability) }
   }
 
   /// Deletes every key from `start` up to, and not with, `end`, by one small record. An empty or reversed range deletes
@@ -74,10 +101,9 @@ public final class Tree: Sendable {
   /// - Throws: `.corruption` (a checksum does not match; names file and offset), `.io`, `.tooManyFiles`, `.closed`,
   ///   `.treeDropped`.
   /// - Complexity: O(log n) comparisons in memory; at most one data block read a sorted run that its filter admits.
+  @inlinable
   public func get(_ key: borrowing some ByteKey & ~Copyable & ~Escapable) throws(StoreError) -> [UInt8]? {
-    try key.withKeyBytes { bytes throws(StoreError) in
-      try core.copyValue(ByteView(bytes), at: nil)
-    }
+    try key.withKeyBytes { bytes throws(StoreError) in try copyValue(bytes) }
   }
 
   /// Returns a copy of the value that `key` had at `snapshot`.
@@ -98,12 +124,13 @@ public final class Tree: Sendable {
   ///
   /// - Returns: what `body` returns; `nil` where the key is absent.
   /// - Throws: as ``get(_:)``, and what `body` throws.
+  @inlinable
   public func withValue<R>(
     forKey key: borrowing some ByteKey & ~Copyable & ~Escapable, _ body: (RawSpan) throws -> R
   ) throws -> R? {
     try key.withKeyBytes { bytes in
-      guard let found = try core.pinnedValue(ByteView(bytes), at: nil) else { return nil }
-      return try withExtendedLifetime(found.owner) { try body(found.value.span) }
+      guard let found = try pinnedValue(bytes) else { return nil }
+      return try found.withBytes(body)
     }
   }
 
@@ -114,20 +141,19 @@ public final class Tree: Sendable {
   ) throws -> R? {
     let sequence = try sequence(of: snapshot)
     return try key.withKeyBytes { bytes in
-      guard let found = try core.pinnedValue(ByteView(bytes), at: sequence) else { return nil }
-      return try withExtendedLifetime(found.owner) { try body(found.value.span) }
+      guard let found = try pinnedValue(bytes, at: sequence) else { return nil }
+      return try found.withBytes(body)
     }
   }
 
   /// Whether `key` is present.
   ///
   /// - Throws: as ``get(_:)``.
+  @inlinable
   public func contains(
     _ key: borrowing some ByteKey & ~Copyable & ~Escapable
   ) throws(StoreError) -> Bool {
-    try key.withKeyBytes { bytes throws(StoreError) in
-      try core.pinnedValue(ByteView(bytes), at: nil) != nil
-    }
+    try key.withKeyBytes { bytes throws(StoreError) in try pinnedValue(bytes) != nil }
   }
 
   /// The values of several keys, all as of one moment, in the order of the keys.

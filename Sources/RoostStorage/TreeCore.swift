@@ -140,12 +140,6 @@ final class TreeCore: @unchecked Sendable {
 
   // MARK: - Point reads
 
-  /// A value together with what keeps its bytes in place.
-  struct PinnedValue {
-    var value: ByteView
-    var owner: AnyObject
-  }
-
   func copyValue(_ key: ByteView, at snapshot: UInt64?) throws(StoreError) -> [UInt8]? {
     try checkReadable()
     let token = shared.epochs.enter(ThreadStripe.current(of: EpochDomain.stripes))
@@ -173,7 +167,7 @@ final class TreeCore: @unchecked Sendable {
     guard lookup.isFound else { return nil }
     // A value in a memtable is kept by the state that holds the memtable.
     let owner: AnyObject = unsafe lookup.block ?? pinned.takeUnretainedValue()
-    return PinnedValue(value: lookup.value, owner: owner)
+    return PinnedValue(lookup.value, owner: owner)
   }
 
   // MARK: - Cursors

@@ -1,10 +1,11 @@
 import RoostStorage
 
-/// What the child of the kill tests writes: batch after batch, each a function of its number, so that the contents after n
-/// batches are known.
+/// What the child of the kill tests writes: batch after batch, each a function of its number, so
+/// that the contents after n batches are known.
 ///
-/// A batch puts a few records into three trees, removes those of an older batch (every tenth stays), puts a key that a later
-/// batch removes with others by range, and counts the batches in each tree.
+/// A batch puts a few records into three trees, removes those of an older batch (every tenth
+/// stays), puts a key that a later batch removes with others by range, and counts the batches in
+/// each tree.
 public struct KillPlan: Sendable {
   public static let treeNames = ["a", "b", "c"]
   static let lifetime = 40
@@ -54,10 +55,14 @@ public struct KillPlan: Sendable {
     try store.write(batch % 8 == 0 ? .synced : .applied) { write in
       for record in records(batch) { write.put(record.key, record.value, in: trees[record.tree]) }
       let old = batch - lifetime
-      if old >= 0, old % 10 != 0 { for record in records(old) { write.delete(record.key, in: trees[record.tree]) } }
+      if old >= 0, old % 10 != 0 {
+        for record in records(old) { write.delete(record.key, in: trees[record.tree]) }
+      }
       write.put(rangeKey(batch), "r", in: trees[batch % 3])
       if batch >= 64, batch % 16 == 0 {
-        for tree in trees { write.deleteRange(from: rangeKey(batch - 64), to: rangeKey(batch - 48), in: tree) }
+        for tree in trees {
+          write.deleteRange(from: rangeKey(batch - 64), to: rangeKey(batch - 48), in: tree)
+        }
       }
       for tree in trees { write.put(counter, String(batch + 1), in: tree) }
     }

@@ -37,7 +37,11 @@ extension Store {
     _ start: ByteView, _ end: ByteView, in tree: TreeCore, _ durability: Durability?
   ) throws(StoreError) {
     if let problem = Arguments.problem(key: start) ?? Arguments.problem(key: end) { throw problem }
-    guard start < end else { return try checkOpen() }
+    guard start < end else {
+      // Nothing to write; but a synced write promises all that came before it.
+      if (durability ?? options.durability) == .synced { return try sync() }
+      return try checkOpen()
+    }
     try submit(
       unsafe CommitRequest(
         kind: .deleteRange, durability: durability ?? options.durability,

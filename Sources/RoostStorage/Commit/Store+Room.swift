@@ -10,7 +10,7 @@ import RoostEnvironment
 
 extension Store {
   /// Immutable memtables that a tree may have.
-  static let immutableLimit = 2
+  static let immutableLimit = 1
   /// Level-0 files from which writes are slowed down, and from which they wait.
   static let slowdownFiles = 12
   static let stopFiles = 36
@@ -24,7 +24,7 @@ extension Store {
     if shared.memory.byteCount &+ byteCount > memoryCheckBytes { try makeMemoryRoom(for: byteCount) }
     if !fullTrees.isEmpty || pressure.isSet { try makeRoom() }
     if pressure.delayNanosecondsPerKiB > 0 { pace(byteCount) }
-    if writer.isPastHalf, log.wantsPreparing { prepareLog() }
+    if writer.wantsNext, log.wantsPreparing { prepareLog() }
   }
 
   /// A value may take an eighth of the budget, a batch a quarter: so a flush can always make room for it.
@@ -133,7 +133,7 @@ extension Store {
       }
       if let cause = failure.current ?? backgroundFailure {
         problem = StoreError(
-          cause.code == .diskFull ? .diskFull : .readOnly, "\(what()) failed: \(cause.message)",
+          cause.mayPass ? cause.code : .readOnly, "\(what()) failed: \(cause.message)",
           file: cause.file, offset: cause.offset, cause: cause.cause)
         break
       }
@@ -149,7 +149,7 @@ extension Store {
     stateLock.unlock()
     if let reason { counters.addStall(reason, time.monotonicNanoseconds &- start) }
     guard let problem else { return }
-    if problem.code == .diskFull { retryBackgroundWork() }
+    if problem.mayPass { retryBackgroundWork() }
     throw problem
   }
 

@@ -4,7 +4,10 @@ extension Store {
   /// Has the tree compacted in the background where it is due. One compaction of a tree runs at a time.
   func scheduleCompaction(_ tree: TreeCore) {
     let begins = stateLock.withLock {
-      if tree.isCompacting || tree.isDropped || shared.isClosed.load(ordering: .acquiring) {
+      // After a failure nothing is compacted any more: the job would find nothing to do and come back.
+      if tree.isCompacting || tree.isDropped || failure.current != nil
+        || shared.isClosed.load(ordering: .acquiring)
+      {
         return false
       }
       guard picker(tree).pick(tree.current.levels) != nil else { return false }
@@ -28,13 +31,15 @@ extension Store {
     shared.epochs.reclaim()
   }
 
-  private func endCompaction(of tree: TreeCore, _ problem: StoreError?) {
-    stateLock.withLock {
+  private func endCompaction(of tree: TreeCore, _ problem: StoreError?, isManual: Bool = false) {
+    let retries = stateLock.withLock {
       tree.isCompacting = false
-      noteBackground(problem)
+      let retries = isManual && problem?.mayPass == true ? false : noteBackground(problem)
       updatePressure()
       stateChanged.broadcast()
+      return retries
     }
+    if retries { retryBackgroundWork() }
   }
 
   /// Compacts everything that overlaps `range`, on the calling thread.
@@ -56,7 +61,8 @@ extension Store {
     if let plan {
       do throws(StoreError) { try run(plan, of: tree) } catch { problem = error }
     }
-    endCompaction(of: tree, problem)
+    // The caller is told; only what ends all writing is everybody's.
+    endCompaction(of: tree, problem, isManual: true)
     shared.epochs.reclaim()
     scheduleCompaction(tree)
     if let problem { throw problem }
@@ -139,7 +145,7 @@ extension Store {
       for table in outputs {
         edits.append(.tableAdded(tree: tree.id, level: plan.outputLevel, table))
       }
-      try commitEdits(edits)
+      try commitEdits(edits, adding: known.isEmpty ? outputs : [])
       let added = outputs.map { known[$0.number] ?? TableFile($0, treeID: tree.id, self.tables) }
       stateLock.withLock {
         let state = tree.current

@@ -12,6 +12,8 @@ import RoostEnvironment
 extension Store {
   /// Flushes the active memtables of `which` (all trees when `nil`) and waits until it is done.
   func flush(_ which: [TreeCore]?) throws(StoreError) {
+    // What failed before, on a full disk for one, is tried again rather than reported again.
+    if stateLock.withLock({ backgroundFailure != nil }) { retryBackgroundWork() }
     for tree in try rotateAll(which) {
       try waitUntil("a flush of the tree `\(tree.name)`") {
         tree.isDropped || tree.current.immutables.isEmpty
@@ -40,7 +42,8 @@ extension Store {
   /// Has the tree's immutable memtables flushed in the background.
   func scheduleFlush(_ tree: TreeCore) {
     let begins = stateLock.withLock {
-      if tree.isFlushing || tree.current.immutables.isEmpty { return false }
+      // After a failure nothing is flushed any more: the job would find nothing to do and come back.
+      if tree.isFlushing || tree.current.immutables.isEmpty || failure.current != nil { return false }
       tree.isFlushing = true
       return true
     }
@@ -56,12 +59,14 @@ extension Store {
       guard let memtable = stateLock.withLock({ tree.current.immutables.last }) else { break }
       do throws(StoreError) { try flush(memtable, of: tree) } catch { problem = error }
     }
-    stateLock.withLock {
+    let retries = stateLock.withLock {
       tree.isFlushing = false
-      noteBackground(problem)
+      let retries = noteBackground(problem)
       updatePressure()
       stateChanged.broadcast()
+      return retries
     }
+    if retries { retryBackgroundWork() }
     if problem == nil {
       scheduleCompaction(tree)
       // One that was rotated in between.
@@ -94,7 +99,7 @@ extension Store {
       if let table { edits.append(.tableAdded(tree: tree.id, level: 0, table)) }
       edits.append(.flushed(tree: tree.id, through: memtable.memtable.largestSequence))
       edits.append(.logsDropped(below: needed))
-      try commitEdits(edits)
+      try commitEdits(edits, adding: table.map { [$0] } ?? [])
       stateLock.withLock {
         let state = tree.current
         var levels = state.levels
@@ -162,23 +167,28 @@ extension Store {
   }
 
   /// Makes edits durable. With `installing` held.
-  func commitEdits(_ edits: [VersionEdit]) throws(StoreError) {
+  ///
+  /// - Parameter tables: new ones that the edits name.
+  func commitEdits(_ edits: [VersionEdit], adding tables: [TableMetadata] = []) throws(StoreError) {
     do throws(StoreError) { try manifest.commit(edits) } catch {
-      // A full disk is a state to leave again. After anything else nobody knows what the manifest says.
-      if error.code != .diskFull { failure.set(error) }
+      // A full disk is a state to leave again: the edits are not in force, and the tables, which would be written
+      // anew, give their space back. After anything else nobody knows what the manifest says (rule 13).
+      if error.code == .diskFull { discard(tables) } else { failure.set(error) }
       throw error
     }
   }
 
   /// Records how background work ended. With the state lock held.
-  func noteBackground(_ problem: StoreError?) {
-    if let problem {
-      if problem.code == .closed { return }
+  ///
+  /// - Returns: whether other work had failed for want of space or of files: now that some succeeded, it is to be tried again
+  ///   (``retryBackgroundWork()``), because nobody else would.
+  func noteBackground(_ problem: StoreError?) -> Bool {
+    guard let problem else { return backgroundFailure != nil && failure.current == nil }
+    if problem.code != .closed {
       backgroundFailure = problem
-      if problem.code != .diskFull { failure.set(problem) }
-    } else {
-      backgroundFailure = nil
+      if !problem.mayPass { failure.set(problem) }
     }
+    return false
   }
 
   /// After a full disk: tries again what is waiting.

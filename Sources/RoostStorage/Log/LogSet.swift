@@ -5,8 +5,9 @@ import SystemPackage
 /// The write-ahead log's segments: those that hold records still needed, the next ones made ready in the background, and
 /// retired ones to be used again. Thread-safe.
 final class LogSet: @unchecked Sendable {
-  private static let spareLimit = 2
-  private static let readyLimit = 2
+  private static let readyLimit = 1
+  /// Retired segments that wait to be used again: as many as a flush retires at once. ``trim()`` lets go of them.
+  private static let spareLimit = 4
 
   private let fileSystem: any FileSystem
   private let directory: FilePath
@@ -200,6 +201,19 @@ final class LogSet: @unchecked Sendable {
       return rest
     }
     for segment in retired { discard(segment) }
+  }
+
+  /// Lets go of segments that were kept for later: the store is at rest.
+  func trim() {
+    let unused: [LogSegment] = lock.withLock {
+      defer {
+        spare = []
+        ready = []
+        chargeMapped()
+      }
+      return spare + ready
+    }
+    for segment in unused { discard(segment) }
   }
 
   /// Lets go of everything that holds no records.

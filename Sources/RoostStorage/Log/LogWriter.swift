@@ -99,9 +99,9 @@ final class LogWriter: @unchecked Sendable {
       + (cursor == cleanOffset ? 0 : cursor - syncedOffset)
   }
 
-  /// Whether more than half of the segment is used: time to have the next one ready.
+  /// Whether it is time to have the next segment made ready: a quarter of this one is used.
   @inline(__always)
-  var isPastHalf: Bool { cursor > limit / 2 }
+  var wantsNext: Bool { cursor > limit / 4 }
 
   // MARK: Appending
 

@@ -14,16 +14,26 @@ import Testing
   /// state would now and then look for a version that is gone.
   @Test func aReadFindsTheKeyWhateverIsFlushedMeanwhile() throws {
     let world = SimulatedStore()
-    let store = try world.open(.small { $0.memtableBytes = 16 << 10 })
+    // A reader that is not scheduled for a while holds the files of many flushes.
+    world.fileSystem.openFileLimit = 1 << 20
+    let store = try world.open(
+      .small {
+        $0.memtableBytes = 16 << 10
+        $0.openFileLimit = 64
+      })
     let tree = try store.tree("t")
     try tree.put("k", "0")
     let faults = Faults()
     let isDone = Atomic<Bool>(false)
+    let first = Mutex<StoreError?>(nil)
     runThreads(7) { thread in
       if thread == 0 {
         for i in 1...4000 {
-          faults.check((try? tree.put("k", "\(i)")) != nil)
-          faults.check((try? tree.flush()) != nil)
+          let error = storeError {
+            try tree.put("k", "\(i)")
+            try tree.flush()
+          }
+          if let error { first.withLock { if $0 == nil { $0 = error } } }
           if i % 16 == 0 { world.workers.runAll() }
         }
         isDone.store(true, ordering: .releasing)
@@ -40,22 +50,33 @@ import Testing
         }
       }
     }
+    #expect(first.withLock { $0 } == nil)
     #expect(faults.total == 0, "first at line \(faults.firstLine)")
   }
 
   /// The same through snapshots, which must be known to a merge that runs while they are taken.
   @Test func aSnapshotFindsTheKeyWhateverIsMergedMeanwhile() throws {
     let world = SimulatedStore()
-    let store = try world.open(.small { $0.memtableBytes = 16 << 10 })
+    // A reader that is not scheduled for a while holds the files of many flushes.
+    world.fileSystem.openFileLimit = 1 << 20
+    let store = try world.open(
+      .small {
+        $0.memtableBytes = 16 << 10
+        $0.openFileLimit = 64
+      })
     let tree = try store.tree("t")
     try tree.put("k", "0")
     let faults = Faults()
     let isDone = Atomic<Bool>(false)
+    let first = Mutex<StoreError?>(nil)
     runThreads(5) { thread in
       if thread == 0 {
         for i in 1...3000 {
-          faults.check((try? tree.put("k", "\(i)")) != nil)
-          faults.check((try? tree.flush()) != nil)
+          let error = storeError {
+            try tree.put("k", "\(i)")
+            try tree.flush()
+          }
+          if let error { first.withLock { if $0 == nil { $0 = error } } }
           if i % 4 == 0 { world.workers.runAll() }
         }
         isDone.store(true, ordering: .releasing)
@@ -67,6 +88,7 @@ import Testing
         faults.check(((try? tree.multiGet(["k", "absent"])) ?? [])[0] != nil)
       }
     }
+    #expect(first.withLock { $0 } == nil)
     #expect(faults.total == 0, "first at line \(faults.firstLine)")
   }
 

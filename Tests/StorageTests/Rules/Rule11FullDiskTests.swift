@@ -54,6 +54,57 @@ import Testing
     #expect(try tree.text("k") == "v")
   }
 
+  /// One tree's flush fails while another's succeeds. The first is tried again: nobody else would see to it.
+  @Test func whatFailedIsTriedAgainOnceSomethingSucceeds() throws {
+    let world = SimulatedStore()
+    let store = try world.open()
+    let a = try store.tree("a")
+    let b = try store.tree("b")
+    func fillUp(_ tree: Tree, _ index: Int) throws {
+      var i = 0
+      while store.statistics.trees[index].immutableMemtables == 0 {
+        try tree.put(Tree.key("k", i), String(repeating: "v", count: 1000))
+        i += 1
+      }
+    }
+    try fillUp(a, 0)
+    try fillUp(b, 1)
+    world.fileSystem.inject(FaultRule([.write], pathSuffix: ".sst", .fail(.noSpace)))
+    world.workers.runAll()
+    #expect(store.statistics.flushes == 2)
+    #expect(store.statistics.failure == nil)
+    #expect(store.statistics.trees.allSatisfy { $0.immutableMemtables == 0 })
+  }
+
+  @Test func tooManyOpenFilesPassToo() throws {
+    let world = SimulatedStore()
+    let store = try world.open()
+    let tree = try store.tree("t")
+    try tree.put("k", "v")
+    world.fileSystem.inject(FaultRule([.open], pathSuffix: ".sst", .fail(.tooManyFiles)))
+    #expect(storeError { try tree.flush() }?.code == .tooManyFiles)
+    try tree.flush()
+    #expect(store.statistics.failure == nil)
+    try tree.put("l", "v")
+  }
+
+  /// After a failure that does not pass, background work is not begun again and again.
+  @Test func aFailedStoreRestsInPeace() throws {
+    let world = SimulatedStore()
+    let store = try world.open()
+    let tree = try store.tree("t")
+    for round in 0..<5 {
+      try tree.fill(10, seed: UInt64(round))
+      world.fileSystem.inject(FaultRule([.read], pathSuffix: ".sst", repeats: true, .fail(.io)))
+      _ = storeError { try tree.flush() }
+    }
+    while store.statistics.failure == nil, world.workers.runOneHere() {}
+    #expect(store.statistics.failure?.code == .io)
+    var ran = 0
+    while world.workers.runOneHere(), ran < 100 { ran += 1 }
+    #expect(ran < 100)
+  }
+
   @Test func aFullDiskInTheManifestIsLeftByANewManifest() throws {
     let world = SimulatedStore()
     let store = try world.open()

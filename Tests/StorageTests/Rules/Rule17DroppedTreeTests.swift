@@ -128,7 +128,7 @@ import Testing
     let world = SimulatedStore()
     let store = try world.open()
     let tree = try store.tree("t")
-    try tree.fill(500)
+    try tree.fill(100)
     try tree.flush()
     #expect(world.names(".sst").count == 1)
     try store.dropTree("t")

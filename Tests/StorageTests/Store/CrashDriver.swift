@@ -4,8 +4,8 @@ import SystemPackage
 
 @testable import RoostStorage
 
-/// Runs a plan against a store in a simulated world and keeps the ledger. Operations may fail where the world is made
-/// to; what that means for what must be there is in the ledger.
+/// Runs a plan against a store in a simulated world and keeps the ledger. Operations may fail where
+/// the world is made to; what that means for what must be there is in the ledger.
 ///
 /// One thread acts; the file system's hook, called within its calls, reads the ledger.
 final class CrashDriver: @unchecked Sendable {
@@ -21,7 +21,9 @@ final class CrashDriver: @unchecked Sendable {
   private(set) var errors: [StoreError] = []
   private(set) var step = 0
 
-  init(_ plan: CrashPlan, _ options: ModelOptions, _ world: SimulatedEnvironment, _ ledger: CrashLedger) {
+  init(
+    _ plan: CrashPlan, _ options: ModelOptions, _ world: SimulatedEnvironment, _ ledger: CrashLedger
+  ) {
     self.plan = plan
     self.options = options
     self.world = world
@@ -47,7 +49,10 @@ final class CrashDriver: @unchecked Sendable {
       try? close(cleanly: false)
       throw error
     }
-    let state = try ledger.match(found, after: loss)
+    let state: Int
+    do { state = try ledger.match(found, after: loss) } catch {
+      throw Mismatch("opened at step \(step): \(error)")
+    }
     ledger = ledger.rebased(on: found)
     return state
   }
@@ -95,21 +100,29 @@ final class CrashDriver: @unchecked Sendable {
 
   private func commit(_ changes: [ModelChange], synced: Bool) throws {
     let live = changes.filter { trees[$0.tree] != nil }
+    // What changes nothing says nothing of what came before it, unless it is synced.
+    guard live.contains(where: { !$0.isEmpty }) else {
+      return try attempt {
+        try write(live, synced ? .synced : .applied)
+        if synced { ledger.noteSynced() }
+      }
+    }
     let before = ledger
     ledger.issue(live, plan)
     do {
-      if live.count == 1 {
-        try single(live[0], synced ? .synced : .applied)
-      } else {
-        try store!.write(synced ? .synced : .applied) { batch in
-          for change in live { add(change, to: &batch) }
-        }
-      }
+      try write(live, synced ? .synced : .applied)
       ledger.acknowledge(synced: synced)
     } catch let error as StoreError {
       errors.append(error)
       // Unless the error says that it does not know, nothing of the write is kept.
       if error.code != .outcomeUnknown { ledger = before }
+    }
+  }
+
+  private func write(_ changes: [ModelChange], _ durability: Durability) throws {
+    if changes.count == 1 { return try single(changes[0], durability) }
+    try store!.write(durability) { batch in
+      for change in changes { add(change, to: &batch) }
     }
   }
 
@@ -135,18 +148,24 @@ final class CrashDriver: @unchecked Sendable {
 
   private func create(_ tree: Int) throws {
     guard trees[tree] == nil else { return }
+    let before = ledger
     ledger.beginCreation(tree, keyCount: plan.keys.count)
-    let handle = try store!.tree(ModelRunner.treeNames[tree], options.tree)
-    ledger.endCreation(handle.core.id)
-    trees[tree] = handle
+    do {
+      let handle = try store!.tree(ModelRunner.treeNames[tree], options.tree)
+      ledger.endCreation(handle.core.id)
+      trees[tree] = handle
+    } catch {
+      if error.code != .outcomeUnknown { ledger = before }
+      throw error
+    }
   }
 
   private func drop(_ tree: Int) throws {
     guard trees[tree] != nil, let index = ledger.current(tree) else { return }
     ledger.setLife(of: index, .dropping)
     do { try store!.dropTree(ModelRunner.treeNames[tree]) } catch {
-      // It may be gone after a restart; here it is still in use.
-      if store!.existingTree(ModelRunner.treeNames[tree]) == nil { trees[tree] = nil }
+      // Unless the outcome is unknown, which ends all writing, the tree is there still.
+      if error.code != .outcomeUnknown { ledger.setLife(of: index, .live) }
       throw error
     }
     ledger.setLife(of: index, .dropped)
@@ -159,8 +178,8 @@ final class CrashDriver: @unchecked Sendable {
       trees = []
       store = nil
     }
-    if cleanly {
-      try store?.close()
+    if cleanly, let store {
+      try store.close()
       ledger.noteSynced()
     }
   }
@@ -189,7 +208,8 @@ final class CrashDriver: @unchecked Sendable {
     return found
   }
 
-  /// Whether each key reads as it was acknowledged and nothing else is seen, where it can be read at all.
+  /// Whether each key reads as it was acknowledged and nothing else is seen, where it can be read
+  /// at all.
   ///
   /// - Returns: the error that reading met.
   func compareAcknowledged() throws -> StoreError? {
@@ -198,7 +218,9 @@ final class CrashDriver: @unchecked Sendable {
       let found = try contents()
       _ = try ledger.visible.match(found, after: .process)
       return nil
-    } catch let error as StoreError { return error }
+    } catch let error as StoreError {
+      return error
+    } catch { throw Mismatch("read at step \(step): \(error)") }
   }
 
   func checkStore() throws { try checkTables(store!) }

@@ -3,12 +3,13 @@ import TestSupport
 
 @testable import RoostStorage
 
-/// What a store was asked to write, in order, and how much of it was acknowledged: what must be there after a crash,
-/// and what may be.
+/// What a store was asked to write, in order, and how much of it was acknowledged: what must be
+/// there after a crash, and what may be.
 ///
-/// State k is what the trees hold after the first k commits. A recovered store must be in one of the states from the
-/// last one acknowledged (as synced, where the power was lost) to the last one issued: so commits survive in order, whole,
-/// across trees. States are kept as one hash a tree. A plain value: a crash point keeps a copy.
+/// State k is what the trees hold after the first k commits. A recovered store must be in one of
+/// the states from the last one acknowledged (as synced, where the power was lost) to the last one
+/// issued: so commits survive in order, whole, across trees. States are kept as one hash a tree. A
+/// plain value: a crash point keeps a copy.
 struct CrashLedger: Sendable {
   enum Life: Sendable { case creating, live, dropping, dropped }
 
@@ -38,12 +39,15 @@ struct CrashLedger: Sendable {
 
   static func hash(_ incarnation: Int, _ key: Int, _ value: [UInt8]) -> UInt64 {
     value.withByteView {
-      XXH64.hash($0, seed: UInt64(incarnation + 1) &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(key + 1) &* 0xC2B2_AE3D)
+      XXH64.hash(
+        $0, seed: UInt64(incarnation + 1) &* 0x9E37_79B9_7F4A_7C15 ^ UInt64(key + 1) &* 0xC2B2_AE3D)
     }
   }
 
   /// The incarnation that writes to a tree go to now.
-  func current(_ tree: Int) -> Int? { incarnations.lastIndex { $0.tree == tree && $0.life == .live } }
+  func current(_ tree: Int) -> Int? {
+    incarnations.lastIndex { $0.tree == tree && $0.life == .live }
+  }
 
   // MARK: - What is done
 
@@ -62,7 +66,9 @@ struct CrashLedger: Sendable {
   }
 
   private mutating func set(_ index: Int, _ key: Int, _ value: [UInt8]?) {
-    if let old = incarnations[index].contents[key] { incarnations[index].hash ^= Self.hash(index, key, old) }
+    if let old = incarnations[index].contents[key] {
+      incarnations[index].hash ^= Self.hash(index, key, old)
+    }
     if let value { incarnations[index].hash ^= Self.hash(index, key, value) }
     incarnations[index].contents[key] = value
   }
@@ -112,7 +118,9 @@ struct CrashLedger: Sendable {
       let index = incarnations.lastIndex {
         $0.tree == tree.tree && ($0.id == nil || $0.id == tree.id) && $0.life != .dropped
       }
-      guard let index else { throw Mismatch("tree \(tree.tree) with id \(tree.id) was dropped or never created") }
+      guard let index else {
+        throw Mismatch("tree \(tree.tree) with id \(tree.id) was dropped or never created")
+      }
       var hash: UInt64 = 0
       for (key, value) in tree.contents.enumerated() {
         if let value { hash ^= Self.hash(index, key, value) }
@@ -123,19 +131,26 @@ struct CrashLedger: Sendable {
       try require(hashes[index] != nil, "tree \(incarnation.tree) is missing")
     }
     func isState(_ number: Int) -> Bool {
-      hashes.allSatisfy { index, hash in (index < states[number].count ? states[number][index] : 0) == hash }
+      hashes.allSatisfy { index, hash in
+        (index < states[number].count ? states[number][index] : 0) == hash
+      }
     }
     let least = loss == .process ? acknowledged : synced
     if let match = (least..<states.count).last(where: isState) { return match }
     let other = states.indices.last(where: isState)
+    let text =
+      other.map { "state \($0) came back" }
+      ?? "what came back is no state: "
+      + hashes.sorted { $0.key < $1.key }.map { index, hash in
+        let alone = states.indices.last {
+          (index < states[$0].count ? states[$0][index] : 0) == hash
+        }
+        return "tree \(incarnations[index].tree) in state \(alone.map(String.init) ?? "none")"
+      }.joined(separator: ", ")
     throw Mismatch(
-      other.map { "state \($0) came back" } ?? "what came back is no state: "
-        + (states.indices.map { number in
-          "\(number): " + hashes.keys.sorted().map { index in
-            (index < states[number].count ? states[number][index] : 0) == hashes[index]! ? "=" : "x"
-          }.joined()
-        }).joined(separator: " "))
-      .adding("acknowledged \(acknowledged), synced \(synced), issued \(states.count - 1), after loss of \(loss)")
+      text
+        + "; acknowledged \(acknowledged), synced \(synced), issued \(states.count - 1), after loss of \(loss)"
+    )
   }
 
   /// A ledger that begins with what was found: all of it is on disk.
@@ -152,8 +167,4 @@ struct CrashLedger: Sendable {
     next.states = [next.incarnations.map(\.hash)]
     return next
   }
-}
-
-extension Mismatch {
-  func adding(_ text: String) -> Mismatch { Mismatch("\(description); \(text)") }
 }

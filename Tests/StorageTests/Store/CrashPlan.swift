@@ -15,7 +15,8 @@ enum CrashOperation: Sendable {
   case reopen(clean: Bool)
 }
 
-/// A random series of writes to several trees, whose memtables fill and are flushed at different times.
+/// A random series of writes to several trees, whose memtables fill and are flushed at different
+/// times.
 struct CrashPlan: Sendable {
   static let treeCount = 3
 

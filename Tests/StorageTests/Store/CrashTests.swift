@@ -5,8 +5,9 @@ import Testing
 
 @testable import RoostStorage
 
-/// Power losses and kills at any file operation, also within recovery: what comes back is a prefix of what was
-/// issued, holds all that was acknowledged (as synced, where the power was lost), and no batch in part.
+/// Power losses and kills at any file operation, also within recovery: what comes back is a prefix
+/// of what was issued, holds all that was acknowledged (as synced, where the power was lost), and
+/// no batch in part.
 // Budget: 12 s quick, 60 s full.
 @Suite struct CrashTests {
   static let options: [ModelOptions] = [
@@ -34,9 +35,11 @@ import Testing
 
   /// Longer series, crashed here and there, before every sync among others.
   @Test func random() throws {
-    try withSeeds("StorageTests.CrashTests/random", count: TestSize.of(quick: 25, full: 150)) { seed, random in
+    try withSeeds("StorageTests.CrashTests/random", count: TestSize.of(quick: 6, full: 60)) {
+      seed, random in
       let plan = CrashPlan(&random, operationCount: 100 + random.below(400))
-      let options = random.below(2) == 0 ? Self.options[random.below(Self.options.count)] : .drawn(&random)
+      let options =
+        random.below(2) == 0 ? Self.options[random.below(Self.options.count)] : .drawn(&random)
       let crasher = Crasher(plan, options, seed: seed) { operation, random in
         switch operation.kind {
         case .sync, .syncDirectory, .rename: random.below(4) == 0
@@ -48,7 +51,8 @@ import Testing
   }
 }
 
-/// Runs a plan and, before the operations that it chooses, lets copies of the disk crash and recover.
+/// Runs a plan and, before the operations that it chooses, lets copies of the disk crash and
+/// recover.
 final class Crasher: @unchecked Sendable {
   private let driver: CrashDriver
   private let chooses: (Operation, inout SplitMix64) -> Bool
@@ -70,7 +74,8 @@ final class Crasher: @unchecked Sendable {
     fileSystem.onOperation { [self] operation throws(FileSystemError) in
       guard failure == nil, operation.changesDisk, chooses(operation, &random) else { return }
       do { try crash(fileSystem) } catch {
-        failure = Mismatch("\(driver.options), step \(driver.step), crash before \(operation): \(error)")
+        failure = Mismatch(
+          "\(driver.options), step \(driver.step), crash before \(operation): \(error)")
         fileSystem.powerOff()
       }
     }
@@ -99,14 +104,17 @@ final class Crasher: @unchecked Sendable {
     }
   }
 
-  /// Opens what is left, checks it, and goes on for a while. May crash again while it is recovering.
+  /// Opens what is left, checks it, and goes on for a while. May crash again while it is
+  /// recovering.
   private func recover(
     _ fileSystem: SimulatedFileSystem, _ ledger: CrashLedger, _ loss: CrashLedger.Loss, depth: Int
   ) throws {
     let world = SimulatedEnvironment(
       seed: random.next(), fileSystem: fileSystem, laneSeed: driver.options.laneSeed)
     let next = CrashDriver(driver.plan, driver.options, world, ledger)
-    if depth < 2, random.below(6) == 0 { try crashAgain(fileSystem, next, ledger, loss, depth: depth) }
+    if depth < 2, random.below(6) == 0 {
+      try crashAgain(fileSystem, next, ledger, loss, depth: depth)
+    }
     do { try next.open(after: loss) } catch {
       if let failure { throw failure }
       throw error

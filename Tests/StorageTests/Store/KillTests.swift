@@ -4,8 +4,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
-/// A child that writes is killed with SIGKILL at random moments, again and again on the same directory: nothing that it said
-/// was acknowledged is missing, and nothing is torn.
+/// A child that writes is killed with SIGKILL at random moments, again and again on the same
+/// directory: nothing that it said was acknowledged is missing, and nothing is torn.
 // Budget: 5 s quick, 40 s full.
 @Suite struct KillTests {
   @Test(arguments: ["mapped", "calls"])
@@ -27,7 +27,9 @@ import Testing
   /// Runs the child until it has acknowledged so many batches, and kills it.
   ///
   /// - Returns: how many batches were acknowledged, from the store's beginning.
-  static func writeAndKill(_ child: String, _ path: String, _ access: String, after count: Int) throws -> Int {
+  static func writeAndKill(_ child: String, _ path: String, _ access: String, after count: Int)
+    throws -> Int
+  {
     let process = Process()
     process.executableURL = URL(fileURLWithPath: child)
     process.arguments = [path, access]
@@ -50,7 +52,9 @@ import Testing
       "the child ended by itself: \(process.terminationStatus)")
     // A last line may be cut off; what is whole was acknowledged.
     var acknowledged = 0
-    for line in String(decoding: text, as: UTF8.self).split(separator: "\n", omittingEmptySubsequences: false).dropLast() {
+    for line in String(decoding: text, as: UTF8.self).split(
+      separator: "\n", omittingEmptySubsequences: false
+    ).dropLast() {
       let words = line.split(separator: " ")
       if words.first == "begins" { acknowledged = Int(words[1])! }
       if words.first == "acked" {
@@ -69,13 +73,15 @@ import Testing
     }
     try require(Set(counts).count == 1, "a batch is torn: \(counts)")
     try require(
-      counts[0] == acknowledged || counts[0] == acknowledged + 1, "\(counts[0]) batches of \(acknowledged)")
+      counts[0] == acknowledged || counts[0] == acknowledged + 1,
+      "\(counts[0]) batches of \(acknowledged)")
     for (number, tree) in trees.enumerated() {
       var expected = KillPlan.contents(number, after: counts[0])
       var cursor = try tree.cursor()
       while try cursor.next() {
         let key = cursor.keyText
-        try require(expected[key] == cursor.valueBytes, "tree \(number): \(key) has \(cursor.valueBytes)")
+        try require(
+          expected[key] == cursor.valueBytes, "tree \(number): \(key) has \(cursor.valueBytes)")
         expected[key] = nil
       }
       try require(expected.isEmpty, "tree \(number): missing \(expected.keys.sorted().prefix(5))")

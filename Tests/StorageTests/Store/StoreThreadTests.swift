@@ -6,9 +6,10 @@ import Testing
 
 @testable import RoostStorage
 
-/// Many threads on one store whose memtables, caches and limits are so small that rotations, flushes, compactions and
-/// stalls happen all the time. A round writes the same number under every key, in one batch: whoever sees two numbers in
-/// one snapshot has seen half a batch, and whoever sees none has met a false "absent" (rules 8 and 9).
+/// Many threads on one store whose memtables, caches and limits are so small that rotations,
+/// flushes, compactions and stalls happen all the time. A round writes the same number under every
+/// key, in one batch: whoever sees two numbers in one snapshot has seen half a batch, and whoever
+/// sees none has met a false "absent" (rules 8 and 9).
 // Budget: 10 s quick, 40 s full; 30 s quick under the thread sanitizer.
 @Suite(.serialized) struct StoreThreadTests {
   static func options(_ access: StoreOptions.LogAccess = .mapped) -> StoreOptions {
@@ -35,7 +36,8 @@ import Testing
   /// The number of a round, and bytes that differ in length from round to round.
   static func value(_ round: Int) -> [UInt8] {
     var bytes = (0..<8).map { UInt8(truncatingIfNeeded: round >> ($0 * 8)) }
-    bytes.append(contentsOf: repeatElement(UInt8(truncatingIfNeeded: round), count: 20 + round * 7 % 150))
+    bytes.append(
+      contentsOf: repeatElement(UInt8(truncatingIfNeeded: round), count: 20 + round * 7 % 150))
     return bytes
   }
 
@@ -52,14 +54,18 @@ import Testing
     try store.write(round % 50 == 0 ? .synced : .applied) { batch in
       let value = value(round)
       for tree in trees {
-        if round % 3 == 0 { batch.deleteRange(from: [0] as [UInt8], to: [255] as [UInt8], in: tree) }
+        if round % 3 == 0 {
+          batch.deleteRange(from: [0] as [UInt8], to: [255] as [UInt8], in: tree)
+        }
         for index in 0..<keyCount { batch.put(key(index), value, in: tree) }
       }
     }
   }
 
   /// Reads everything at a snapshot, in several ways. Returns the round, or `nil` where two differ.
-  static func readAll(_ store: Store, _ trees: [Tree], at snapshot: borrowing Snapshot, backward: Bool) throws -> Int? {
+  static func readAll(
+    _ store: Store, _ trees: [Tree], at snapshot: borrowing Snapshot, backward: Bool
+  ) throws -> Int? {
     var rounds: Set<Int> = []
     for tree in trees {
       var cursor = try tree.cursor(at: snapshot)
@@ -117,7 +123,9 @@ import Testing
               for index in 0..<Self.keyCount {
                 let value = try trees[index & 1].get(Self.key(index))
                 faults.check(value.flatMap { Self.round($0) }.map { $0 >= least } ?? false)
-                let read = try trees[index & 1].withValue(forKey: Self.key(index)) { ByteView($0).array }
+                let read = try trees[index & 1].withValue(forKey: Self.key(index)) {
+                  ByteView($0).array
+                }
                 faults.check(read.flatMap { Self.round($0) }.map { $0 >= least } ?? false)
               }
             } else {
@@ -154,7 +162,8 @@ import Testing
               step += 1
               switch step % 3 {
               case 0: try store.flush()
-              case 1: try trees[step & 1].compact(from: Self.key(step % 20), to: Self.key(20 + step % 20))
+              case 1:
+                try trees[step & 1].compact(from: Self.key(step % 20), to: Self.key(20 + step % 20))
               default: try store.compact()
               }
             }
@@ -167,10 +176,14 @@ import Testing
               faults.check(first != nil)
               var shown: Set<Int> = []
               for _ in 0..<8 {
-                faults.check(try Self.readAll(store, trees, at: snapshot, backward: thread == 2) == first)
+                faults.check(
+                  try Self.readAll(store, trees, at: snapshot, backward: thread == 2) == first)
                 for _ in 0..<5 {
                   faults.check(try cursor.next())
-                  guard let round = Self.round(cursor.valueBytes) else { faults.check(false); continue }
+                  guard let round = Self.round(cursor.valueBytes) else {
+                    faults.check(false)
+                    continue
+                  }
                   shown.insert(round)
                 }
               }
@@ -231,8 +244,10 @@ import Testing
           let isDeleted = index % 3 == 0 && index + 6 < count
           let inA = index % 3 == 0 ? !isDeleted : index & 1 == 0
           let inB = index % 3 == 0 || index & 1 == 1
-          #expect(try store.tree("a").get(key) == (inA ? Self.value(index) : nil), "a \(writer) \(index)")
-          #expect(try store.tree("b").get(key) == (inB ? Self.value(index) : nil), "b \(writer) \(index)")
+          #expect(
+            try store.tree("a").get(key) == (inA ? Self.value(index) : nil), "a \(writer) \(index)")
+          #expect(
+            try store.tree("b").get(key) == (inB ? Self.value(index) : nil), "b \(writer) \(index)")
         }
       }
     }
@@ -244,7 +259,8 @@ import Testing
     try again.close()
   }
 
-  /// Closing while others use the store: their calls finish or say that it is closed; what was acknowledged stays.
+  /// Closing while others use the store: their calls finish or say that it is closed; what was
+  /// acknowledged stays.
   @Test func `close during use`() throws {
     for repetition in 0..<TestSize.of(quick: 8, full: 60) {
       let directory = try TemporaryDirectory()
@@ -272,7 +288,9 @@ import Testing
                 round += 1
                 if round % 2 == 0 { try store.flush() } else { try store.compact() }
               default:
-                while reached.load(ordering: .acquiring) < 10 + 5 * repetition { _ = try trees[0].get(Self.key(1)) }
+                while reached.load(ordering: .acquiring) < 10 + 5 * repetition {
+                  _ = try trees[0].get(Self.key(1))
+                }
                 try store.close()
                 try store.close()
                 return
@@ -290,13 +308,14 @@ import Testing
       let snapshot = store.snapshot()
       let round = try Self.readAll(store, trees, at: snapshot, backward: true)
       let last = reached.load(ordering: .acquiring)
-      #expect(round == last || round == last + 1, "round \(String(describing: round)) after \(last)")
+      #expect(
+        round == last || round == last + 1, "round \(String(describing: round)) after \(last)")
       try store.close()
     }
   }
 
-  /// Dropping a tree while others use it (rule 17): open cursors finish, other calls finish or say so, and a batch is refused
-  /// whole.
+  /// Dropping a tree while others use it (rule 17): open cursors finish, other calls finish or say
+  /// so, and a batch is refused whole.
   @Test func `drop during use`() throws {
     let drops = TestSize.of(quick: 25, full: 250)
     try withStore { store, trees, _ in
@@ -337,7 +356,10 @@ import Testing
               var rounds: Set<Int> = []
               var count = 0
               while try cursor.next() {
-                guard let round = Self.round(cursor.valueBytes) else { faults.check(false); continue }
+                guard let round = Self.round(cursor.valueBytes) else {
+                  faults.check(false)
+                  continue
+                }
                 rounds.insert(round)
                 count += 1
               }
