@@ -99,6 +99,17 @@ struct LogHeader: Equatable, Sendable {
   }
 }
 
+extension LogHeader {
+  /// What a damaged header says; `nil` where it is cut short.
+  init?(unchecked bytes: ByteView) {
+    guard bytes.count >= Self.byteCount else { return nil }
+    self.init(
+      purpose: LogPurpose(rawValue: bytes.loadUInt32(at: 12)) ?? .writeAhead,
+      number: bytes.loadUInt64(at: 16), salt: bytes.loadUInt64(at: 24),
+      identity: UInt128(bytes.loadUInt64(at: 40)) << 64 | UInt128(bytes.loadUInt64(at: 32)))
+  }
+}
+
 /// A place in a sequence of logs. Orders by log, then by offset.
 struct LogPosition: Comparable, Hashable, Sendable, CustomStringConvertible {
   var log: UInt64

@@ -29,6 +29,8 @@ final class LogReader {
 
   let path: FilePath
   let header: LogHeader
+  /// What is wrong with the header, where it was taken at its word all the same.
+  let headerProblem: StoreError?
   /// Bytes of the file.
   let byteCount: Int
   /// Where the next frame is looked for.
@@ -41,8 +43,12 @@ final class LogReader {
 
   /// Opens a log file and reads its header.
   ///
+  /// - Parameter isTrusting: whether a damaged header is taken at its word. If its salt is right, so are
+  ///   the checksums of the frames.
   /// - Throws: `.missingFile`, `.corruption`, `.newerFormat`, `.io`, `.tooManyFiles`.
-  init(_ fileSystem: any FileSystem, _ path: FilePath) throws(StoreError) {
+  init(
+    _ fileSystem: any FileSystem, _ path: FilePath, trustingHeader isTrusting: Bool = false
+  ) throws(StoreError) {
     self.path = path
     file = try doing("open a log") { () throws(FileSystemError) in try fileSystem.open(path, .read)
     }
@@ -55,7 +61,14 @@ final class LogReader {
         try file.read(into: &span, at: 0)
       }
     }
-    header = try LogHeader.decode(start.view, file: path.string)
+    do throws(StoreError) {
+      header = try LogHeader.decode(start.view, file: path.string)
+      headerProblem = nil
+    } catch {
+      guard isTrusting, let claimed = LogHeader(unchecked: start.view) else { throw error }
+      header = claimed
+      headerProblem = error
+    }
     file.advise(.sequential)
   }
 
