@@ -7,7 +7,8 @@ import Testing
 
 @testable import RoostStorage
 
-/// Rule 13: after a failed sync of the manifest nobody knows what it says, so nothing goes that either answer needs.
+/// Rule 13: after a failed sync of the manifest nobody knows what it says, so nothing goes that
+/// either answer needs.
 // Budget: 3 s
 @Suite struct Rule13ManifestTests {
   /// A store with tables to merge.
@@ -73,20 +74,23 @@ import Testing
     if let tree = again.existingTree("t") { #expect(try tree.keys().count == 20) }
   }
 
-  /// The next edit goes to a new manifest. The old one, and all files of either answer, stay until the marker names it
-  /// durably.
+  /// The next edit goes to a new manifest. The old one, and all files of either answer, stay until
+  /// the marker names it durably.
   @Test func theNextEditAfterAFailureGoesToANewManifest() throws {
     let (world, store, tree) = try Self.filled()
     world.fileSystem.inject(FaultRule([.write], pathSuffix: ".manifest", .fail(.noSpace)))
     #expect(storeError { try tree.compact() }?.code == .diskFull)
     let files = Set(world.names)
     let old = world.names(".manifest")
-    #expect(old.count == 1 && world.names(".sst").count == 4)
+    // A record that could not be written is not in force: the new table gives its space back.
+    #expect(old.count == 1 && world.names(".sst").count == 3)
     let removedEarly = Mutex<[String]>([])
     let isSwapped = Mutex(false)
     world.fileSystem.onOperation { operation throws(FileSystemError) in
       if operation.kind == .rename { isSwapped.withLock { $0 = true } }
-      if operation.kind == .remove, !isSwapped.withLock({ $0 }), files.contains(operation.path.lastComponent!.string) {
+      if operation.kind == .remove, !isSwapped.withLock({ $0 }),
+        files.contains(operation.path.lastComponent!.string)
+      {
         removedEarly.withLock { $0.append(operation.path.string) }
       }
     }
@@ -106,7 +110,8 @@ import Testing
     let (world, store, tree) = try Self.filled()
     world.fileSystem.inject(FaultRule([.write], pathSuffix: ".manifest", .fail(.noSpace)))
     #expect(storeError { try tree.compact() }?.code == .diskFull)
-    // The new manifest is written and the marker renamed; then the sync of the directory finds no space.
+    // The new manifest is written and the marker renamed; then the sync of the directory finds no
+    // space.
     let armed = Mutex(true)
     let renamed = Mutex(false)
     world.fileSystem.onOperation { operation throws(FileSystemError) in
@@ -116,15 +121,14 @@ import Testing
         throw FileSystemError(.noSpace, operation: "fsync", path: operation.path.string)
       }
     }
-    #expect(storeError { _ = try store.tree("other") }?.code == .diskFull)
+    // Not a disk that is merely full: nobody knows which marker a restart finds, so nothing is
+    // acknowledged any more.
+    #expect(storeError { _ = try store.tree("other") }?.code == .outcomeUnknown)
     #expect(world.names(".manifest").count == 2)
     world.fileSystem.onOperation(nil)
-    // What is acknowledged now must be in whatever the marker names.
-    try tree.put("k", "v")
-    try tree.flush()
-    try tree.put("l", "v", .synced)
-    try Self.check(world, 22)
-    #expect(store.statistics.failure == nil)
+    #expect(storeError { try tree.put("k", "v") }?.code == .readOnly)
+    #expect(try tree.keys().count == 20)
+    try Self.check(world, 20)
   }
 
   @Test func newNumbersExceedAnyOnDisk() throws {
