@@ -40,11 +40,15 @@ let package = Package(
       dependencies: [
         "RoostStorage", "RoostEnvironment",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "tools/roost", swiftSettings: house),
     .target(
       name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
       path: "Tests/Support", swiftSettings: house),
+    .executableTarget(
+      name: "KillChild", dependencies: ["RoostStorage", "TestSupport"], path: "Tests/KillChild",
+      swiftSettings: house),
     .testTarget(
       name: "EnvironmentTests", dependencies: ["RoostEnvironment", "TestSupport"],
       swiftSettings: house),
@@ -53,6 +57,9 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "StorageTests", dependencies: ["RoostStorage", "RoostSimulation", "TestSupport"],
+      swiftSettings: house),
+    .testTarget(
+      name: "CommandTests", dependencies: ["RoostCommand", "RoostStorage", "TestSupport"],
       swiftSettings: house),
     .testTarget(name: "HouseTests", dependencies: ["RoostStorage", "TestSupport"], swiftSettings: house),
   ]

@@ -2,7 +2,8 @@ public import RoostEnvironment
 
 /// What went wrong in the engine, where, and why.
 ///
-/// Absent keys are `nil`, never an error. Damaged bytes throw ``Code/corruption`` with the file and the offset.
+/// Absent keys are `nil`, never an error. Damaged bytes throw ``Code/corruption`` with the file and
+/// the offset.
 public struct StoreError: Error, Sendable, CustomStringConvertible {
   /// A kind of failure. New kinds may be added: a `switch` needs a default.
   public struct Code: Sendable, Hashable, CustomStringConvertible {
@@ -51,24 +52,39 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
     public static let deadlineExceeded = Code("deadlineExceeded")
   }
 
-  public var code: Code
-  public var message: String
+  /// One word, so that a call which may throw costs no more than one that does not.
+  private let details: Details
+
+  private final class Details: Sendable {
+    let code: Code
+    let message: String
+    let file: String?
+    let offset: Int64?
+    let cause: FileSystemError?
+
+    init(_ code: Code, _ message: String, _ file: String?, _ offset: Int64?, _ cause: FileSystemError?) {
+      self.code = code
+      self.message = message
+      self.file = file
+      self.offset = offset
+      self.cause = cause
+    }
+  }
+
+  public var code: Code { details.code }
+  public var message: String { details.message }
   /// The file concerned, where there is one.
-  public var file: String?
+  public var file: String? { details.file }
   /// The byte offset in that file.
-  public var offset: Int64?
+  public var offset: Int64? { details.offset }
   /// The failed system call below, where there was one.
-  public var cause: FileSystemError?
+  public var cause: FileSystemError? { details.cause }
 
   public init(
     _ code: Code, _ message: String, file: String? = nil, offset: Int64? = nil,
     cause: FileSystemError? = nil
   ) {
-    self.code = code
-    self.message = message
-    self.file = file
-    self.offset = offset
-    self.cause = cause
+    details = Details(code, message, file, offset, cause)
   }
 
   public var description: String {
@@ -78,7 +94,8 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
     return text
   }
 
-  /// Whether the work that failed may be tried again: nothing is in doubt, something was only used up.
+  /// Whether the work that failed may be tried again: nothing is in doubt, something was only used
+  /// up.
   var mayPass: Bool { code == .diskFull || code == .tooManyFiles }
 
   static func corruption(_ message: String, file: String, offset: Int64? = nil) -> StoreError {

@@ -1,7 +1,7 @@
 /// A named, ordered map of keys to values in a ``Store``: what RocksDB calls a column family.
 ///
-/// Thread-safe. A tree keeps its store open; after ``Store/close()`` its calls throw `.closed`, after
-/// ``Store/dropTree(_:)`` they throw `.treeDropped`.
+/// Thread-safe. A tree keeps its store open; after ``Store/close()`` its calls throw `.closed`,
+/// after ``Store/dropTree(_:)`` they throw `.treeDropped`.
 public final class Tree: Sendable {
   /// The store that the tree is in.
   public let store: Store
@@ -24,35 +24,65 @@ public final class Tree: Sendable {
   /// - Parameters:
   ///   - key: 1 to 65,535 bytes.
   ///   - value: up to 1 GiB.
-  ///   - durability: what the write must survive before the call returns; the store's default when `nil`.
-  /// - Throws: `.invalidArgument`, `.tooLarge`, `.exceedsBudget` (nothing was written); `.diskFull`,
-  ///   `.deadlineExceeded` (nothing was written; may be tried again); `.outcomeUnknown` (it may or may not be there after
-  ///   a restart); `.readOnly`, `.closed`, `.treeDropped`.
+  ///   - durability: what the write must survive before the call returns; the store's default when
+  ///     `nil`.
+  /// - Throws: `.invalidArgument`, `.tooLarge`, `.exceedsBudget` (nothing was written);
+  ///   `.diskFull`, `.deadlineExceeded` (nothing was written; may be tried again);
+  ///   `.outcomeUnknown` (it may or may not be there after a restart); `.readOnly`, `.closed`,
+  ///   `.treeDropped`.
   /// - Complexity: O(log n) comparisons in the memtable, one log record.
+  @inlinable
   public func put(
     _ key: borrowing some ByteKey & ~Copyable & ~Escapable,
     _ value: borrowing some ByteValue & ~Copyable & ~Escapable, _ durability: Durability? = nil
   ) throws(StoreError) {
     try key.withKeyBytes { keyBytes throws(StoreError) in
       try value.withValueBytes { valueBytes throws(StoreError) in
-        try store.put(ByteView(keyBytes), ByteView(valueBytes), in: core, durability)
+        try putBytes(keyBytes, valueBytes, durability)
       }
     }
+  }
+
+  // The generic calls are thin and inlined into the caller's module, where the key's type is known;
+  // the work is behind these.
+
+  @usableFromInline
+  func putBytes(_ key: RawSpan, _ value: RawSpan, _ durability: Durability?) throws(StoreError) {
+    try store.put(ByteView(key), ByteView(value), in: core, durability)
+  }
+
+  @usableFromInline
+  func deleteBytes(_ key: RawSpan, _ durability: Durability?) throws(StoreError) {
+    try store.delete(ByteView(key), in: core, durability)
+  }
+
+  @usableFromInline
+  func copyValue(_ key: RawSpan) throws(StoreError) -> [UInt8]? {
+    try core.copyValue(ByteView(key), at: nil)
+  }
+
+  @usableFromInline
+  func pinnedValue(_ key: RawSpan) throws(StoreError) -> PinnedValue? {
+    try core.pinnedValue(ByteView(key), at: nil)
+  }
+
+  @usableFromInline
+  func pinnedValue(_ key: RawSpan, at sequence: UInt64) throws(StoreError) -> PinnedValue? {
+    try core.pinnedValue(ByteView(key), at: sequence)
   }
 
   /// Deletes `key`. Deleting an absent key is no error, and costs as much.
   ///
   /// - Throws: as ``put(_:_:_:)``.
+  @inlinable
   public func delete(
     _ key: borrowing some ByteKey & ~Copyable & ~Escapable, _ durability: Durability? = nil
   ) throws(StoreError) {
-    try key.withKeyBytes { bytes throws(StoreError) in
-      try store.delete(ByteView(bytes), in: core, durability)
-    }
+    try key.withKeyBytes { bytes throws(StoreError) in try deleteBytes(bytes, durability) }
   }
 
-  /// Deletes every key from `start` up to, and not with, `end`, by one small record. An empty or reversed range deletes
-  /// nothing.
+  /// Deletes every key from `start` up to, and not with, `end`, by one small record. An empty or
+  /// reversed range deletes nothing.
   ///
   /// - Throws: as ``put(_:_:_:)``.
   public func deleteRange(
@@ -71,13 +101,13 @@ public final class Tree: Sendable {
   /// Returns a copy of the value of `key`, or `nil` where the key is absent.
   ///
   /// - Parameter key: 1 to 65,535 bytes; others are never present.
-  /// - Throws: `.corruption` (a checksum does not match; names file and offset), `.io`, `.tooManyFiles`, `.closed`,
-  ///   `.treeDropped`.
-  /// - Complexity: O(log n) comparisons in memory; at most one data block read a sorted run that its filter admits.
+  /// - Throws: `.corruption` (a checksum does not match; names file and offset), `.io`,
+  ///   `.tooManyFiles`, `.closed`, `.treeDropped`.
+  /// - Complexity: O(log n) comparisons in memory; at most one data block read a sorted run that
+  ///   its filter admits.
+  @inlinable
   public func get(_ key: borrowing some ByteKey & ~Copyable & ~Escapable) throws(StoreError) -> [UInt8]? {
-    try key.withKeyBytes { bytes throws(StoreError) in
-      try core.copyValue(ByteView(bytes), at: nil)
-    }
+    try key.withKeyBytes { bytes throws(StoreError) in try copyValue(bytes) }
   }
 
   /// Returns a copy of the value that `key` had at `snapshot`.
@@ -98,12 +128,13 @@ public final class Tree: Sendable {
   ///
   /// - Returns: what `body` returns; `nil` where the key is absent.
   /// - Throws: as ``get(_:)``, and what `body` throws.
+  @inlinable
   public func withValue<R>(
     forKey key: borrowing some ByteKey & ~Copyable & ~Escapable, _ body: (RawSpan) throws -> R
   ) throws -> R? {
     try key.withKeyBytes { bytes in
-      guard let found = try core.pinnedValue(ByteView(bytes), at: nil) else { return nil }
-      return try withExtendedLifetime(found.owner) { try body(found.value.span) }
+      guard let found = try pinnedValue(bytes) else { return nil }
+      return try found.withBytes(body)
     }
   }
 
@@ -114,20 +145,19 @@ public final class Tree: Sendable {
   ) throws -> R? {
     let sequence = try sequence(of: snapshot)
     return try key.withKeyBytes { bytes in
-      guard let found = try core.pinnedValue(ByteView(bytes), at: sequence) else { return nil }
-      return try withExtendedLifetime(found.owner) { try body(found.value.span) }
+      guard let found = try pinnedValue(bytes, at: sequence) else { return nil }
+      return try found.withBytes(body)
     }
   }
 
   /// Whether `key` is present.
   ///
   /// - Throws: as ``get(_:)``.
+  @inlinable
   public func contains(
     _ key: borrowing some ByteKey & ~Copyable & ~Escapable
   ) throws(StoreError) -> Bool {
-    try key.withKeyBytes { bytes throws(StoreError) in
-      try core.pinnedValue(ByteView(bytes), at: nil) != nil
-    }
+    try key.withKeyBytes { bytes throws(StoreError) in try pinnedValue(bytes) != nil }
   }
 
   /// The values of several keys, all as of one moment, in the order of the keys.
@@ -158,7 +188,8 @@ public final class Tree: Sendable {
 
   /// A cursor over all keys, as of now.
   ///
-  /// - Throws: `.corruption`, `.io` (a table with range tombstones had to be opened), `.closed`, `.treeDropped`.
+  /// - Throws: `.corruption`, `.io` (a table with range tombstones had to be opened), `.closed`,
+  ///   `.treeDropped`.
   public func cursor() throws(StoreError) -> Cursor { try cursor(.all, nil) }
 
   /// A cursor over all keys, as of `snapshot`.
@@ -221,11 +252,13 @@ public final class Tree: Sendable {
   /// - Throws: `.diskFull`, `.io`, `.readOnly`, `.deadlineExceeded`, `.closed`, `.treeDropped`.
   public func flush() throws(StoreError) { try store.flush([core]) }
 
-  /// Flushes, then merges all tables that hold keys from `start` up to `end` into one sorted run, dropping what is deleted
-  /// or overwritten and held by no snapshot. Missing bounds are open. Runs on the calling thread.
+  /// Flushes, then merges all tables that hold keys from `start` up to `end` into one sorted run,
+  /// dropping what is deleted or overwritten and held by no snapshot. Missing bounds are open. Runs
+  /// on the calling thread.
   ///
   /// - Throws: as ``flush()``, and `.corruption`.
-  /// - Complexity: reads and writes all entries of those tables; needs as much free disk space as they take.
+  /// - Complexity: reads and writes all entries of those tables; needs as much free disk space as
+  ///   they take.
   public func compact(from start: [UInt8]? = nil, to end: [UInt8]? = nil) throws(StoreError) {
     try store.flush([core])
     try store.compact(core, KeyRange(lower: start, upper: end))

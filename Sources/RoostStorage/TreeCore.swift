@@ -20,8 +20,8 @@ final class SharedState: Sendable {
 
 /// A tree as the engine holds it: its current state, and how the commit leader changes it.
 ///
-/// Readers pin `state` through the epochs. The commit leader owns `active` and `isFull`. `current` and the flags of
-/// background work are guarded by the store's `stateLock`.
+/// Readers pin `state` through the epochs. The commit leader owns `active` and `isFull`. `current`
+/// and the flags of background work are guarded by the store's `stateLock`.
 final class TreeCore: @unchecked Sendable {
   let id: UInt64
   let name: String
@@ -117,7 +117,8 @@ final class TreeCore: @unchecked Sendable {
   /// Range tombstones that a memtable may hold: reads beside a stream of them rebuild their index.
   static let rangeTombstoneLimit = 4096
 
-  /// Makes the active memtable immutable and begins a new one. The leader calls it with the state lock held.
+  /// Makes the active memtable immutable and begins a new one. The leader calls it with the state
+  /// lock held.
   func rotate() {
     let full = active
     active = TreeMemtable(shared.memory)
@@ -139,12 +140,6 @@ final class TreeCore: @unchecked Sendable {
   }
 
   // MARK: - Point reads
-
-  /// A value together with what keeps its bytes in place.
-  struct PinnedValue {
-    var value: ByteView
-    var owner: AnyObject
-  }
 
   func copyValue(_ key: ByteView, at snapshot: UInt64?) throws(StoreError) -> [UInt8]? {
     try checkReadable()
@@ -173,7 +168,7 @@ final class TreeCore: @unchecked Sendable {
     guard lookup.isFound else { return nil }
     // A value in a memtable is kept by the state that holds the memtable.
     let owner: AnyObject = unsafe lookup.block ?? pinned.takeUnretainedValue()
-    return PinnedValue(value: lookup.value, owner: owner)
+    return PinnedValue(lookup.value, owner: owner)
   }
 
   // MARK: - Cursors

@@ -38,10 +38,12 @@ struct ChildTask: Codable, Sendable {
   }
 }
 
-/// A child that ended: what it measured, and how much of the machine's time went to others meanwhile.
+/// A child that ended: what it measured, and which share of the machine's time went meanwhile to other
+/// machines on the same host and to other processes.
 struct ChildResult {
   var measurements: [Measurement]
   var stolenShare: Double
+  var othersShare: Double
 }
 
 /// Starts this executable anew with a task and waits for it.
@@ -64,7 +66,7 @@ func runChild(_ task: ChildTask, scratch: String) throws -> ChildResult {
   posix_spawnattr_setsigdefault(&attributes, &signals)
   posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF))
 
-  let before = stolenTicks()
+  let before = machineTicks()
   var arguments = ["roost-bench", "child", text].map { $0.withCString { strdup($0) } } + [nil]
   defer { for argument in arguments { free(argument) } }
   var process = pid_t()
@@ -73,17 +75,21 @@ func runChild(_ task: ChildTask, scratch: String) throws -> ChildResult {
     throw BenchmarkError("could not start a child process: \(String(cString: strerror(code)))")
   }
   var status: Int32 = 0
-  while waitpid(process, &status, 0) < 0 && errno == EINTR {}
+  var usage = rusage()
+  while wait4(process, &status, 0, &usage) < 0 && errno == EINTR {}
   guard status == 0 else {
     let how = status & 0x7F == 0 ? "code \(status >> 8)" : "signal \(status & 0x7F)"
     throw BenchmarkError("\(task.engine.rawValue) \(task.group?.rawValue ?? "prepare") ended with \(how)")
   }
-  let after = stolenTicks()
+  let after = machineTicks()
   let measurements = try contents(output).split(separator: "\n").map { line in
     try JSONDecoder().decode(Measurement.self, from: Data(line.utf8))
   }
   unlink(output)
   let all = Double(max(1, after.all - before.all))
+  let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
+  let own = (Usage.seconds(usage.ru_utime) + Usage.seconds(usage.ru_stime)) * ticks
   return ChildResult(
-    measurements: measurements, stolenShare: Double(after.stolen - before.stolen) / all)
+    measurements: measurements, stolenShare: Double(after.stolen - before.stolen) / all,
+    othersShare: max(0, Double(after.busy - before.busy) - own) / all)
 }

@@ -48,7 +48,9 @@ struct Comparison {
       for round in 0..<rounds {
         for contender in round % 2 == 0 ? contenders : contenders.reversed() {
           progress("round \(round + 1) of \(rounds): \(group.rawValue) on \(contender.label)")
-          try results.add(run(group, contender), contender: contender, round: round)
+          let result = try run(group, contender)
+          results.othersShares.append(result.othersShare)
+          results.add(result.measurements, contender: contender, round: round)
         }
       }
     }
@@ -59,7 +61,7 @@ struct Comparison {
   private func preparedStore(_ engine: EngineName) -> String { "\(scratch)/store-\(engine.rawValue)" }
 
   /// One turn, again where too much time was stolen from it.
-  private func run(_ group: Group, _ contender: Contender) throws -> [Measurement] {
+  private func run(_ group: Group, _ contender: Contender) throws -> ChildResult {
     var repeats = 0
     while true {
       let reading = group == .read && contender.engine != .null
@@ -74,14 +76,14 @@ struct Comparison {
       if group == .readwhilewriting && contender.engine == .null { try makeDirectory(directory) }
       var result = try runChild(task, scratch: scratch)
       if !reading { removeDirectory(directory) }
-      if result.stolenShare <= Self.stolenLimit { return result.measurements }
+      if result.stolenShare <= Self.stolenLimit { return result }
       if repeats == Self.repeatsAtMost {
         for i in result.measurements.indices {
           let stolen = "\(Int((result.stolenShare * 100).rounded()))% of the time was stolen"
           result.measurements[i].note = [result.measurements[i].note, stolen].compactMap(\.self)
             .joined(separator: "; ")
         }
-        return result.measurements
+        return result
       }
       repeats += 1
     }
@@ -94,6 +96,8 @@ struct Results {
   let rounds: Int
   /// Microseconds of a bare fdatasync, before and after the runs.
   var probes: [(append: Double, overwrite: Double)] = []
+  /// Of each turn: the share of the machine's time that other processes took.
+  var othersShares: [Double] = []
   private var table: [Comparison.Contender: [String: [Int: Measurement]]] = [:]
 
   init(settings: Settings, rounds: Int) {

@@ -6,10 +6,11 @@ struct Usage {
   var cpuSeconds: Double
   var bytesWritten: UInt64
 
+  static func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
+
   static func now() -> Usage {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
     return Usage(
       nanoseconds: monotonicNanoseconds(),
       cpuSeconds: seconds(usage.ru_utime) + seconds(usage.ru_stime),
@@ -34,11 +35,15 @@ func forgetPeak() {
   close(file)
 }
 
-/// Time the hypervisor gave to others, and all time, in the kernel's ticks over all cores.
-func stolenTicks() -> (stolen: UInt64, all: UInt64) {
+/// Time the hypervisor gave to other machines, time in use by any process, and all time, in the kernel's
+/// ticks over all cores.
+func machineTicks() -> (stolen: UInt64, busy: UInt64, all: UInt64) {
   let line = contents("/proc/stat").split(separator: "\n").first ?? ""
   let ticks = line.split(separator: " ").dropFirst().prefix(8).compactMap { UInt64($0) }
-  return (ticks.count > 7 ? ticks[7] : 0, ticks.reduce(0, +))
+  guard ticks.count > 7 else { return (0, 0, 0) }
+  let (idle, waiting, stolen) = (ticks[3], ticks[4], ticks[7])
+  let all = ticks.reduce(0, +)
+  return (stolen, all - idle - waiting - stolen, all)
 }
 
 /// The first number after `name` in one of the kernel's text files.

@@ -92,6 +92,12 @@ struct Report {
       "\(fixed($0.append, 0)) appending, \(fixed($0.overwrite, 0)) overwriting"
     }
     lines.append("bare fdatasync of 128 bytes, µs, before and after: \(probes.joined(separator: "; "))")
+    if let median = Results.median(results.othersShares), let most = results.othersShares.max() {
+      var line = "CPU time taken by other processes meanwhile: \(fixed(median * 100, 1))%"
+      line += " (at most \(fixed(most * 100, 1))%)"
+      if median > 0.02 { line += ": this machine is not quiet, times mean little" }
+      lines.append(line)
+    }
     for again in comparison.contenders where again.again {
       let one = Comparison.Contender(engine: again.engine)
       let ratios = workloads.compactMap { workload in

@@ -1,14 +1,17 @@
 import RoostEnvironment
 
 extension Store {
-  /// Has the tree compacted in the background where it is due. One compaction of a tree runs at a time.
+  /// Has the tree compacted in the background where it is due. One compaction of a tree runs at a
+  /// time.
   func scheduleCompaction(_ tree: TreeCore) {
     let begins = stateLock.withLock {
-      if tree.isCompacting || tree.isDropped || shared.isClosed.load(ordering: .acquiring) {
+      // After a failure nothing is compacted any more: the job would find nothing to do and come
+      // back.
+      if tree.isCompacting || tree.isDropped || failure.current != nil
+        || shared.isClosed.load(ordering: .acquiring)
+      {
         return false
       }
-      // Nothing may be installed any more: it would be picked for ever.
-      if failure.current != nil { return false }
       guard picker(tree).pick(tree.current.levels) != nil else { return false }
       tree.isCompacting = true
       return true
@@ -144,7 +147,7 @@ extension Store {
       for table in outputs {
         edits.append(.tableAdded(tree: tree.id, level: plan.outputLevel, table))
       }
-      try commitEdits(edits)
+      try commitEdits(edits, adding: known.isEmpty ? outputs : [])
       let added = outputs.map { known[$0.number] ?? TableFile($0, treeID: tree.id, self.tables) }
       stateLock.withLock {
         let state = tree.current

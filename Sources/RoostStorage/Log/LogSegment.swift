@@ -10,8 +10,8 @@ import SystemPackage
 ///   through the mapping, because a store into a hole on a full disk raises a signal.
 /// - A recycled segment's old frames do not validate under its new salt.
 ///
-/// `end` and `isSynced` belong to the ``LogWriter`` that writes the segment; the rest never changes.
-/// ``sync()`` may be called from any thread.
+/// `end` belongs to the ``LogWriter`` that writes the segment. ``sync()`` may be called from any
+/// thread.
 final class LogSegment: @unchecked Sendable {
   let number: UInt64
   let salt: UInt64
@@ -26,22 +26,25 @@ final class LogSegment: @unchecked Sendable {
 
   /// Where the last frame handed to the operating system ends.
   var end = LogHeader.byteCount
-  /// Whether its end frame has been handed to the operating system: nothing more is written to it.
+  /// Whether the end frame is in the system's hands: nothing more is written.
   let isEnded = Atomic<Bool>(false)
-  /// Whether all of it was made durable by a sync that began after it was ended. Set by whoever did so: a flush or
-  /// the writer.
+  /// Whether a sync that began after the segment was ended has returned.
   let isSynced = Atomic<Bool>(false)
+  private let syncing: Syncing
 
-  private let syncing = Lock()
-  /// Why a sync failed, once one has. Guarded by `syncing`.
-  private var syncFailure: StoreError?
+  /// What all users of one open file share, a recycled segment and the retired one included.
+  private final class Syncing: @unchecked Sendable {
+    let lock = Lock()
+    /// Why a sync failed, once one has. Guarded by `lock`.
+    var failure: StoreError?
+  }
 
   /// The capacity of a file that grows. A multiple of the alignment.
   static let unlimited = Int.max & ~0xFFF
 
   private init(
     number: UInt64, salt: UInt64, purpose: LogPurpose, capacity: Int, path: FilePath,
-    file: any File, mapping: (any MappedFile)?, isRecycled: Bool
+    file: any File, mapping: (any MappedFile)?, isRecycled: Bool, syncing: Syncing
   ) {
     self.number = number
     self.salt = salt
@@ -51,22 +54,27 @@ final class LogSegment: @unchecked Sendable {
     self.file = file
     self.mapping = mapping
     self.isRecycled = isRecycled
+    self.syncing = syncing
   }
 
-  /// Makes a log file that is ready for frames: its header, size and name are on disk when this returns.
+  /// Makes a log file that is ready for frames: its header, size and name are on disk when this
+  /// returns.
   ///
   /// - Parameters:
   ///   - number: exceeds that of any file in the directory.
   ///   - salt: random; never that of an earlier use of the file.
-  ///   - capacity: bytes of the file, rounded down to whole frames; ``unlimited`` for one that grows.
-  ///   - access: `.mapped` maps the file where the file system overwrites in place and the system can
-  ///     fault its pages in ahead.
-  ///   - retired: a segment whose records are no longer needed. Its file is renamed and used again where
-  ///     its size fits, and removed otherwise. It must not be used afterwards.
-  ///   - faultingAhead: for a mapped log that is rarely synced. Its pages are writable at once, so that
-  ///     appends take no page faults (measured: 24 ns instead of 70 to 100 ns for 128 bytes); the
-  ///     price is that the first sync writes the whole file. Without it a sync writes what was appended.
-  /// - Throws: `.diskFull`, `.io`, `.tooManyFiles`. What was created is removed again as far as possible.
+  ///   - capacity: bytes of the file, rounded down to whole frames; ``unlimited`` for one that
+  ///     grows.
+  ///   - access: `.mapped` maps the file where the file system overwrites in place and the system
+  ///     can fault its pages in ahead.
+  ///   - retired: a segment whose records are no longer needed. Its file is renamed and used again
+  ///     where its size fits, and removed otherwise. It must not be used afterwards.
+  ///   - faultingAhead: for a mapped log that is rarely synced. Its pages are writable at once, so
+  ///     that appends take no page faults (measured: 24 ns instead of 70 to 100 ns for 128 bytes);
+  ///     the price is that the first sync writes the whole file. Without it a sync writes what was
+  ///     appended.
+  /// - Throws: `.diskFull`, `.io`, `.tooManyFiles`. What was created is removed again as far as
+  ///   possible.
   static func create(
     _ fileSystem: any FileSystem, _ directory: FilePath, number: UInt64, salt: UInt64,
     purpose: LogPurpose = .writeAhead, identity: UInt128, capacity: Int,
@@ -85,7 +93,7 @@ final class LogSegment: @unchecked Sendable {
     var isOurs = false
     do {
       if let retired, retired.capacity == capacity, capacity != unlimited,
-        !mapped || retired.mapping != nil
+        !retired.syncing.lock.withLock({ retired.syncing.failure != nil }), !mapped || retired.mapping != nil
       {
         isOurs = true
         return try reuse(
@@ -103,8 +111,8 @@ final class LogSegment: @unchecked Sendable {
       var mapping: (any MappedFile)?
       if mapped {
         try zero(file, capacity, header: &header)
-        // Mapping makes every page writable and dirty, and a sync cleans them again: so it comes before the
-        // sync, or behind one more. What cannot be mapped is written with calls.
+        // Mapping makes every page writable and dirty, and a sync cleans them again: so it comes
+        // before the sync, or behind one more. What cannot be mapped is written with calls.
         if faultingAhead { try file.sync() }
         mapping = try? file.map(capacity)
       } else {
@@ -115,7 +123,7 @@ final class LogSegment: @unchecked Sendable {
       try fileSystem.sync(directory: directory)
       return LogSegment(
         number: number, salt: salt, purpose: purpose, capacity: capacity, path: path, file: file,
-        mapping: mapping, isRecycled: false)
+        mapping: mapping, isRecycled: false, syncing: Syncing())
     } catch {
       // Nothing refers to the file yet. Where even this fails, recovery removes it.
       if isOurs { try? fileSystem.remove(path) }
@@ -123,8 +131,8 @@ final class LogSegment: @unchecked Sendable {
     }
   }
 
-  /// Bytes of one write when a file is filled with zeros. Larger writes make the system keep the file in
-  /// larger units, and then write a whole unit at each sync.
+  /// Bytes of one write when a file is filled with zeros. Larger writes make the system keep the
+  /// file in larger units, and then write a whole unit at each sync.
   static let zeroingBytes = 4096
 
   private static func zero(
@@ -142,8 +150,8 @@ final class LogSegment: @unchecked Sendable {
     }
   }
 
-  /// Renames a retired segment, keeping its file and mapping, and gives it a new header. The old frames
-  /// stay: the new salt makes them invalid.
+  /// Renames a retired segment, keeping its file and mapping, and gives it a new header. The old
+  /// frames stay: the new salt makes them invalid.
   private static func reuse(
     _ retired: LogSegment, _ fileSystem: any FileSystem, _ directory: FilePath, _ path: FilePath,
     header bytes: ByteView, _ header: LogHeader, mapped: Bool, faultingAhead: Bool
@@ -162,27 +170,33 @@ final class LogSegment: @unchecked Sendable {
     }
     return LogSegment(
       number: header.number, salt: header.salt, purpose: header.purpose, capacity: retired.capacity,
-      path: path, file: retired.file, mapping: mapping, isRecycled: true)
+      path: path, file: retired.file, mapping: mapping, isRecycled: true, syncing: retired.syncing)
   }
 
-  /// Makes the file's bytes durable.
+  /// Makes the file's bytes durable, and says so in `isSynced` where nothing more will follow them.
   ///
-  /// The system tells of a failed sync once, and the next one succeeds without having written what was lost. A flush
-  /// and the commit leader may sync side by side, so one goes after the other, and after a failure all throw (rule 4).
+  /// The system tells of a failed sync once, and the next one succeeds without having written what
+  /// was lost. A flush and the commit leader may sync side by side, so one goes after the other,
+  /// and after a failure all throw (rule 4).
   ///
-  /// - Throws: `.outcomeUnknown`; what is on disk is then unknown for good, and syncing again proves
-  ///   nothing: the caller must write nothing more and tell the writer (``LogWriter/poison(_:)``).
+  /// - Throws: `.outcomeUnknown`; what is on disk is then unknown for good, and syncing again
+  ///   proves nothing: the caller must write nothing more and tell the writer
+  ///   (``LogWriter/poison(_:)``).
   func sync() throws(StoreError) {
-    try syncing.withLock { () throws(StoreError) in
-      if let syncFailure { throw syncFailure }
+    try syncing.lock.withLock { () throws(StoreError) in
+      if let failure = syncing.failure { throw failure }
+      // Asked before the sync: the end frame, or frames staged before it, written during the sync
+      // may not be covered by it.
+      let wasEnded = isEnded.load(ordering: .acquiring)
       do throws(FileSystemError) { try file.sync() } catch {
         let failure = StoreError(
           .outcomeUnknown,
           "the \(purpose.name) could not be synced: what was written since its last sync may be lost",
           file: path.string, cause: error)
-        syncFailure = failure
+        syncing.failure = failure
         throw failure
       }
+      if wasEnded { isSynced.store(true, ordering: .releasing) }
     }
   }
 }

@@ -1,18 +1,17 @@
-import Foundation
 import RoostEnvironment
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import RoostStorage
 
-/// Random numbers from a seed: `ROOST_SEED`, or one made up for this run. Failures print it.
+/// Random numbers from a seed: `ROOST_SEED`, or always the same. Failures print it.
 struct LogRandom: RandomNumberGenerator {
   let seed: UInt64
   private var state: UInt64
 
   init() {
-    var system = SystemRandomNumberGenerator()
-    seed = ProcessInfo.processInfo.environment["ROOST_SEED"].flatMap(UInt64.init) ?? system.next()
+    seed = Seeds.of("log", count: 1)[0]
     state = seed
   }
 

@@ -122,13 +122,41 @@ import Testing
     let fixture = LogFixture(.mapped, capacity: 512)
     let writer = try fixture.writer()
     for i in 0..<6 { try writer.append(numbered(i, 200)) }
-    for ended in writer.unsyncedEnded {
-      try ended.sync()
-      ended.isSynced.store(true, ordering: .releasing)
-    }
+    for ended in writer.unsyncedEnded { try ended.sync() }
     fixture.files.events = []
     try writer.sync()
     #expect(fixture.files.events == [.sync(fixture.name(fixture.logs.count - 1))])
+  }
+
+  /// A flush may sync the current segment just before its end frame, or staged records, are written: that
+  /// sync does not count for the ended segment.
+  @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
+  func aSyncFromBeforeTheEndFrameDoesNotCount(_ access: StoreOptions.LogAccess) throws {
+    let fixture = LogFixture(access, capacity: 512)
+    let writer = try fixture.writer()
+    try writer.append(numbered(1, 200))
+    try writer.segment.sync()
+    try writer.append(numbered(2, 300))
+    #expect(fixture.logs.count == 2 && writer.unsyncedEnded.count == 1)
+    try writer.sync()
+    let outcome = fixture.replay(fixture.files.afterPowerLoss { false })
+    #expect(outcome.records == [numbered(1, 200), numbered(2, 300)])
+    #expect(outcome.error == nil)
+  }
+
+  /// The system reports a failed sync once. Whoever asks next must hear of it too.
+  @Test func aFailedSyncOfSomeoneElseIsNotForgotten() throws {
+    let fixture = LogFixture(.mapped)
+    let writer = try fixture.writer()
+    try writer.append([1])
+    fixture.files.syncFailure = 0
+    #expect(throws: StoreError.self) { try fixture.segments[0].sync() }
+    let error = #expect(throws: StoreError.self) { try writer.sync() }
+    #expect(error?.code == .outcomeUnknown && writer.state == .failed(.sync))
+    #expect(fixture.replay().report?.highestMark == nil)
+    // Nor is the file used again.
+    fixture.recycling = [fixture.segments[0]]
+    #expect(try fixture.segment().isRecycled == false)
   }
 
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])

@@ -3,7 +3,8 @@ import Testing
 
 @testable import RoostStorage
 
-// Budget: 5 s. Run with --sanitize=thread too.
+// Budget: 5 s. Run with `-c release --sanitize=thread` too: without optimisation the sanitizer does
+// not see the loads and stores through raw pointers.
 @Suite(.serialized) struct MemtableConcurrencyTests {
   /// Key of the i-th insert: scattered, and of three kinds so that heads tie and prefixes are used.
   static func key(_ i: Int) -> [UInt8] {
@@ -64,6 +65,17 @@ import Testing
           }
           cursor.seek(key, EntryTag(sequence: UInt64(i), .put))
           faults.check(cursor.isValid && cursor.tag.sequence == UInt64(i))
+        }
+        // What the writer is at this moment inserting is there whole, or not yet.
+        for ahead in 1...20 {
+          let i = min(visible.sequence.load(ordering: .relaxed) + ahead % 3, total)
+          MemtableConcurrencyTests.key(i).withByteView { key in
+            if case .value(let value, let tag) = memtable.get(key, at: EntryTag.maxSequence) {
+              faults.check(value.array == MemtableConcurrencyTests.value(Int(tag.sequence)))
+            } else {
+              faults.check(i > sequence)
+            }
+          }
         }
         // A walk: strictly ordered, each entry whole.
         let goesForward = random.below(2) == 0

@@ -1,7 +1,7 @@
 @testable import RoostStorage
 
-/// A cursor beside a model of where it should stand. It may be held across any other operation: what it shows is
-/// what was there when it was made.
+/// A cursor beside a model of where it should stand. It may be held across any other operation:
+/// what it shows is what was there when it was made.
 final class HeldCursor {
   private enum Position {
     case start
@@ -39,7 +39,8 @@ final class HeldCursor {
       switch bounds {
       case .all: cursor = try handle.cursor()
       case .prefix(let prefix): cursor = try handle.cursor(prefix: prefix)
-      case .range(let from, let to): cursor = try handle.cursor(from: plan.keys[from], to: plan.keys[to])
+      case .range(let from, let to):
+        cursor = try handle.cursor(from: plan.keys[from], to: plan.keys[to])
       case .from(let from): cursor = try handle.cursor(from: plan.keys[from])
       case .to(let to): cursor = try handle.cursor(to: plan.keys[to])
       }
@@ -128,14 +129,17 @@ final class HeldCursor {
     try require(found == cursor.isPositioned, "isPositioned differs from what the move returned")
     guard let target else {
       try require(
-        !found, "cursor on tree \(tree), \(move) from \(position): at key \(rank(plan)), expected none")
+        !found,
+        "cursor on tree \(tree), \(move) from \(position): at key \(rank(plan)), expected none")
       position = end
       return
     }
-    try require(found, "cursor on tree \(tree), \(move) from \(position): nowhere, expected key \(target)")
-    let right =
-      plan.keys[target].withByteView { $0 == ByteView(cursor.key) }
-      && plan.values[Int(values[target])].withByteView { $0 == ByteView(cursor.value) }
+    try require(
+      found, "cursor on tree \(tree), \(move) from \(position): nowhere, expected key \(target)")
+    let key = ByteView(cursor.key)
+    let isKey = plan.keys[target].withByteView { $0 == key }
+    let value = ByteView(cursor.value)
+    let right = isKey && plan.values[Int(values[target])].withByteView { $0 == value }
     if !right {
       throw Mismatch(
         """

@@ -2,12 +2,18 @@ import RoostEnvironment
 import RoostStorage
 import TestSupport
 
-/// One change to one tree. Keys are ranks in ``ModelPlan/keys``, values are indices of ``ModelPlan/values``.
+/// One change to one tree. Keys are ranks in ``ModelPlan/keys``, values are indices of
+/// ``ModelPlan/values``.
 enum ModelChange: Sendable {
   case put(tree: Int, key: Int, value: Int)
   case delete(tree: Int, key: Int)
   /// Empty or reversed ranges too.
   case deleteRange(tree: Int, from: Int, to: Int)
+
+  /// Whether it deletes nothing, whatever there is.
+  var isEmpty: Bool {
+    if case .deleteRange(_, let from, let to) = self { from >= to } else { false }
+  }
 
   var tree: Int {
     switch self {
@@ -34,8 +40,8 @@ enum ModelMove: Sendable {
   case last
 }
 
-/// One step of a random case. Snapshots and cursors live in numbered slots; what names an empty slot
-/// or a dropped tree does nothing.
+/// One step of a random case. Snapshots and cursors live in numbered slots; what names an empty
+/// slot or a dropped tree does nothing.
 enum ModelOperation: Sendable {
   case change(ModelChange)
   case batch([ModelChange])
@@ -60,8 +66,8 @@ enum ModelOperation: Sendable {
 
 /// A random case: the same operations are run under many options and must give the same answers.
 ///
-/// The key space is small, so that overwrites, deletions and range deletions meet; keys share prefixes, and
-/// some are one byte, long, or hold the bytes 0 and 255.
+/// The key space is small, so that overwrites, deletions and range deletions meet; keys share
+/// prefixes, and some are one byte, long, or hold the bytes 0 and 255.
 struct ModelPlan: Sendable {
   static let treeCount = 3
   static let slotCount = 4
@@ -79,8 +85,8 @@ struct ModelPlan: Sendable {
   }
 }
 
-/// Draws keys, values and operations. Each kind of operation has a weight of its own in each case, often zero, so that
-/// cases differ in character and not only in detail.
+/// Draws keys, values and operations. Each kind of operation has a weight of its own in each case,
+/// often zero, so that cases differ in character and not only in detail.
 struct PlanMaker {
   let keys: [[UInt8]]
   private(set) var values: [[UInt8]] = []
@@ -90,8 +96,10 @@ struct PlanMaker {
   private let hotKeys: Int
 
   private enum Kind: Int, CaseIterable {
-    case put, delete, deleteRange, batch, get, withValue, multiGet, scan, takeSnapshot, releaseSnapshot
-    case openCursor, closeCursor, move, flush, flushTree, compact, compactRange, work, sync, reopen, dropTree
+    case put, delete, deleteRange, batch, get, withValue, multiGet, scan, takeSnapshot,
+      releaseSnapshot
+    case openCursor, closeCursor, move, flush, flushTree, compact, compactRange, work, sync, reopen,
+      dropTree
     case createTree
   }
 
@@ -127,7 +135,10 @@ struct PlanMaker {
       case 0...3: keys.insert([alphabet[random.below(6)]])
       case 4 where hasLongKeys:
         let length = random.below(50) == 0 ? 65_535 : 200 + random.below(1500)
-        keys.insert([UInt8](repeating: alphabet[random.below(6)], count: length - 1) + [alphabet[random.below(6)]])
+        keys.insert(
+          [UInt8](repeating: alphabet[random.below(6)], count: length - 1) + [
+            alphabet[random.below(6)]
+          ])
       case 5...9: keys.insert(random.bytes(1 + random.below(20)))
       default:
         let suffix = (0..<(1 + random.below(5))).map { _ in alphabet[random.below(6)] }
@@ -148,7 +159,9 @@ struct PlanMaker {
     let number = UInt64(values.count)
     // Half of the bytes compress; each value differs from all others, and shows which it is.
     var bytes = littleEndian(number)
-    while bytes.count < length { bytes.append(bytes.count & 16 == 0 ? 7 : UInt8(truncatingIfNeeded: random.next())) }
+    while bytes.count < length {
+      bytes.append(bytes.count & 16 == 0 ? 7 : UInt8(truncatingIfNeeded: random.next()))
+    }
     values.append(length == 0 ? [] : Array(bytes.prefix(max(length, 8))))
     return values.count - 1
   }
@@ -167,7 +180,9 @@ struct PlanMaker {
 
   private func slot(_ random: inout SplitMix64) -> Int { random.below(ModelPlan.slotCount) }
 
-  private func maybeSlot(_ random: inout SplitMix64) -> Int? { random.below(3) == 0 ? slot(&random) : nil }
+  private func maybeSlot(_ random: inout SplitMix64) -> Int? {
+    random.below(3) == 0 ? slot(&random) : nil
+  }
 
   mutating func change(_ random: inout SplitMix64, tree: Int, deletes: Int = 25) -> ModelChange {
     switch random.below(100) {

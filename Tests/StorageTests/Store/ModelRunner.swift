@@ -17,7 +17,8 @@ func require(_ isRight: Bool, _ text: @autoclosure () -> String) throws {
 
 /// What a tree should hold: by rank of the key, the index of its value, or -1.
 struct ModelTree: Sendable, Equatable {
-  /// Counts up with each tree that is created, so that a snapshot knows a tree of the same name for another.
+  /// Counts up with each tree that is created, so that a snapshot knows a tree of the same name for
+  /// another.
   var incarnation: Int
   var values: [Int32]
 
@@ -95,7 +96,8 @@ final class ModelRunner {
       step += 1
       try finish()
     } catch {
-      let operation = step >= 0 && step < plan.operations.count ? "\(plan.operations[step])" : "the end"
+      let operation =
+        step >= 0 && step < plan.operations.count ? "\(plan.operations[step])" : "the end"
       throw Mismatch("step \(step), \(operation), options \(options): \(error)")
     }
   }
@@ -105,7 +107,9 @@ final class ModelRunner {
     self.store = store
     trees = Self.treeNames.map { store.existingTree($0) }
     for tree in 0..<ModelPlan.treeCount {
-      try require((trees[tree] == nil) == (model[tree] == nil), "tree \(tree) is there: \(trees[tree] != nil)")
+      try require(
+        (trees[tree] == nil) == (model[tree] == nil), "tree \(tree) is there: \(trees[tree] != nil)"
+      )
     }
   }
 
@@ -137,6 +141,8 @@ final class ModelRunner {
   // MARK: - Operations
 
   private func perform(_ operation: ModelOperation) throws {
+    // Without another reference to the store.
+    if case .reopen(let clean) = operation { return try reopen(clean: clean || simulated == nil) }
     let store = store!
     switch operation {
     case .change(let change): try perform(change)
@@ -150,7 +156,9 @@ final class ModelRunner {
       guard let handle = trees[tree] else { return }
       let held = held(slot)
       let found =
-        if let held { try handle.get(plan.keys[key], at: held.snapshot) } else { try handle.get(plan.keys[key]) }
+        if let held { try handle.get(plan.keys[key], at: held.snapshot) } else {
+          try handle.get(plan.keys[key])
+        }
       try check(found, tree, key, held)
     case .withValue(let tree, let key, let slot):
       guard let handle = trees[tree] else { return }
@@ -163,14 +171,17 @@ final class ModelRunner {
         }
       try check(found, tree, key, held)
       if held == nil {
-        try require(try handle.contains(plan.keys[key]) == (found != nil), "contains differs from withValue")
+        try require(
+          try handle.contains(plan.keys[key]) == (found != nil), "contains differs from withValue")
       }
     case .multiGet(let tree, let keys, let slot):
       guard let handle = trees[tree] else { return }
       let held = held(slot)
       let bytes = keys.map { plan.keys[$0] }
       let found =
-        if let held { try handle.multiGet(bytes, at: held.snapshot) } else { try handle.multiGet(bytes) }
+        if let held { try handle.multiGet(bytes, at: held.snapshot) } else {
+          try handle.multiGet(bytes)
+        }
       try require(found.count == keys.count, "multiGet gave \(found.count) of \(keys.count)")
       for (key, value) in zip(keys, found) { try check(value, tree, key, held) }
     case .scan(let tree, let bounds, let backward, let slot):
@@ -191,7 +202,7 @@ final class ModelRunner {
       try trees[tree]?.compact(from: from.map { plan.keys[$0] }, to: to.map { plan.keys[$0] })
     case .work(let count): work(count)
     case .sync: try store.sync()
-    case .reopen(let clean): try reopen(clean: clean)
+    case .reopen: break
     case .dropTree(let tree): try drop(tree)
     case .createTree(let tree): try create(tree)
     }
@@ -202,7 +213,8 @@ final class ModelRunner {
     switch change {
     case .put(_, let key, let value): try tree.put(plan.keys[key], plan.values[value])
     case .delete(_, let key): try tree.delete(plan.keys[key])
-    case .deleteRange(_, let from, let to): try tree.deleteRange(from: plan.keys[from], to: plan.keys[to])
+    case .deleteRange(_, let from, let to):
+      try tree.deleteRange(from: plan.keys[from], to: plan.keys[to])
     }
     model[change.tree]!.apply(change)
   }
@@ -225,20 +237,17 @@ final class ModelRunner {
   private func reopen(clean: Bool) throws {
     for slot in snapshots.indices { snapshots[slot] = nil }
     for slot in cursors.indices { cursors[slot] = nil }
-    let old = trees.compactMap { $0 }.first
     if clean {
       try store!.close()
-      if let old { try expect(.closed, "get") { _ = try old.get(plan.keys[0]) } }
+      if let old = trees.compactMap({ $0 }).first {
+        try expect(.closed, "get") { _ = try old.get(plan.keys[0]) }
+      }
       try checkFiles()
     }
     trees = []
     store = nil
-    try release(old)
     try open()
   }
-
-  /// The last reference goes here, unless a background thread still holds one for a moment.
-  private func release(_ last: consuming Tree?) throws {}
 
   private func held(_ slot: Int?) -> HeldSnapshot? { slot.flatMap { snapshots[$0] } }
 
@@ -253,11 +262,14 @@ final class ModelRunner {
     let value = expected(tree, held)[key]
     let right = value < 0 ? found == nil : found == plan.values[Int(value)]
     if !right {
-      throw Mismatch("tree \(tree), key \(key): found \(plan.name(of: found)), expected value \(value)")
+      throw Mismatch(
+        "tree \(tree), key \(key): found \(plan.name(of: found)), expected value \(value)")
     }
   }
 
-  private func openCursor(_ tree: Int, _ bounds: ModelBounds, _ held: HeldSnapshot?) throws -> HeldCursor {
+  private func openCursor(_ tree: Int, _ bounds: ModelBounds, _ held: HeldSnapshot?) throws
+    -> HeldCursor
+  {
     try HeldCursor(
       trees[tree]!, tree, bounds, expected(tree, held), plan, snapshot: held)
   }
@@ -265,7 +277,9 @@ final class ModelRunner {
   // MARK: - The end
 
   private func finish() throws {
-    for (slot, held) in snapshots.enumerated() where held != nil { try compareAll(held, "snapshot \(slot)") }
+    for (slot, held) in snapshots.enumerated() where held != nil {
+      try compareAll(held, "snapshot \(slot)")
+    }
     for cursor in cursors { try cursor?.move(.next(.max), plan) }
     try compareAll(nil, "now")
     try reopen(clean: true)
@@ -294,7 +308,8 @@ final class ModelRunner {
               try trees[tree]!.get(plan.keys[key])
             }
           let right = values[key] < 0 ? found == nil : found == plan.values[Int(values[key])]
-          try require(right, "tree \(tree), key \(key): found \(plan.name(of: found)), not \(values[key])")
+          try require(
+            right, "tree \(tree), key \(key): found \(plan.name(of: found)), not \(values[key])")
         }
       }
     } catch { throw Mismatch("comparing all, \(when): \(error)") }
@@ -312,7 +327,9 @@ final class ModelRunner {
     named.formUnion(contents.tableNumbers.map(FileNames.table))
     named.formUnion(contents.logs.map { FileNames.log($0.number) })
     let there = Set(try fileSystem.entries(of: directory))
-    try require(there == named, "files not named: \(there.subtracting(named)), missing: \(named.subtracting(there))")
+    try require(
+      there == named,
+      "files not named: \(there.subtracting(named)), missing: \(named.subtracting(there))")
   }
 }
 

@@ -3,12 +3,14 @@ import RoostStorage
 import TestSupport
 import Testing
 
-/// Random operations against a plain sorted map, under many options: none of them may change an answer.
+/// Random operations against a plain sorted map, under many options: none of them may change an
+/// answer.
 // Budget: 12 s quick, 60 s full.
 @Suite struct ModelTests {
   /// Everything on one thread in a simulated world: a seed replays exactly.
   @Test func simulated() throws {
-    try withSeeds("StorageTests.ModelTests/simulated", count: TestSize.of(quick: 60, full: 600)) { seed, random in
+    try withSeeds("StorageTests.ModelTests/simulated", count: TestSize.of(quick: 60, full: 600)) {
+      seed, random in
       let plan = ModelPlan(&random, operationCount: 200 + random.below(1200))
       for options in ModelOptions.fixed { try ModelRunner(plan, options, seed: seed).run() }
       for _ in 0..<3 { try ModelRunner(plan, .drawn(&random), seed: seed).run() }

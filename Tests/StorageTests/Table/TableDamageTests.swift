@@ -65,6 +65,8 @@ import Testing
         try whole.seekToFirst()
         return try whole.rest() == table.entries
       }
+      let inspection = try TableInspection(file)
+      _ = try? inspection.rangeTombstones()
       let fragments = reader.rangeTombstoneFragments()
       attempt { fragments.map(\.sequences) == [[9, 3]] && fragments[0].end == Array("key 6".utf8) }
       if reader.problems().isEmpty {
@@ -72,7 +74,7 @@ import Testing
       } else {
         thrown += 1
       }
-      reader.forEachBlock { _ in }
+      inspection.forEachBlock { _ in }
     } catch {
       thrown += 1
     }
@@ -126,7 +128,7 @@ import Testing
     let table = try Self.small(.none)
     let other = try Self.small(.none, identity: FileIdentity(low: 5, high: 6))
     var blocks: [TableBlockInfo] = []
-    try table.open().forEachBlock { blocks.append($0) }
+    try TableInspection(table.file).forEachBlock { blocks.append($0) }
     let data = blocks.filter { $0.kind == .data }
     let pair = try #require(
       data.lazy.flatMap { a in data.map { (a.handle, $0.handle) } }
@@ -228,7 +230,7 @@ import Testing
     var random = TableRandom(41)
     let table = try Self.small(compression)
     var handles: [BlockHandle] = []
-    try table.open().forEachBlock { handles.append($0.handle) }
+    try TableInspection(table.file).forEachBlock { handles.append($0.handle) }
     let entryKeys = table.entries.map(\.key)
     for round in 0..<3000 {
       let file = TableMemoryFile(table.file.bytes)
@@ -266,7 +268,8 @@ import Testing
         _ = try? cursor.seekBefore(entryKeys[random.below(entryKeys.count)])
       }
       _ = reader.problems()
-      reader.forEachBlock { if $0.kind == .data { _ = try? reader.entries(of: $0.handle) } }
+      let inspection = try TableInspection(file)
+      inspection.forEachBlock { if $0.kind == .data { _ = inspection.entries(of: $0.handle) } }
     }
   }
 }

@@ -252,3 +252,15 @@ func options(
   options.compression = compression
   return options
 }
+
+extension TableReader {
+  /// The range tombstones as reads see them.
+  func rangeTombstoneFragments() -> [TableRangeTombstoneInfo] {
+    guard let list = rangeTombstones else { return [] }
+    return list.fragments.map { fragment in
+      TableRangeTombstoneInfo(
+        start: fragment.start.array, end: fragment.end.array,
+        sequences: Array(list.sequences(of: fragment)))
+    }
+  }
+}

@@ -165,6 +165,7 @@ import Testing
     #expect(reader.problems().isEmpty)
     #expect(reader.summary == table.summary)
     let fragments = reader.rangeTombstoneFragments()
+    #expect(try TableInspection(table.file).rangeTombstones().map(\.start) == fragments.map(\.start))
     #expect(fragments.map(\.start) == [[3], [5]])
     #expect(fragments.map(\.sequences) == [[20, 4], [7]])
 
@@ -210,7 +211,7 @@ import Testing
     let table = try TestTable(
       randomEntries(300, &random), options(block: 512), partitionBytes: 100,
       tombstones: [(from: [1], to: [2], sequences: [9])])
-    let reader = try TableReader.opening(table.file)
+    let reader = try TableInspection(table.file)
     var blocks: [TableBlockInfo] = []
     reader.forEachBlock { blocks.append($0) }
     #expect(blocks.allSatisfy { $0.problem == nil })
@@ -220,9 +221,7 @@ import Testing
       end = block.handle.end
     }
     #expect(end == table.summary.byteSize - 128)
-    let entries = try blocks.filter { $0.kind == .data }.flatMap {
-      try reader.entries(of: $0.handle)
-    }
+    let entries = blocks.filter { $0.kind == .data }.flatMap { reader.entries(of: $0.handle).entries }
     #expect(entries.map(\.key) == table.entries.map(\.key))
     #expect(entries.map(\.value) == table.entries.map(\.value))
     let properties = try reader.properties()

@@ -1,0 +1,123 @@
+import RoostEnvironment
+import RoostStorage
+import SystemPackage
+
+/// How the tool ends, for scripts. The numbers above 63 are those of sysexits.h.
+///
+/// A command that has said all there is to say ends by throwing it.
+enum ExitStatus: Int32, Error {
+  case success = 0
+  /// `get`: there is no such key.
+  case absent = 1
+  /// Bytes on disk are not what was written.
+  case damage = 2
+  /// The command line is wrong; nothing was done.
+  case usage = 64
+  /// What was to be imported is not what its format says.
+  case badInput = 65
+  /// No store, no tree or no file of that name.
+  case notFound = 66
+  /// The store failed in some other way.
+  case software = 70
+  /// The system failed a file operation, or the disk is full.
+  case io = 74
+  /// Another process has the store, or a wait took too long: try again.
+  case busy = 75
+  /// A later version of Roost wrote the files.
+  case newerFormat = 76
+  case noPermission = 77
+
+  static let table = """
+    EXIT CODES
+      0   done                        66  no such store, tree or file
+      1   `get`: the key is absent    70  the store failed in another way
+      2   damaged files               74  the system failed, or the disk is full
+      64  wrong usage                 75  another process has the store open
+      65  bad input to `import`       76  written by a later version of Roost
+                                      77  no permission
+    """
+}
+
+/// Why a command ended without doing what was asked: one line for standard error, and how the tool
+/// ends.
+struct Failure: Error {
+  var status: ExitStatus
+  var message: String
+
+  init(_ status: ExitStatus, _ message: String) {
+    self.status = status
+    self.message = message
+  }
+
+  static func usage(_ message: String) -> Failure { Failure(.usage, message) }
+}
+
+/// The reader of standard output went away. Not worth a word.
+struct BrokenPipe: Error {}
+
+extension Failure {
+  init(_ error: StoreError) {
+    self.init(Self.status(of: error.code), Self.line(error))
+  }
+
+  init(_ error: FileSystemError) {
+    let status: ExitStatus =
+      switch error.code {
+      case .notFound, .notADirectory, .isDirectory: .notFound
+      case .permissionDenied: .noPermission
+      default: .io
+      }
+    self.init(status, "\(error.path): \(error.reason)")
+  }
+
+  private static func status(of code: StoreError.Code) -> ExitStatus {
+    switch code {
+    case .invalidArgument, .tooLarge, .exceedsBudget, .invalidOption: .usage
+    case .notAStore, .notFound, .alreadyExists: .notFound
+    case .newerFormat: .newerFormat
+    case .missingFile, .corruption: .damage
+    case .permissionDenied: .noPermission
+    case .locked, .deadlineExceeded: .busy
+    case .io, .diskFull, .tooManyFiles, .outcomeUnknown, .readOnly: .io
+    default: .software
+    }
+  }
+
+  /// What, where, why: on one line.
+  static func line(_ error: StoreError) -> String {
+    if error.code == .locked {
+      let holder = error.cause?.holder.map { "process \($0)" } ?? "another process"
+      return "the store is open in \(holder)" + (error.file.map { " (\($0))" } ?? "")
+    }
+    var text = error.message
+    if error.code == .corruption { text = "damaged: " + text }
+    if let file = error.file, !text.contains(file) {
+      text += " (\(file)" + (error.offset.map { ", offset \($0)" } ?? "") + ")"
+    } else if let offset = error.offset {
+      text += " (offset \(offset))"
+    }
+    if let cause = error.cause {
+      text += ": \(cause.operation): \(cause.reason)"
+      if cause.path != error.file { text += " (\(cause.path))" }
+    }
+    return text
+  }
+}
+
+extension FileSystemError {
+  /// The system's words, or what stands for them.
+  var reason: String { message.isEmpty ? "\(code)" : message }
+}
+
+extension Failure {
+  /// A failed call on a file that is not the store's.
+  init(_ error: Errno, _ doing: String, _ path: String) {
+    let status: ExitStatus =
+      switch error {
+      case .noSuchFileOrDirectory, .notDirectory, .isDirectory: .notFound
+      case .permissionDenied: .noPermission
+      default: .io
+      }
+    self.init(status, "could not \(doing) \(path): \(error)")
+  }
+}
