@@ -83,6 +83,9 @@ final class CommitQueue: @unchecked Sendable {
     return true
   }
 
+  /// How many writers wait.
+  var queuedCount: Int { lock.withLock { queue.count } }
+
   /// Waits for the lead, for work that must not run beside a commit.
   ///
   /// - Throws: `.deadlineExceeded`.
