@@ -62,7 +62,11 @@ import Testing
         // Through a mapping the end is written without a call; the mark of the manifest comes
         // shortly before.
         || (access == .mapped && operation.kind == .write && operation.path.string.hasSuffix(".manifest"))
-      if isEnd, step.withLock({ if $0 == 1 { $0 = 2; return true } else { return false } }), access == .calls {
+      let isNext = isEnd && step.withLock { (step: inout Int) in
+        defer { if step == 1 { step = 2 } }
+        return step == 1
+      }
+      if isNext, access == .calls {
         workers.runAll()
       }
     }

@@ -207,7 +207,8 @@ import Testing
         exit(1)
       }
     }
-    if let text = result.map({ String(decoding: $0.standardOutputContent, as: UTF8.self) }), !text.isEmpty { print(text) }
+    let text = result.map { String(decoding: $0.standardOutputContent, as: UTF8.self) } ?? ""
+    if !text.isEmpty { print(text) }
   }
 }
 

@@ -96,7 +96,8 @@ import Testing
       ("deleteRange", { try tree.deleteRange(from: "a", to: "z") }), ("get", { _ = try tree.get("k") }),
       ("contains", { _ = try tree.contains("k") }), ("multiGet", { _ = try tree.multiGet(["k"]) }),
       ("withValue", { _ = try tree.withValue(forKey: "k") { _ in } }), ("cursor", { _ = try tree.cursor() }),
-      ("prefix", { _ = try tree.cursor(prefix: "k") }), ("range", { _ = try tree.cursor(from: "a", to: "b") }),
+      ("prefix", { _ = try tree.cursor(prefix: "k") }),
+      ("range", { _ = try tree.cursor(from: "a", to: "b") }),
       ("flush", { try tree.flush() }), ("compact", { try tree.compact() }),
     ]
     for (name, call) in calls {

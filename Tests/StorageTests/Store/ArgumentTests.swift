@@ -8,7 +8,8 @@ import Testing
 /// The longest key there may be.
 private let longestKey = String(repeating: "k", count: 65_535)
 
-/// What callers pass in: limits of keys, values, names and options, each refused before anything is logged.
+/// What callers pass in: limits of keys, values, names and options, each refused before anything is
+/// logged.
 // Budget: 2 s
 @Suite struct ArgumentTests {
   @Test func keysAtTheirLimits() throws {
@@ -138,7 +139,6 @@ private let longestKey = String(repeating: "k", count: 65_535)
     ("logSegmentBytes", { $0.logSegmentBytes = 1 << 30 + 1 }),
     ("logLimitBytes", { $0.logLimitBytes = 2 * $0.logSegmentBytes - 1 }),
     ("openFileLimit", { $0.openFileLimit = 15 }), ("openFileLimit", { $0.openFileLimit = -1 }),
-    ("compactionThreads", { $0.compactionThreads = 0 }), ("compactionThreads", { $0.compactionThreads = 65 }),
     ("stallDeadline", { $0.stallDeadline = .zero }), ("stallDeadline", { $0.stallDeadline = .seconds(-1) }),
   ]
 
@@ -160,7 +160,7 @@ private let longestKey = String(repeating: "k", count: 65_535)
         $0.logSegmentBytes = 16 << 10
         $0.logLimitBytes = 32 << 10
       }, { $0.logLimitBytes = .max }, { $0.openFileLimit = 16 }, { $0.openFileLimit = .max },
-      { $0.compactionThreads = 64 }, { $0.stallDeadline = .seconds(Int64.max) },
+      { $0.stallDeadline = .seconds(Int64.max) },
       { $0.stallDeadline = .nanoseconds(1) },
     ] {
       let world = SimulatedStore()
