@@ -138,7 +138,6 @@ private let longestKey = String(repeating: "k", count: 65_535)
     ("logSegmentBytes", { $0.logSegmentBytes = 1 << 30 + 1 }),
     ("logLimitBytes", { $0.logLimitBytes = 2 * $0.logSegmentBytes - 1 }),
     ("openFileLimit", { $0.openFileLimit = 15 }), ("openFileLimit", { $0.openFileLimit = -1 }),
-    ("compactionThreads", { $0.compactionThreads = 0 }), ("compactionThreads", { $0.compactionThreads = 65 }),
     ("stallDeadline", { $0.stallDeadline = .zero }), ("stallDeadline", { $0.stallDeadline = .seconds(-1) }),
   ]
 
@@ -160,7 +159,7 @@ private let longestKey = String(repeating: "k", count: 65_535)
         $0.logSegmentBytes = 16 << 10
         $0.logLimitBytes = 32 << 10
       }, { $0.logLimitBytes = .max }, { $0.openFileLimit = 16 }, { $0.openFileLimit = .max },
-      { $0.compactionThreads = 64 }, { $0.stallDeadline = .seconds(Int64.max) },
+      { $0.stallDeadline = .seconds(Int64.max) },
       { $0.stallDeadline = .nanoseconds(1) },
     ] {
       let world = SimulatedStore()
