@@ -43,6 +43,9 @@ public final class Store: @unchecked Sendable {
   /// in one order.
   let installing = Lock()
   let manifest: Manifest
+  /// New tables of an edit that met a full disk, which a restart may find in force. Guarded by
+  /// `installing`.
+  var tablesInDoubt: [TableMetadata] = []
 
   /// Why nothing may be written any more, if so. Set once.
   let failure = FailureState()

@@ -174,13 +174,22 @@ extension Store {
   ///
   /// - Parameter tables: new ones that the edits name.
   func commitEdits(_ edits: [VersionEdit], adding tables: [TableMetadata] = []) throws(StoreError) {
+    let rewrites = manifest.isFailed
     do throws(StoreError) { try manifest.commit(edits) } catch {
-      // A full disk is a state to leave again: the edits are not in force, and the tables, which
-      // would be written anew, give their space back. After anything else nobody knows what the
-      // manifest says (rule 13).
-      if error.code == .diskFull { discard(tables) } else { failure.set(error) }
+      // A full disk is a state to leave again. Tables that only a new manifest would have named
+      // give their space back; those of an appended edit may be in force, so they stay until a
+      // new manifest is durable (rule 13). After anything else nobody knows what the manifest says.
+      if error.code != .diskFull {
+        failure.set(error)
+      } else if rewrites {
+        discard(tables)
+      } else {
+        tablesInDoubt += tables
+      }
       throw error
     }
+    discard(tablesInDoubt)
+    tablesInDoubt = []
   }
 
   /// Records how background work ended. With the state lock held.

@@ -21,7 +21,9 @@ final class Manifest: @unchecked Sendable {
   private(set) var number: UInt64
   private var writer: LogWriter
   private var freshBytes: Int
-  private var isFailed = false
+  /// Whether an edit was appended that may or may not be on disk: the next one goes to a new
+  /// manifest.
+  private(set) var isFailed = false
   /// What was done to the disk, for statistics.
   private(set) var bytesWritten = 0
 

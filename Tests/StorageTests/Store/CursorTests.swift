@@ -128,7 +128,7 @@ import Testing
     let tree = try store.tree("t")
     try tree.fill(400)
     try tree.compact()
-    let name = try #require(world.names(".sst").first)
+    let name = FileNames.table(try #require(tree.core.current.levels[6].files.first).number)
     var bytes = try world.bytes(name)
     bytes[bytes.count / 2] ^= 1
     try world.write(name, bytes)

@@ -1,3 +1,4 @@
+import Foundation
 import RoostEnvironment
 import RoostSimulation
 import Synchronization
@@ -8,11 +9,18 @@ import Testing
 
 /// Writers that wait while one syncs are served by one sync together.
 // Budget: 2 s
-@Suite struct GroupCommitTests {
+@Suite(.serialized) struct GroupCommitTests {
+  /// With the real clock: writers that wait have a deadline on it.
+  static func open(_ world: SimulatedStore, _ options: StoreOptions = .small()) throws -> Store {
+    var environment = world.simulated.environment
+    environment.time = Environment.posix().time
+    return try Store.open(at: SimulatedStore.path, options, environment: environment)
+  }
+
   /// The first writer's sync is held until eight others stand in the queue.
   @Test func oneSyncServesAllThatWait() throws {
     let world = SimulatedStore()
-    let store = try world.open()
+    let store = try Self.open(world)
     let tree = try store.tree("t")
     let isFirst = Atomic<Bool>(true)
     let syncs = Atomic<Int>(0)
@@ -22,12 +30,12 @@ import Testing
       syncs.wrappingAdd(1, ordering: .relaxed)
       if isFirst.exchange(false, ordering: .acquiringAndReleasing) {
         isHeld.store(true, ordering: .releasing)
-        while store.commits.queuedCount < 8 {}
+        while store.commits.queuedCount < 8 { sched_yield() }
       }
     }
     let faults = Faults()
     runThreads(9) { thread in
-      if thread > 0 { while !isHeld.load(ordering: .acquiring) {} }
+      if thread > 0 { while !isHeld.load(ordering: .acquiring) { sched_yield() } }
       faults.check((try? tree.put("k\(thread)", "v", .synced)) != nil)
       // What a call returned for is seen at once.
       faults.check((try? tree.contains("k\(thread)")) == true)
@@ -42,7 +50,7 @@ import Testing
   /// In one group a bad request fails alone, and a failed sync fails all that were in it.
   @Test func errorsReachThoseTheyConcern() throws {
     let world = SimulatedStore()
-    let store = try world.open(.small { $0.memoryBudgetBytes = 1 << 20 })
+    let store = try Self.open(world, .small { $0.memoryBudgetBytes = 1 << 20 })
     let tree = try store.tree("t")
     let gone = try store.tree("gone")
     try store.dropTree("gone")
@@ -52,7 +60,7 @@ import Testing
       guard operation.kind == .sync, operation.path.string.hasSuffix(".log") else { return }
       if isFirst.exchange(false, ordering: .acquiringAndReleasing) {
         isHeld.store(true, ordering: .releasing)
-        while store.commits.queuedCount < 8 {}
+        while store.commits.queuedCount < 8 { sched_yield() }
       }
     }
     let codes = Mutex<[Int: StoreError.Code?]>([:])
@@ -60,7 +68,7 @@ import Testing
     let value = [UInt8](repeating: 1, count: 100_000)
     let tooLarge = [UInt8](repeating: 1, count: 200_000)
     runThreads(9) { thread in
-      if thread > 0 { while !isHeld.load(ordering: .acquiring) {} }
+      if thread > 0 { while !isHeld.load(ordering: .acquiring) { sched_yield() } }
       let error = storeError {
         switch thread {
         case 1: try gone.put("k", "v", .synced)
@@ -80,7 +88,7 @@ import Testing
 
   @Test func aFailedSyncFailsTheWholeGroup() throws {
     let world = SimulatedStore()
-    let store = try world.open()
+    let store = try Self.open(world)
     let tree = try store.tree("t")
     let isHeld = Atomic<Bool>(false)
     let syncs = Atomic<Int>(0)
@@ -88,14 +96,14 @@ import Testing
       guard operation.kind == .sync, operation.path.string.hasSuffix(".log") else { return }
       if syncs.wrappingAdd(1, ordering: .acquiringAndReleasing).oldValue == 0 {
         isHeld.store(true, ordering: .releasing)
-        while store.commits.queuedCount < 4 {}
+        while store.commits.queuedCount < 4 { sched_yield() }
       } else {
         throw FileSystemError(.io, operation: "fdatasync", path: operation.path.string)
       }
     }
     let codes = Mutex<[StoreError.Code?]>([])
     runThreads(5) { thread in
-      if thread > 0 { while !isHeld.load(ordering: .acquiring) {} }
+      if thread > 0 { while !isHeld.load(ordering: .acquiring) { sched_yield() } }
       let error = storeError { try tree.put("k\(thread)", "v", thread < 3 ? .synced : .applied) }
       if thread > 0 { codes.withLock { $0.append(error?.code) } }
     }
