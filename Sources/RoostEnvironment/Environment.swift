@@ -48,7 +48,8 @@ public protocol Workers: AnyObject, Sendable {
   func submit(_ lane: WorkLane, _ job: @escaping @Sendable () -> Void)
 
   /// Runs one waiting job on the calling thread, where these workers have no threads of their own
-  /// (the simulator's). Returns whether it ran one. Real workers return `false`: their threads will.
+  /// (the simulator's). Returns whether it ran one. Real workers return `false`: their threads
+  /// will.
   ///
   /// Whoever is about to wait for background work calls this first.
   func runOneHere() -> Bool

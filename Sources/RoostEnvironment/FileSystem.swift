@@ -33,14 +33,15 @@ public protocol FileSystem: AnyObject, Sendable {
   func info(of path: FilePath) throws(FileSystemError) -> FileInfo?
 
   /// Takes an exclusive lock on a lock file, creating it where it is missing, and writes this
-  /// process's number into it. The lock ends when the returned value is released or the process ends.
+  /// process's number into it. The lock ends when the returned value is released or the process
+  /// ends.
   ///
   /// - Throws: ``FileSystemError`` with `.locked`, whose `holder` is the process that has it where
   ///   that is known.
   func lock(_ path: FilePath) throws(FileSystemError) -> any FileLock
 
-  /// Whether a write over existing bytes of a file in `directory` reuses their place on disk, so that
-  /// it can fail neither for want of space nor by copy-on-write (ext4, XFS without reflinks).
+  /// Whether a write over existing bytes of a file in `directory` reuses their place on disk, so
+  /// that it can fail neither for want of space nor by copy-on-write (ext4, XFS without reflinks).
   func overwritesInPlace(_ directory: FilePath) -> Bool
 
   /// Bytes that an unprivileged process may still allocate.
@@ -93,8 +94,9 @@ public protocol File: AnyObject, Sendable {
   /// Writes all of `bytes` at `offset`, growing the file where needed.
   func write(_ bytes: RawSpan, at offset: Int64) throws(FileSystemError)
 
-  /// Makes the file's bytes and size durable (`fdatasync`), those changed through a mapping included.
-  /// After it throws, what the file holds on disk is unknown, and calling it again proves nothing.
+  /// Makes the file's bytes and size durable (`fdatasync`), those changed through a mapping
+  /// included. After it throws, what the file holds on disk is unknown, and calling it again proves
+  /// nothing.
   func sync() throws(FileSystemError)
 
   func truncate(to byteCount: Int64) throws(FileSystemError)

@@ -2,8 +2,8 @@ public import RoostEnvironment
 import Synchronization
 import SystemPackage
 
-/// An embedded key-value store: a directory with one write-ahead log, any number of ``Tree``s, one block cache and one set of
-/// background workers.
+/// An embedded key-value store: a directory with one write-ahead log, any number of ``Tree``s, one
+/// block cache and one set of background workers.
 ///
 /// ```swift
 /// let store = try Store.open(at: "/var/lib/app")
@@ -11,13 +11,15 @@ import SystemPackage
 /// try users.put("u:1", "Ada")
 /// ```
 ///
-/// All calls are synchronous and may be made from any thread; those that block may be long (a sync, a wait for a flush), so
-/// asynchronous code calls them from a thread of its own. The directory is locked: one process at a time.
+/// All calls are synchronous and may be made from any thread; those that block may be long (a sync,
+/// a wait for a flush), so asynchronous code calls them from a thread of its own. The directory is
+/// locked: one process at a time.
 ///
-/// Ends with ``close()``, or when the last reference goes: then as after a kill, which loses no acknowledged write.
+/// Ends with ``close()``, or when the last reference goes: then as after a kill, which loses no
+/// acknowledged write.
 public final class Store: @unchecked Sendable {
-  // The parts. What each does is told in its file. Locks are taken in this order: the lead of `commits`, `installing`,
-  // `stateLock`.
+  // The parts. What each does is told in its file. Locks are taken in this order: the lead of
+  // `commits`, `installing`, `stateLock`.
   let fileSystem: any FileSystem
   let time: any TimeSource
   let randomness: any Randomness
@@ -37,19 +39,25 @@ public final class Store: @unchecked Sendable {
   let counters = StoreCounters()
   let recovery: RecoveryReport
 
-  /// Held while an edit is made durable and the states it changes are swapped, so that both happen in one order.
+  /// Held while an edit is made durable and the states it changes are swapped, so that both happen
+  /// in one order.
   let installing = Lock()
   let manifest: Manifest
+  /// New tables of an edit that met a full disk, which a restart may find in force. Guarded by
+  /// `installing`.
+  var tablesInDoubt: [TableMetadata] = []
 
   /// Why nothing may be written any more, if so. Set once.
   let failure = FailureState()
 
-  /// Guards `trees`, `backgroundFailure`, each tree's `current` state, and the flags of background work.
+  /// Guards `trees`, `backgroundFailure`, each tree's `current` state, and the flags of background
+  /// work.
   let stateLock = Lock()
   /// Signalled when any of that changes.
   let stateChanged: Condition
   var trees: [UInt64: TreeCore] = [:]
-  /// Why the last background work failed, where it may be tried again (a full disk, too many open files).
+  /// Why the last background work failed, where it may be tried again (a full disk, too many open
+  /// files).
   var backgroundFailure: StoreError?
 
   // Owned by the commit leader.
@@ -98,7 +106,8 @@ public final class Store: @unchecked Sendable {
   }
 
   deinit {
-    // Without `close()` this is like the end of the process: what was acknowledged is with the operating system.
+    // Without `close()` this is like the end of the process: what was acknowledged is with the
+    // operating system.
     workers.shutdown()
     directoryLock.unlock()
   }
@@ -107,16 +116,18 @@ public final class Store: @unchecked Sendable {
 
   /// Opens the store in a directory.
   ///
-  /// Replays the log: every acknowledged write is there again. A tail of the log that was never acknowledged as synced and
-  /// did not reach the disk whole is dropped, and reported by ``StoreStatistics/recovery``.
+  /// Replays the log: every acknowledged write is there again. A tail of the log that was never
+  /// acknowledged as synced and did not reach the disk whole is dropped, and reported by
+  /// ``StoreStatistics/recovery``.
   ///
   /// - Parameters:
-  ///   - path: the directory; created, with those above it, unless `options.creation` says otherwise.
+  ///   - path: the directory; created, with those above it, unless `options.creation` says
+  ///     otherwise.
   ///   - options: resources and defaults.
   ///   - environment: the outside world.
-  /// - Throws: `.invalidOption`; `.notAStore` (the directory holds something else), `.notFound`, `.alreadyExists`;
-  ///   `.locked` (the message names the process); `.newerFormat`; `.missingFile`, `.corruption` (both name the file);
-  ///   `.permissionDenied`, `.diskFull`, `.io`.
+  /// - Throws: `.invalidOption`; `.notAStore` (the directory holds something else), `.notFound`,
+  ///   `.alreadyExists`; `.locked` (the message names the process); `.newerFormat`; `.missingFile`,
+  ///   `.corruption` (both name the file); `.permissionDenied`, `.diskFull`, `.io`.
   /// - Complexity: O(log bytes since the last flush) plus O(files).
   public static func open(
     at path: String, _ options: StoreOptions = StoreOptions(), environment: Environment = .posix()
@@ -125,10 +136,11 @@ public final class Store: @unchecked Sendable {
     return try Recovery.open(FilePath(path), options, environment)
   }
 
-  /// Makes everything durable and lets go of the directory. Later calls throw `.closed`; closing twice does nothing.
+  /// Makes everything durable and lets go of the directory. Later calls throw `.closed`; closing
+  /// twice does nothing.
   ///
-  /// - Throws: `.outcomeUnknown` where the last sync fails, or the log failed earlier: writes that were only applied may
-  ///   then be lost with the machine. The store is closed all the same.
+  /// - Throws: `.outcomeUnknown` where the last sync fails, or the log failed earlier: writes that
+  ///   were only applied may then be lost with the machine. The store is closed all the same.
   public func close() throws(StoreError) {
     try commits.lead()
     defer { commits.release() }
@@ -163,7 +175,8 @@ public final class Store: @unchecked Sendable {
   /// - Parameters:
   ///   - name: 1 to 255 bytes of UTF-8.
   ///   - options: how a new tree lays out its tables; an existing tree keeps its own.
-  /// - Throws: `.invalidArgument`, `.invalidOption`; creating may throw `.diskFull`, `.io`, `.readOnly`; `.closed`.
+  /// - Throws: `.invalidArgument`, `.invalidOption`; creating may throw `.diskFull`, `.io`,
+  ///   `.readOnly`; `.closed`.
   public func tree(_ name: String, _ options: TreeOptions = TreeOptions()) throws(StoreError) -> Tree {
     if let tree = existingTree(name) {
       try checkOpen()
@@ -188,10 +201,11 @@ public final class Store: @unchecked Sendable {
     stateLock.withLock { trees.values.map(\.name) }.sorted()
   }
 
-  /// Removes a tree and all it holds. Cursors that are open on it go on to their end; everything else on it throws
-  /// `.treeDropped`. Its id is never used again (rule 17).
+  /// Removes a tree and all it holds. Cursors that are open on it go on to their end; everything
+  /// else on it throws `.treeDropped`. Its id is never used again (rule 17).
   ///
-  /// - Throws: `.invalidArgument` where there is no such tree; `.diskFull`, `.io`, `.readOnly`, `.closed`.
+  /// - Throws: `.invalidArgument` where there is no such tree; `.diskFull`, `.io`, `.readOnly`,
+  ///   `.closed`.
   public func dropTree(_ name: String) throws(StoreError) { try dropTreeNamed(name) }
 
   // MARK: - Writing
@@ -199,11 +213,12 @@ public final class Store: @unchecked Sendable {
   /// Gathers operations and writes them together: all or none, across trees.
   ///
   /// - Parameters:
-  ///   - durability: what the write must survive before the call returns; the store's default when `nil`.
+  ///   - durability: what the write must survive before the call returns; the store's default when
+  ///     `nil`.
   ///   - body: fills the batch. What it throws is thrown, and nothing is written.
   /// - Returns: what `body` returns.
-  /// - Throws: the first bad argument (`.invalidArgument`, `.tooLarge`), before anything is logged; else as
-  ///   ``Tree/put(_:_:_:)``.
+  /// - Throws: the first bad argument (`.invalidArgument`, `.tooLarge`), before anything is logged;
+  ///   else as ``Tree/put(_:_:_:)``.
   public func write<R>(
     _ durability: Durability? = nil, _ body: (inout WriteBatch) throws -> R
   ) throws -> R {
@@ -226,7 +241,8 @@ public final class Store: @unchecked Sendable {
 
   /// Makes every write that has returned durable.
   ///
-  /// - Throws: `.outcomeUnknown` where the sync fails: the store then is read-only; `.readOnly`, `.closed`.
+  /// - Throws: `.outcomeUnknown` where the sync fails: the store then is read-only; `.readOnly`,
+  ///   `.closed`.
   public func sync() throws(StoreError) {
     try submit(.sync(.synced))
   }

@@ -2,7 +2,8 @@ public import RoostEnvironment
 
 /// What went wrong in the engine, where, and why.
 ///
-/// Absent keys are `nil`, never an error. Damaged bytes throw ``Code/corruption`` with the file and the offset.
+/// Absent keys are `nil`, never an error. Damaged bytes throw ``Code/corruption`` with the file and
+/// the offset.
 public struct StoreError: Error, Sendable, CustomStringConvertible {
   /// A kind of failure. New kinds may be added: a `switch` needs a default.
   public struct Code: Sendable, Hashable, CustomStringConvertible {
@@ -93,7 +94,8 @@ public struct StoreError: Error, Sendable, CustomStringConvertible {
     return text
   }
 
-  /// Whether the work that failed may be tried again: nothing is in doubt, something was only used up.
+  /// Whether the work that failed may be tried again: nothing is in doubt, something was only used
+  /// up.
   var mayPass: Bool { code == .diskFull || code == .tooManyFiles }
 
   static func corruption(_ message: String, file: String, offset: Int64? = nil) -> StoreError {

@@ -1,5 +1,5 @@
-/// How a store is opened, and the resources it may use. Nothing here changes what is stored; each open may
-/// choose anew.
+/// How a store is opened, and the resources it may use. Nothing here changes what is stored; each
+/// open may choose anew.
 public struct StoreOptions: Sendable {
   /// What to do about the directory.
   public enum Creation: Sendable {
@@ -13,7 +13,8 @@ public struct StoreOptions: Sendable {
 
   /// How the write-ahead log is written.
   public enum LogAccess: Sendable {
-    /// Through a memory mapping where the file system overwrites in place (ext4, XFS), else by calls.
+    /// Through a memory mapping where the file system overwrites in place (ext4, XFS), else by
+    /// calls.
     case mapped
     /// With `pwrite`, always: an I/O error is then an error, never a signal.
     case calls
@@ -21,15 +22,16 @@ public struct StoreOptions: Sendable {
 
   public var creation: Creation = .createIfMissing
 
-  /// The durability of a write that names none. `.applied` survives the process, `.synced` the machine.
+  /// The durability of a write that names none. `.applied` survives the process, `.synced` the
+  /// machine.
   public var durability: Durability = .applied
 
-  /// Bytes a tree's memtable may take before it is flushed to a table. More means fewer, larger tables and
-  /// less compaction, at the cost of memory and of a longer recovery.
+  /// Bytes a tree's memtable may take before it is flushed to a table. More means fewer, larger
+  /// tables and less compaction, at the cost of memory and of a longer recovery.
   public var memtableBytes = 64 << 20
 
-  /// Bytes all memtables may take together, those being flushed and the mapped log pages included. Also bounds one value,
-  /// to an eighth, and one batch, to a quarter.
+  /// Bytes all memtables may take together, those being flushed and the mapped log pages included.
+  /// Also bounds one value, to an eighth, and one batch, to a quarter.
   public var memoryBudgetBytes = 8 << 30
 
   /// Bytes of uncompressed blocks kept for reading, shared by all trees.
@@ -43,7 +45,8 @@ public struct StoreOptions: Sendable {
 
   public var logAccess: LogAccess = .mapped
 
-  /// How many files the store may hold open. `nil`: three quarters of what the system lets the process have.
+  /// How many files the store may hold open. `nil`: three quarters of what the system lets the
+  /// process have.
   public var openFileLimit: Int? = nil
 
   /// How long a write may wait for a flush or a compaction to catch up before it throws
@@ -101,8 +104,8 @@ public struct TreeOptions: Sendable, Equatable {
   public var compression: Compression = .lz4
   /// Bytes of a table file that compaction aims at.
   public var tableBytes = 32 << 20
-  /// Cut compaction's outputs where the first so many bytes of the key change, once the output has half its
-  /// target size. 0 for no such cuts.
+  /// Cut compaction's outputs where the first so many bytes of the key change, once the output has
+  /// half its target size. 0 for no such cuts.
   public var cutPrefixLength = 0
 
   public init() {}

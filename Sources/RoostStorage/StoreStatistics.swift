@@ -8,7 +8,8 @@ public struct RecoveryReport: Sendable, Equatable {
   public var operations = 0
   /// Bytes of log read.
   public var bytes = 0
-  /// Where an unfinished end of the log was cut off, if it was: what was there was never acknowledged as synced.
+  /// Where an unfinished end of the log was cut off, if it was: what was there was never
+  /// acknowledged as synced.
   public var tornTail: TornTail?
 
   public struct TornTail: Sendable, Equatable {
@@ -76,7 +77,8 @@ public struct StoreStatistics: Sendable {
   public var logSegments = 0
   public var logBytes = 0
   public var manifestNumber: UInt64 = 0
-  /// What counts against the memory budget: memtables that are in no table yet, and mapped log pages.
+  /// What counts against the memory budget: memtables that are in no table yet, and mapped log
+  /// pages.
   public var memoryBytes = 0
   public var openTables = 0
   public var cacheHits: UInt64 = 0

@@ -6,8 +6,9 @@ package enum EntryKind: UInt8, Sendable {
 
 /// An entry's sequence number and kind in one word: `sequence << 8 | kind`.
 ///
-/// Entries are ordered by user key ascending, then tag descending: the newest version of a key comes
-/// first. Sequence numbers take 56 bits; 0 is for entries that no snapshot can tell from older ones.
+/// Entries are ordered by user key ascending, then tag descending: the newest version of a key
+/// comes first. Sequence numbers take 56 bits; 0 is for entries that no snapshot can tell from
+/// older ones.
 package struct Tag: Sendable, Equatable {
   package let word: UInt64
 
@@ -23,8 +24,8 @@ package struct Tag: Sendable, Equatable {
   /// Whether the entry deletes its key. (Decoders refuse kinds they do not know.)
   @inline(__always) package var isDelete: Bool { word & 0xFF == UInt64(EntryKind.delete.rawValue) }
 
-  /// Sorts before every entry of the same key whose sequence number is at most `sequence`, and after all
-  /// newer ones: where a read at `sequence` begins.
+  /// Sorts before every entry of the same key whose sequence number is at most `sequence`, and
+  /// after all newer ones: where a read at `sequence` begins.
   @inline(__always)
   static func seek(_ sequence: UInt64) -> Tag { Tag(word: sequence << 8 | 0xFF) }
 

@@ -1,7 +1,7 @@
 /// A named, ordered map of keys to values in a ``Store``: what RocksDB calls a column family.
 ///
-/// Thread-safe. A tree keeps its store open; after ``Store/close()`` its calls throw `.closed`, after
-/// ``Store/dropTree(_:)`` they throw `.treeDropped`.
+/// Thread-safe. A tree keeps its store open; after ``Store/close()`` its calls throw `.closed`,
+/// after ``Store/dropTree(_:)`` they throw `.treeDropped`.
 public final class Tree: Sendable {
   /// The store that the tree is in.
   public let store: Store
@@ -24,10 +24,12 @@ public final class Tree: Sendable {
   /// - Parameters:
   ///   - key: 1 to 65,535 bytes.
   ///   - value: up to 1 GiB.
-  ///   - durability: what the write must survive before the call returns; the store's default when `nil`.
-  /// - Throws: `.invalidArgument`, `.tooLarge`, `.exceedsBudget` (nothing was written); `.diskFull`,
-  ///   `.deadlineExceeded` (nothing was written; may be tried again); `.outcomeUnknown` (it may or may not be there after
-  ///   a restart); `.readOnly`, `.closed`, `.treeDropped`.
+  ///   - durability: what the write must survive before the call returns; the store's default when
+  ///     `nil`.
+  /// - Throws: `.invalidArgument`, `.tooLarge`, `.exceedsBudget` (nothing was written);
+  ///   `.diskFull`, `.deadlineExceeded` (nothing was written; may be tried again);
+  ///   `.outcomeUnknown` (it may or may not be there after a restart); `.readOnly`, `.closed`,
+  ///   `.treeDropped`.
   /// - Complexity: O(log n) comparisons in the memtable, one log record.
   @inlinable
   public func put(
@@ -41,7 +43,8 @@ public final class Tree: Sendable {
     }
   }
 
-  // The generic calls are thin and inlined into the caller's module, where the key's type is known; the work is behind these.
+  // The generic calls are thin and inlined into the caller's module, where the key's type is known;
+  // the work is behind these.
 
   @usableFromInline
   func putBytes(_ key: RawSpan, _ value: RawSpan, _ durability: Durability?) throws(StoreError) {
@@ -78,8 +81,8 @@ public final class Tree: Sendable {
     try key.withKeyBytes { bytes throws(StoreError) in try deleteBytes(bytes, durability) }
   }
 
-  /// Deletes every key from `start` up to, and not with, `end`, by one small record. An empty or reversed range deletes
-  /// nothing.
+  /// Deletes every key from `start` up to, and not with, `end`, by one small record. An empty or
+  /// reversed range deletes nothing.
   ///
   /// - Throws: as ``put(_:_:_:)``.
   public func deleteRange(
@@ -98,9 +101,10 @@ public final class Tree: Sendable {
   /// Returns a copy of the value of `key`, or `nil` where the key is absent.
   ///
   /// - Parameter key: 1 to 65,535 bytes; others are never present.
-  /// - Throws: `.corruption` (a checksum does not match; names file and offset), `.io`, `.tooManyFiles`, `.closed`,
-  ///   `.treeDropped`.
-  /// - Complexity: O(log n) comparisons in memory; at most one data block read a sorted run that its filter admits.
+  /// - Throws: `.corruption` (a checksum does not match; names file and offset), `.io`,
+  ///   `.tooManyFiles`, `.closed`, `.treeDropped`.
+  /// - Complexity: O(log n) comparisons in memory; at most one data block read a sorted run that
+  ///   its filter admits.
   @inlinable
   public func get(_ key: borrowing some ByteKey & ~Copyable & ~Escapable) throws(StoreError) -> [UInt8]? {
     try key.withKeyBytes { bytes throws(StoreError) in try copyValue(bytes) }
@@ -184,7 +188,8 @@ public final class Tree: Sendable {
 
   /// A cursor over all keys, as of now.
   ///
-  /// - Throws: `.corruption`, `.io` (a table with range tombstones had to be opened), `.closed`, `.treeDropped`.
+  /// - Throws: `.corruption`, `.io` (a table with range tombstones had to be opened), `.closed`,
+  ///   `.treeDropped`.
   public func cursor() throws(StoreError) -> Cursor { try cursor(.all, nil) }
 
   /// A cursor over all keys, as of `snapshot`.
@@ -247,11 +252,13 @@ public final class Tree: Sendable {
   /// - Throws: `.diskFull`, `.io`, `.readOnly`, `.deadlineExceeded`, `.closed`, `.treeDropped`.
   public func flush() throws(StoreError) { try store.flush([core]) }
 
-  /// Flushes, then merges all tables that hold keys from `start` up to `end` into one sorted run, dropping what is deleted
-  /// or overwritten and held by no snapshot. Missing bounds are open. Runs on the calling thread.
+  /// Flushes, then merges all tables that hold keys from `start` up to `end` into one sorted run,
+  /// dropping what is deleted or overwritten and held by no snapshot. Missing bounds are open. Runs
+  /// on the calling thread.
   ///
   /// - Throws: as ``flush()``, and `.corruption`.
-  /// - Complexity: reads and writes all entries of those tables; needs as much free disk space as they take.
+  /// - Complexity: reads and writes all entries of those tables; needs as much free disk space as
+  ///   they take.
   public func compact(from start: [UInt8]? = nil, to end: [UInt8]? = nil) throws(StoreError) {
     try store.flush([core])
     try store.compact(core, KeyRange(lower: start, upper: end))

@@ -20,8 +20,8 @@ final class SharedState: Sendable {
 
 /// A tree as the engine holds it: its current state, and how the commit leader changes it.
 ///
-/// Readers pin `state` through the epochs. The commit leader owns `active` and `isFull`. `current` and the flags of
-/// background work are guarded by the store's `stateLock`.
+/// Readers pin `state` through the epochs. The commit leader owns `active` and `isFull`. `current`
+/// and the flags of background work are guarded by the store's `stateLock`.
 final class TreeCore: @unchecked Sendable {
   let id: UInt64
   let name: String
@@ -117,7 +117,8 @@ final class TreeCore: @unchecked Sendable {
   /// Range tombstones that a memtable may hold: reads beside a stream of them rebuild their index.
   static let rangeTombstoneLimit = 4096
 
-  /// Makes the active memtable immutable and begins a new one. The leader calls it with the state lock held.
+  /// Makes the active memtable immutable and begins a new one. The leader calls it with the state
+  /// lock held.
   func rotate() {
     let full = active
     active = TreeMemtable(shared.memory)

@@ -25,12 +25,13 @@ public struct VerifyReport: Sendable {
 }
 
 extension Store {
-  /// Reads everything and checks all that must hold: every checksum of every table, log and manifest; the order of keys in
-  /// blocks, between blocks and between tables; indexes and properties against contents; that no filter denies a key that is
-  /// there; the manifest on disk against the state in memory, and the files against the manifest.
+  /// Reads everything and checks all that must hold: every checksum of every table, log and
+  /// manifest; the order of keys in blocks, between blocks and between tables; indexes and
+  /// properties against contents; that no filter denies a key that is there; the manifest on disk
+  /// against the state in memory, and the files against the manifest.
   ///
-  /// Goes on after a problem, to find all. Reads and writes go on beside it, but no table is installed while the logs are
-  /// read.
+  /// Goes on after a problem, to find all. Reads and writes go on beside it, but no table is
+  /// installed while the logs are read.
   ///
   /// - Parameter progress: told now and then, on the calling thread.
   /// - Returns: what was checked and what is wrong.
@@ -115,7 +116,8 @@ extension Store {
       if !inOrder {
         report.problems.append(
           .corruption(
-            "level \(number) of the tree `\(tree.name)`: tables \(file.number) and \(next.number) are out of order",
+            "level \(number) of the tree `\(tree.name)`: "
+              + "tables \(file.number) and \(next.number) are out of order",
             file: directory.appending(FileNames.table(next.number)).string))
       }
     }

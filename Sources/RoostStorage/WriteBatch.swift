@@ -1,7 +1,8 @@
 /// Operations that are written together: all of them or none, across trees.
 ///
-/// A bad argument (an empty key, a key or value that is too large, a tree of another store) is remembered and thrown
-/// when the batch is committed, before anything is logged. Later operations on a key win over earlier ones.
+/// A bad argument (an empty key, a key or value that is too large, a tree of another store) is
+/// remembered and thrown when the batch is committed, before anything is logged. Later operations
+/// on a key win over earlier ones.
 public struct WriteBatch: ~Copyable {
   var encoder = WriteBatchEncoder()
   /// The first bad argument.
@@ -61,8 +62,8 @@ public struct WriteBatch: ~Copyable {
     }
   }
 
-  /// Deletes every key from `start` up to, and not with, `end`. An empty or reversed range deletes nothing.
-  /// Costs one small record however many keys it covers.
+  /// Deletes every key from `start` up to, and not with, `end`. An empty or reversed range deletes
+  /// nothing. Costs one small record however many keys it covers.
   public mutating func deleteRange(
     from start: borrowing some ByteKey & ~Copyable & ~Escapable,
     to end: borrowing some ByteKey & ~Copyable & ~Escapable, in tree: Tree

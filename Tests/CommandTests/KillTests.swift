@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A process that writes is killed with SIGKILL; nothing that it acknowledged is missing.
-// Budget: 30 s
+// Budget: 20 s
 @Suite struct KillTests {
   let roost: Roost
 
@@ -52,13 +52,13 @@ import Testing
       let db = roost.path("db-\(seed)")
       var acknowledged: UInt64 = 0
       for round in 0..<(kills / 2) {
-        let batch = 1 + random.below(200)
+        let batch = 1 + random.below(120)
         var arguments = [db, "--batch", "\(batch)", "--value-bytes", "100"]
         // Small memtables: flushes and compactions are interrupted as well.
         arguments += ["--memtable-bytes", "\((64 + random.below(512)) << 10)"]
         if random.below(4) == 0 { arguments.append("--sync") }
         acknowledged = try fillAndKill(
-          arguments, from: acknowledged, afterBatches: 1 + random.below(150))
+          arguments, from: acknowledged, afterBatches: 1 + random.below(100))
         let check = try roost.run("fill", db, "--count", "\(acknowledged)", "--check")
         #expect(check.status == 0, "seed \(seed), kill \(round): \(check.errors)")
         if check.status != 0 { return }

@@ -1,6 +1,7 @@
 import Synchronization
 
-/// An atomic word for flags and counters that are read without a lock. Loads acquire, stores release.
+/// An atomic word for flags and counters that are read without a lock. Loads acquire, stores
+/// release.
 final class AtomicWord: Sendable {
   private let word: Atomic<UInt64>
 

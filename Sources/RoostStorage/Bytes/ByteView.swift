@@ -1,10 +1,10 @@
 /// A run of bytes in memory that someone else owns.
 ///
-/// The engine passes keys, values and blocks around as views, because a `RawSpan` can be stored in no
-/// class and outlives no call. Every access is bounds-checked, so damaged input cannot read outside a
-/// view; what a view cannot check is that its owner still lives. So the rule is: **whoever stores a
-/// view also holds its owner** (a memtable, a block, a mapped log, or the caller's buffer for the length of
-/// one call), and says so where it is declared.
+/// The engine passes keys, values and blocks around as views, because a `RawSpan` can be stored in
+/// no class and outlives no call. Every access is bounds-checked, so damaged input cannot read
+/// outside a view; what a view cannot check is that its owner still lives. So the rule is:
+/// **whoever stores a view also holds its owner** (a memtable, a block, a mapped log, or the
+/// caller's buffer for the length of one call), and says so where it is declared.
 @safe
 struct ByteView: @unchecked Sendable {
   let base: UnsafeRawPointer
@@ -69,8 +69,8 @@ struct ByteView: @unchecked Sendable {
     return unsafe UInt64(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
   }
 
-  /// The first eight bytes as a big-endian number, padded with zeros: orders as the bytes do, except
-  /// that equal heads decide nothing.
+  /// The first eight bytes as a big-endian number, padded with zeros: orders as the bytes do,
+  /// except that equal heads decide nothing.
   @inline(__always)
   var head: UInt64 {
     if count >= 8 {
@@ -83,8 +83,8 @@ struct ByteView: @unchecked Sendable {
     return value
   }
 
-  /// Negative, zero or positive as `self` sorts before, with or after `other`, byte by byte, a prefix
-  /// before what it begins.
+  /// Negative, zero or positive as `self` sorts before, with or after `other`, byte by byte, a
+  /// prefix before what it begins.
   @inline(__always)
   func compare(_ other: ByteView) -> Int {
     let shared = min(count, other.count)
@@ -130,7 +130,8 @@ struct ByteView: @unchecked Sendable {
     unsafe [UInt8](UnsafeRawBufferPointer(start: base, count: count))
   }
 
-  /// The bytes as a span that must not outlive the view's owner: the borrow checker sees only the view.
+  /// The bytes as a span that must not outlive the view's owner: the borrow checker sees only the
+  /// view.
   @inline(__always)
   var span: RawSpan {
     @_lifetime(borrow self)

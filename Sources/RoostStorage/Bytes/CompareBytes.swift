@@ -1,7 +1,7 @@
 /// Byte-wise order of two runs of the same length: negative, zero or positive.
 ///
-/// Written here rather than taken from `memcmp`, so that the engine imports no system library and the
-/// eight-byte steps inline into their callers: keys are short.
+/// Written here rather than taken from `memcmp`, so that the engine imports no system library and
+/// the eight-byte steps inline into their callers: keys are short.
 @inline(__always)
 func compareBytes(_ a: UnsafeRawPointer, _ b: UnsafeRawPointer, _ count: Int) -> Int {
   var i = 0

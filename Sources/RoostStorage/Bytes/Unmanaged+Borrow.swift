@@ -1,6 +1,6 @@
 extension Unmanaged {
-  /// Runs `body` with the object and without a retain. The caller vouches that the object lives that long: something else
-  /// holds it (an epoch, a pinned version).
+  /// Runs `body` with the object and without a retain. The caller vouches that the object lives
+  /// that long: something else holds it (an epoch, a pinned version).
   ///
   /// The standard library's `_withUnsafeGuaranteedRef` loses typed errors; this keeps them.
   @inline(__always)

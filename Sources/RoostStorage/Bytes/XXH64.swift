@@ -1,6 +1,6 @@
 /// XXH64, the 64-bit hash of Yann Collet's xxHash family, written from its specification
-/// (github.com/Cyan4973/xxHash, doc/xxhash_spec.md). Every checksum, filter and placement in Roost's
-/// files uses it, because readers exist in every language.
+/// (github.com/Cyan4973/xxHash, doc/xxhash_spec.md). Every checksum, filter and placement in
+/// Roost's files uses it, because readers exist in every language.
 enum XXH64 {
   private static let p1: UInt64 = 0x9E37_79B1_85EB_CA87
   private static let p2: UInt64 = 0xC2B2_AE3D_27D4_EB4F

@@ -3,13 +3,17 @@ import Synchronization
 
 // How a group is committed, by its leader:
 //
-// 1. Make room: full memtables are rotated; where flushes or compactions lag, the leader waits or is slowed down.
+// 1. Make room: full memtables are rotated; where flushes or compactions lag, the leader waits or
+//    is slowed down.
 // 2. Each request gets the next sequence numbers and becomes one frame of the log.
-// 3. Frames go to the operating system; where anyone asked for it, the log is synced (rule 2: everything before it, too).
-// 4. The operations are applied to the memtables, and only then is the group's last sequence number published: a reader
-//    sees all of a group's batch or nothing of it, and synced groups become visible after their sync (rule 4).
+// 3. Frames go to the operating system; where anyone asked for it, the log is synced (rule 2:
+//    everything before it, too).
+// 4. The operations are applied to the memtables, and only then is the group's last sequence number
+//    published: a reader sees all of a group's batch or nothing of it, and synced groups become
+//    visible after their sync (rule 4).
 //
-// A request that fails before its frame is complete leaves no trace: its sequence numbers are given to the next.
+// A request that fails before its frame is complete leaves no trace: its sequence numbers are given
+// to the next.
 
 extension Store {
   // MARK: - What callers ask for
@@ -179,7 +183,8 @@ extension Store {
         counters.syncs.add(1)
       }
     } catch {
-      // The frames may be on disk in part or whole: nothing may be built on them in this process (rules 4, 6).
+      // The frames may be on disk in part or whole: nothing may be built on them in this process
+      // (rules 4, 6).
       failure.set(error)
       throw StoreError(
         .outcomeUnknown,

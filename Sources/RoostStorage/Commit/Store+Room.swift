@@ -2,11 +2,13 @@ import RoostEnvironment
 
 // What a writer may have to wait for, before its group is logged:
 //
-// - A full memtable is made immutable; where too many wait for their flush already, the leader waits for one to be done.
-// - Where level 0 grows faster than compaction drains it, writes are slowed down: by a delay that grows with the number of
-//   files, at most 100 ms each; past the stop mark the leader waits.
+// - A full memtable is made immutable; where too many wait for their flush already, the leader
+//   waits for one to be done.
+// - Where level 0 grows faster than compaction drains it, writes are slowed down: by a delay that
+//   grows with the number of files, at most 100 ms each; past the stop mark the leader waits.
 //
-// Every wait ends at the deadline with an error that says what it was for. Each is counted with its reason.
+// Every wait ends at the deadline with an error that says what it was for. Each is counted with its
+// reason.
 
 extension Store {
   /// Immutable memtables that a tree may have.
@@ -27,7 +29,8 @@ extension Store {
     if writer.wantsNext, log.wantsPreparing { prepareLog() }
   }
 
-  /// A value may take an eighth of the budget, a batch a quarter: so a flush can always make room for it.
+  /// A value may take an eighth of the budget, a batch a quarter: so a flush can always make room
+  /// for it.
   @inline(__always)
   func checkBudget(value byteCount: Int) throws(StoreError) {
     if byteCount > options.memoryBudgetBytes / 8 { throw overBudget("a value", byteCount, "an eighth") }
@@ -42,14 +45,16 @@ extension Store {
   private func overBudget(_ what: String, _ byteCount: Int, _ share: String) -> StoreError {
     StoreError(
       .exceedsBudget,
-      "\(what) of \(byteCount) bytes; \(share) of memoryBudgetBytes (\(options.memoryBudgetBytes)) is the limit")
+      "\(what) of \(byteCount) bytes; \(share) of memoryBudgetBytes "
+        + "(\(options.memoryBudgetBytes)) is the limit")
   }
 
   /// Keeps the memtables of all trees and the mapped log pages within the budget (rule 14).
   ///
-  /// From half the budget on, the largest memtables are rotated until what is neither being flushed nor small enough is
-  /// on its way; near the whole, the leader waits for those flushes. It waits for nothing but a flush that is due, and a
-  /// flush asks nobody for memory, so the budget cannot hold up what would free it.
+  /// From half the budget on, the largest memtables are rotated until what is neither being flushed
+  /// nor small enough is on its way; near the whole, the leader waits for those flushes. It waits
+  /// for nothing but a flush that is due, and a flush asks nobody for memory, so the budget cannot
+  /// hold up what would free it.
   @inline(never)
   private func makeMemoryRoom(for byteCount: Int) throws(StoreError) {
     let budget = options.memoryBudgetBytes
@@ -113,7 +118,8 @@ extension Store {
 
   /// Waits for background work until `condition` holds, which is asked under the state lock.
   ///
-  /// - Throws: `.deadlineExceeded`, naming what it waited for; what stopped the background work; `.closed`.
+  /// - Throws: `.deadlineExceeded`, naming what it waited for; what stopped the background work;
+  ///   `.closed`.
   func waitUntil(
     _ what: @autoclosure () -> String, reason: WritableKeyPath<StallTimes, UInt64>? = nil,
     _ condition: () -> Bool
@@ -204,8 +210,8 @@ final class WritePressure: @unchecked Sendable {
     delayRate.store(UInt64(16_000) << UInt64(excess / 4))
   }
 
-  /// Nanoseconds to wait now for a write of so many bytes; small delays are added up until they are worth a wait.
-  /// For the leader only.
+  /// Nanoseconds to wait now for a write of so many bytes; small delays are added up until they are
+  /// worth a wait. For the leader only.
   func delay(for byteCount: Int) -> UInt64 {
     owedNanoseconds &+= delayNanosecondsPerKiB &* UInt64(byteCount + 64) / 1024
     guard owedNanoseconds >= 1_000_000 else { return 0 }

@@ -1,12 +1,14 @@
-// Leveled compaction with dynamic level sizes (as RocksDB's `level_compaction_dynamic_level_bytes`):
+// Leveled compaction with dynamic level sizes (as RocksDB's
+// `level_compaction_dynamic_level_bytes`):
 //
-// 1. The deepest level that has data is the bottom; its size sets the others' targets, each a tenth of the one below,
-//    down to `baseBytes`. The shallowest level with a target is the base level: level 0 is compacted into it.
-//    So the bottom holds about nine tenths of the data, and space amplification stays near 1.1.
-// 2. Level 0 scores its file count over the trigger, the others their bytes over their target. The highest score of
-//    at least 1 is compacted.
-// 3. From level 0 all files go, because they overlap. From a deeper level goes the file whose overlap with the next
-//    level is the least for its size.
+// 1. The deepest level that has data is the bottom; its size sets the others' targets, each a tenth
+//    of the one below, down to `baseBytes`. The shallowest level with a target is the base level:
+//    level 0 is compacted into it. So the bottom holds about nine tenths of the data, and space
+//    amplification stays near 1.1.
+// 2. Level 0 scores its file count over the trigger, the others their bytes over their target. The
+//    highest score of at least 1 is compacted.
+// 3. From level 0 all files go, because they overlap. From a deeper level goes the file whose
+//    overlap with the next level is the least for its size.
 // 4. A file that overlaps nothing in the next level is moved by an edit alone.
 
 /// A compaction that is worth doing: what goes in and where it comes out.
@@ -56,7 +58,8 @@ struct CompactionPicker {
       base -= 1
       bytes[base] = max(target, baseBytes / Self.levelRatio)
     }
-    // A level above the base that still has data (the bottom shrank) must drain: it keeps being the base.
+    // A level above the base that still has data (the bottom shrank) must drain: it keeps being the
+    // base.
     if shallowest < base {
       for level in shallowest..<base { bytes[level] = baseBytes / Self.levelRatio }
       base = shallowest
@@ -107,8 +110,9 @@ struct CompactionPicker {
       grandparents: grandparents(files + below, levels, base), isTrivialMove: false, reason: .level0)
   }
 
-  /// The level's files between the least and the greatest key of `files`. An output file may span the gap between
-  /// two inputs, so whatever lies in the gap at the output level must go in as well.
+  /// The level's files between the least and the greatest key of `files`. An output file may span
+  /// the gap between two inputs, so whatever lies in the gap at the output level must go in as
+  /// well.
   private func spanned(by files: [TableFile], in level: Level) -> [TableFile] {
     guard var least = files.first?.smallest, var greatest = files.first else { return [] }
     for file in files.dropFirst() {
@@ -153,15 +157,16 @@ struct CompactionPicker {
     return levels[output + 1].files.filter { file in files.contains { $0.overlaps(file) } }
   }
 
-  /// One merge of everything that overlaps `range`, into the deepest level that has any of it: what a caller asks for.
-  /// `nil` where a merge would change nothing: one sorted run without deletions or old versions.
+  /// One merge of everything that overlaps `range`, into the deepest level that has any of it: what
+  /// a caller asks for. `nil` where a merge would change nothing: one sorted run without deletions
+  /// or old versions.
   func planManual(_ range: KeyRange, _ levels: [Level]) -> CompactionPlan? {
     let (base, _) = targets(levels)
     let deepest = max(
       levels.lastIndex { level in level.files.contains { $0.overlaps(range) } } ?? 0, base)
     var inputs: [(level: Int, files: [TableFile])] = []
-    // Level 0 files overlap one another, and an older one must never stay above a newer one's output:
-    // all of them go. The range then grows to what they cover.
+    // Level 0 files overlap one another, and an older one must never stay above a newer one's
+    // output: all of them go. The range then grows to what they cover.
     var bounds: [TableFile] = []
     for level in levels.indices where level <= deepest {
       let files: [TableFile]

@@ -1,12 +1,15 @@
 // What a merge keeps (a flush is a merge of one memtable, at level 0):
 //
 // 1. Entries come in internal order: of each key the newest version first.
-// 2. A version is dropped when a newer version of its key lies in the same snapshot stripe: nobody can read it.
+// 2. A version is dropped when a newer version of its key lies in the same snapshot stripe: nobody
+//    can read it.
 // 3. A version is dropped when a range tombstone hides it from everyone who could see it.
-// 4. A deletion is dropped when all snapshots see it and no deeper level may hold its key: it hides nothing.
-// 5. At the bottom, a value that all snapshots see gets sequence 0, unless range tombstones are about: they compare
-//    by sequence.
-// 6. Range tombstones: per fragment and stripe the newest stays; it goes by rule 4, asked for its whole range.
+// 4. A deletion is dropped when all snapshots see it and no deeper level may hold its key: it hides
+//    nothing.
+// 5. At the bottom, a value that all snapshots see gets sequence 0, unless range tombstones are
+//    about: they compare by sequence.
+// 6. Range tombstones: per fragment and stripe the newest stays; it goes by rule 4, asked for its
+//    whole range.
 
 /// One merge of sorted runs into table files. Not thread-safe; used once.
 struct Merge {

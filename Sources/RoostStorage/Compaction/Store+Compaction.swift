@@ -1,10 +1,12 @@
 import RoostEnvironment
 
 extension Store {
-  /// Has the tree compacted in the background where it is due. One compaction of a tree runs at a time.
+  /// Has the tree compacted in the background where it is due. One compaction of a tree runs at a
+  /// time.
   func scheduleCompaction(_ tree: TreeCore) {
     let begins = stateLock.withLock {
-      // After a failure nothing is compacted any more: the job would find nothing to do and come back.
+      // After a failure nothing is compacted any more: the job would find nothing to do and come
+      // back.
       if tree.isCompacting || tree.isDropped || failure.current != nil
         || shared.isClosed.load(ordering: .acquiring)
       {

@@ -3,10 +3,10 @@ import RoostEnvironment
 // A flush, of a tree's oldest immutable memtable:
 //
 // 1. Write it to a level-0 table; sync the file and its directory.
-// 2. Sync the log (rule 1): a batch may have its other half in another tree's memtable, and a table that is durable
-//    must not hold half of a batch whose record is not.
-// 3. Install the edit: the table joins level 0, the tree is flushed through the memtable's last sequence number, and the logs
-//    that no memtable needs any more are dropped.
+// 2. Sync the log (rule 1): a batch may have its other half in another tree's memtable, and a table
+//    that is durable must not hold half of a batch whose record is not.
+// 3. Install the edit: the table joins level 0, the tree is flushed through the memtable's last
+//    sequence number, and the logs that no memtable needs any more are dropped.
 // 4. Swap the tree's state; retire the logs.
 
 extension Store {
@@ -42,7 +42,8 @@ extension Store {
   /// Has the tree's immutable memtables flushed in the background.
   func scheduleFlush(_ tree: TreeCore) {
     let begins = stateLock.withLock {
-      // After a failure nothing is flushed any more: the job would find nothing to do and come back.
+      // After a failure nothing is flushed any more: the job would find nothing to do and come
+      // back.
       if tree.isFlushing || tree.current.immutables.isEmpty || failure.current != nil { return false }
       tree.isFlushing = true
       return true
@@ -76,7 +77,8 @@ extension Store {
   }
 
   private func flush(_ memtable: TreeMemtable, of tree: TreeCore) throws(StoreError) {
-    let table = try writeTable(memtable.memtable, of: tree, filter: VisibilityFilter(snapshots: snapshots.sequences()))
+    let filter = VisibilityFilter(snapshots: snapshots.sequences())
+    let table = try writeTable(memtable.memtable, of: tree, filter: filter)
     do throws(StoreError) { try log.syncAll() } catch {
       failure.set(error)
       throw error
@@ -115,7 +117,8 @@ extension Store {
     }
   }
 
-  /// Writes a memtable to one table, which nothing names yet. `nil` where nothing of it is left to write.
+  /// Writes a memtable to one table, which nothing names yet. `nil` where nothing of it is left to
+  /// write.
   func writeTable(
     _ memtable: Memtable, of tree: TreeCore, filter: VisibilityFilter
   ) throws(StoreError) -> TableMetadata? {
@@ -123,7 +126,8 @@ extension Store {
       source: memtable.makeCursor(), tombstones: memtable.rangeTombstones(), filter: filter,
       isBottom: { _ in false }, isBottomRange: { _, _ in false },
       isStopping: { [shared] in shared.isClosed.load(ordering: .acquiring) })
-    let output = makeOutput(tree, targetBytes: .max, grandparents: [], tombstones: merge.keptTombstones())
+    let output = makeOutput(
+      tree, targetBytes: .max, grandparents: [], tombstones: merge.keptTombstones())
     do throws(StoreError) {
       _ = try merge.run(into: output)
       let tables = try output.finish()
@@ -170,18 +174,28 @@ extension Store {
   ///
   /// - Parameter tables: new ones that the edits name.
   func commitEdits(_ edits: [VersionEdit], adding tables: [TableMetadata] = []) throws(StoreError) {
+    let rewrites = manifest.isFailed
     do throws(StoreError) { try manifest.commit(edits) } catch {
-      // A full disk is a state to leave again: the edits are not in force, and the tables, which would be written
-      // anew, give their space back. After anything else nobody knows what the manifest says (rule 13).
-      if error.code == .diskFull { discard(tables) } else { failure.set(error) }
+      // A full disk is a state to leave again. Tables that only a new manifest would have named
+      // give their space back; those of an appended edit may be in force, so they stay until a
+      // new manifest is durable (rule 13). After anything else nobody knows what the manifest says.
+      if error.code != .diskFull {
+        failure.set(error)
+      } else if rewrites {
+        discard(tables)
+      } else {
+        tablesInDoubt += tables
+      }
       throw error
     }
+    discard(tablesInDoubt)
+    tablesInDoubt = []
   }
 
   /// Records how background work ended. With the state lock held.
   ///
-  /// - Returns: whether other work had failed for want of space or of files: now that some succeeded, it is to be tried again
-  ///   (``retryBackgroundWork()``), because nobody else would.
+  /// - Returns: whether other work had failed for want of space or of files: now that some
+  ///   succeeded, it is to be tried again (``retryBackgroundWork()``), because nobody else would.
   func noteBackground(_ problem: StoreError?) -> Bool {
     guard let problem else { return backgroundFailure != nil && failure.current == nil }
     if problem.code != .closed {

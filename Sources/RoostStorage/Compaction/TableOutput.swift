@@ -4,8 +4,8 @@ import RoostEnvironment
 ///
 /// Cuts come, never between versions of one key:
 /// - at the target size;
-/// - from three quarters of it, where a file of the level below begins (so that a later compaction of the output
-///   touches fewer of them);
+/// - from three quarters of it, where a file of the level below begins (so that a later compaction
+///   of the output touches fewer of them);
 /// - from a half of it, where the first `cutPrefixLength` bytes of the key change (rule 15);
 /// - from a quarter of it, once the output overlaps ten times its target in the level below.
 ///
@@ -49,7 +49,8 @@ final class TableOutput {
     self.tombstones = tombstones.flatMap { $0.isEmpty ? nil : $0 }
   }
 
-  /// Adds the next entry in internal order. `isNewKey` says that the key differs from the last one added.
+  /// Adds the next entry in internal order. `isNewKey` says that the key differs from the last one
+  /// added.
   func add(_ key: ByteView, _ tag: Tag, _ value: ByteView) throws(StoreError) {
     if let writer, hasLastKey, !(lastKey.view == key) {
       if shouldCut(before: key, writer.estimatedBytes) { try cut(at: key.array) }

@@ -1,10 +1,11 @@
 /// Which versions of a key a merge may drop, given the snapshots that exist.
 ///
-/// Two sequence numbers lie in the same *stripe* when every snapshot sees both or neither: stripe i holds the
-/// sequence numbers above snapshot i-1 and up to snapshot i; what is above all snapshots is the last stripe. Of a key's
-/// versions in one stripe only the newest can ever be read.
+/// Two sequence numbers lie in the same *stripe* when every snapshot sees both or neither: stripe i
+/// holds the sequence numbers above snapshot i-1 and up to snapshot i; what is above all snapshots
+/// is the last stripe. Of a key's versions in one stripe only the newest can ever be read.
 ///
-/// A pure value. The snapshots must have been copied under the lock under which snapshots register (rule 8).
+/// A pure value. The snapshots must have been copied under the lock under which snapshots register
+/// (rule 8).
 struct VisibilityFilter {
   /// Ascending, without repeats.
   private let snapshots: [UInt64]
@@ -32,8 +33,8 @@ struct VisibilityFilter {
     return low
   }
 
-  /// The newest sequence number in `sequence`'s stripe or older: what a range tombstone must not exceed to hide an entry
-  /// from everyone who could see the entry.
+  /// The newest sequence number in `sequence`'s stripe or older: what a range tombstone must not
+  /// exceed to hide an entry from everyone who could see the entry.
   @inline(__always)
   func stripeEnd(of sequence: UInt64) -> UInt64 {
     let stripe = stripe(of: sequence)

@@ -1,8 +1,7 @@
 // A log file, as the write-ahead log, the manifest and the coordinator log use it. Integers are
 // little-endian; offsets count from the start of the file.
 //
-//   log    := header frame* rest
-//   header := magic "ROOSTLOG"   8 bytes
+//   log    := header frame* rest header := magic "ROOSTLOG"   8 bytes
 //             format version     u32, 1
 //             purpose            u32, 1 write-ahead log, 2 manifest, 3 coordinator log
 //             file number        u64
@@ -17,14 +16,15 @@
 //             zero               3 bytes
 //             payload            length bytes
 //             zero               0 to 7 bytes, to a multiple of 8
-//   payload of kind 1, record  := what the log is for
-//   payload of kind 2, mark    := log number u64, offset u64: when this was written, every byte of that
+//   payload of kind 1, record  := what the log is for payload of kind 2, mark    := log number u64,
+//   offset u64: when this was written, every byte of that
 //                                 log before that offset, and all older logs, had been synced
-//   payload of kind 3, end     := log number u64: this log is complete and that one goes on
-//   rest   := nothing, or a frame header of zeros and then any bytes
+//   payload of kind 3, end     := log number u64: this log is complete and that one goes on rest
+//   := nothing, or a frame header of zeros and then any bytes
 //
-// Frames begin at offset 64 and then at multiples of 8. Behind the last frame of a file that was used
-// before, old frames may follow; their checksums carry the old salt, so they are no frames of this log.
+// Frames begin at offset 64 and then at multiples of 8. Behind the last frame of a file that was
+// used before, old frames may follow; their checksums carry the old salt, so they are no frames of
+// this log.
 
 /// What a log file is for.
 enum LogPurpose: UInt32, Sendable {
@@ -95,6 +95,17 @@ struct LogHeader: Equatable, Sendable {
     }
     return LogHeader(
       purpose: purpose, number: bytes.loadUInt64(at: 16), salt: bytes.loadUInt64(at: 24),
+      identity: UInt128(bytes.loadUInt64(at: 40)) << 64 | UInt128(bytes.loadUInt64(at: 32)))
+  }
+}
+
+extension LogHeader {
+  /// What a damaged header says; `nil` where it is cut short.
+  init?(unchecked bytes: ByteView) {
+    guard bytes.count >= Self.byteCount else { return nil }
+    self.init(
+      purpose: LogPurpose(rawValue: bytes.loadUInt32(at: 12)) ?? .writeAhead,
+      number: bytes.loadUInt64(at: 16), salt: bytes.loadUInt64(at: 24),
       identity: UInt128(bytes.loadUInt64(at: 40)) << 64 | UInt128(bytes.loadUInt64(at: 32)))
   }
 }

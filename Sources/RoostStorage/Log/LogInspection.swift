@@ -3,8 +3,8 @@ import SystemPackage
 
 /// Everything that stands in a log file, the damaged parts too, for people to look at.
 package enum LogInspection {
-  /// One stretch of the file. The stretches follow each other without gaps from the header's end to the
-  /// file's end.
+  /// One stretch of the file. The stretches follow each other without gaps from the header's end to
+  /// the file's end.
   package struct Part: Sendable {
     package enum Content: Sendable, Equatable {
       /// A valid frame. Its payload begins 16 bytes in.
@@ -37,20 +37,42 @@ package enum LogInspection {
     package var salt: UInt64
     package var identity: UInt128
     package var byteCount: Int64
+    /// What is wrong with it. The other members are then what it says, right or wrong.
+    package var problem: StoreError?
+
+    fileprivate init(_ reader: LogReader) {
+      let header = reader.header
+      purpose = header.purpose.rawValue
+      number = header.number
+      salt = header.salt
+      identity = header.identity
+      byteCount = Int64(reader.byteCount)
+      problem = reader.headerProblem
+    }
+  }
+
+  /// Reads a log file's header alone.
+  ///
+  /// - Throws: `.corruption` where the file is shorter than a header; `.missingFile`, `.io`.
+  package static func header(
+    _ fileSystem: any FileSystem, _ path: FilePath
+  ) throws(StoreError) -> Header {
+    Header(try LogReader(fileSystem, path, trustingHeader: true))
   }
 
   /// Reads a log file's header and hands every part of the file to `body`, front to back.
   ///
-  /// Behind bytes that are no frame it looks for the next frame at every multiple of 8.
+  /// Behind bytes that are no frame it looks for the next frame at every multiple of 8. A damaged header
+  /// is taken at its word: where its salt is damaged, no frame is valid.
   ///
-  /// - Throws: `.corruption` where the header is damaged: without its salt no frame can be checked;
-  ///   `.missingFile`, `.newerFormat`, `.io`; what `body` throws.
+  /// - Throws: `.corruption` where the file is shorter than a header; `.missingFile`, `.io`; what
+  ///   `body` throws.
   /// - Complexity: O(size of the file).
   @discardableResult
   package static func read(
     _ fileSystem: any FileSystem, _ path: FilePath, _ body: (Part) throws -> Void
   ) throws -> Header {
-    let reader = try LogReader(fileSystem, path)
+    let reader = try LogReader(fileSystem, path, trustingHeader: true)
     var at = LogHeader.byteCount
     while at < reader.byteCount {
       reader.rewind(to: at)
@@ -76,10 +98,7 @@ package enum LogInspection {
       }
       at = end
     }
-    let header = reader.header
-    return Header(
-      purpose: header.purpose.rawValue, number: header.number, salt: header.salt,
-      identity: header.identity, byteCount: Int64(reader.byteCount))
+    return Header(reader)
   }
 
   private static func part(_ frame: LogReader.Frame) -> Part {

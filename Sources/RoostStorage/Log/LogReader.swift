@@ -3,8 +3,8 @@ import SystemPackage
 
 /// Reads the frames of one log file, front to back.
 ///
-/// The file is read through a window that grows to the largest frame. Views of payloads stay valid until
-/// the next call. Damage is a value, never a trap: whatever the bytes are, reading ends.
+/// The file is read through a window that grows to the largest frame. Views of payloads stay valid
+/// until the next call. Damage is a value, never a trap: whatever the bytes are, reading ends.
 ///
 /// Not thread-safe.
 final class LogReader {
@@ -29,6 +29,8 @@ final class LogReader {
 
   let path: FilePath
   let header: LogHeader
+  /// What is wrong with the header, where it was taken at its word all the same.
+  let headerProblem: StoreError?
   /// Bytes of the file.
   let byteCount: Int
   /// Where the next frame is looked for.
@@ -41,8 +43,12 @@ final class LogReader {
 
   /// Opens a log file and reads its header.
   ///
+  /// - Parameter isTrusting: whether a damaged header is taken at its word. If its salt is right, so are
+  ///   the checksums of the frames.
   /// - Throws: `.missingFile`, `.corruption`, `.newerFormat`, `.io`, `.tooManyFiles`.
-  init(_ fileSystem: any FileSystem, _ path: FilePath) throws(StoreError) {
+  init(
+    _ fileSystem: any FileSystem, _ path: FilePath, trustingHeader isTrusting: Bool = false
+  ) throws(StoreError) {
     self.path = path
     file = try doing("open a log") { () throws(FileSystemError) in try fileSystem.open(path, .read)
     }
@@ -55,13 +61,21 @@ final class LogReader {
         try file.read(into: &span, at: 0)
       }
     }
-    header = try LogHeader.decode(start.view, file: path.string)
+    do throws(StoreError) {
+      header = try LogHeader.decode(start.view, file: path.string)
+      headerProblem = nil
+    } catch {
+      guard isTrusting, let claimed = LogHeader(unchecked: start.view) else { throw error }
+      header = claimed
+      headerProblem = error
+    }
     file.advise(.sequential)
   }
 
   /// The frame at `offset`, and moves behind it; where there is none, says why and stays.
   ///
-  /// - Throws: `.io`; `.corruption` for a frame whose checksum is right and whose contents no writer makes.
+  /// - Throws: `.io`; `.corruption` for a frame whose checksum is right and whose contents no
+  ///   writer makes.
   func next() throws(StoreError) -> Step {
     guard let head = try bytes(at: offset, LogFrame.headerBytes) else {
       return try isZero(from: offset) ? .end(offset: offset) : .damaged(offset: offset)
@@ -78,11 +92,11 @@ final class LogReader {
     return .frame(frame)
   }
 
-  /// The next valid frame at or behind `start`, at whatever multiple of 8, that `wanted` accepts by its kind;
-  /// moves behind it. For what lies beyond damage.
+  /// The next valid frame at or behind `start`, at whatever multiple of 8, that `wanted` accepts by
+  /// its kind; moves behind it. For what lies beyond damage.
   ///
-  /// - Parameter effort: bytes to checksum at most, so that bytes made to look like many frames cannot
-  ///   make this take quadratic time; marks are always checked. Lowered by what was spent.
+  /// - Parameter effort: bytes to checksum at most, so that bytes made to look like many frames
+  ///   cannot make this take quadratic time; marks are always checked. Lowered by what was spent.
   /// - Complexity: O(bytes to the end of the file + `effort`).
   func findFrame(
     from start: Int, effort: inout Int, _ wanted: (LogFrame.Kind) -> Bool

@@ -3,18 +3,19 @@ import SystemPackage
 
 /// Reads back what logs hold.
 ///
-/// 1. Every log must be there, as long as the manifest says, with the header it says. All are looked
-///    at before the first record is delivered.
-/// 2. Frames are delivered in order up to the first place where none stands, in the first log that has
-///    such a place: a *stop*. An end frame leads into the next log; nothing else does, so replay
-///    never passes a hole.
-/// 3. Is the stop before the highest mark, that is, before anything that some valid mark at or behind
-///    it states as synced, in this log or a later one? Then synced bytes are gone: corruption.
-/// 4. Otherwise it is the end of the log where zeros stand and no frame follows, and a torn tail where
-///    anything else does: records that were never synced, which are dropped and reported.
+/// 1. Every log must be there, as long as the manifest says, with the header it says. All are
+///    looked at before the first record is delivered.
+/// 2. Frames are delivered in order up to the first place where none stands, in the first log that
+///    has such a place: a *stop*. An end frame leads into the next log; nothing else does, so
+///    replay never passes a hole.
+/// 3. Is the stop before the highest mark, that is, before anything that some valid mark at or
+///    behind it states as synced, in this log or a later one? Then synced bytes are gone:
+///    corruption.
+/// 4. Otherwise it is the end of the log where zeros stand and no frame follows, and a torn tail
+///    where anything else does: records that were never synced, which are dropped and reported.
 ///
-/// What this cannot decide: the last group of records that was synced, where its mark, which is itself
-/// not synced, did not reach the disk. Damage there looks like a torn tail.
+/// What this cannot decide: the last group of records that was synced, where its mark, which is
+/// itself not synced, did not reach the disk. Damage there looks like a torn tail.
 enum LogReplay {
   /// A log as the manifest names it.
   struct Log: Sendable, Equatable {
@@ -29,7 +30,8 @@ enum LogReplay {
     var log: UInt64
     var file: String
     var offset: Int
-    /// Bytes from there to the last one in the file that is not zero. In a recycled file some are older.
+    /// Bytes from there to the last one in the file that is not zero. In a recycled file some are
+    /// older.
     var byteCount: Int
   }
 
@@ -47,8 +49,8 @@ enum LogReplay {
   /// Replays the write-ahead logs that the manifest names, oldest first.
   ///
   /// - Parameter deliver: given each record's payload, valid within the call, and its place.
-  /// - Throws: `.missingFile`; `.corruption`, also after records were delivered; `.newerFormat`; `.io`; what
-  ///   `deliver` throws.
+  /// - Throws: `.missingFile`; `.corruption`, also after records were delivered; `.newerFormat`;
+  ///   `.io`; what `deliver` throws.
   static func replay(
     _ logs: [Log], _ fileSystem: any FileSystem, _ directory: FilePath, identity: UInt128,
     purpose: LogPurpose = .writeAhead,

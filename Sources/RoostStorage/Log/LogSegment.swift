@@ -10,7 +10,8 @@ import SystemPackage
 ///   through the mapping, because a store into a hole on a full disk raises a signal.
 /// - A recycled segment's old frames do not validate under its new salt.
 ///
-/// `end` belongs to the ``LogWriter`` that writes the segment. ``sync()`` may be called from any thread.
+/// `end` belongs to the ``LogWriter`` that writes the segment. ``sync()`` may be called from any
+/// thread.
 final class LogSegment: @unchecked Sendable {
   let number: UInt64
   let salt: UInt64
@@ -56,20 +57,24 @@ final class LogSegment: @unchecked Sendable {
     self.syncing = syncing
   }
 
-  /// Makes a log file that is ready for frames: its header, size and name are on disk when this returns.
+  /// Makes a log file that is ready for frames: its header, size and name are on disk when this
+  /// returns.
   ///
   /// - Parameters:
   ///   - number: exceeds that of any file in the directory.
   ///   - salt: random; never that of an earlier use of the file.
-  ///   - capacity: bytes of the file, rounded down to whole frames; ``unlimited`` for one that grows.
-  ///   - access: `.mapped` maps the file where the file system overwrites in place and the system can
-  ///     fault its pages in ahead.
-  ///   - retired: a segment whose records are no longer needed. Its file is renamed and used again where
-  ///     its size fits, and removed otherwise. It must not be used afterwards.
-  ///   - faultingAhead: for a mapped log that is rarely synced. Its pages are writable at once, so that
-  ///     appends take no page faults (measured: 24 ns instead of 70 to 100 ns for 128 bytes); the
-  ///     price is that the first sync writes the whole file. Without it a sync writes what was appended.
-  /// - Throws: `.diskFull`, `.io`, `.tooManyFiles`. What was created is removed again as far as possible.
+  ///   - capacity: bytes of the file, rounded down to whole frames; ``unlimited`` for one that
+  ///     grows.
+  ///   - access: `.mapped` maps the file where the file system overwrites in place and the system
+  ///     can fault its pages in ahead.
+  ///   - retired: a segment whose records are no longer needed. Its file is renamed and used again
+  ///     where its size fits, and removed otherwise. It must not be used afterwards.
+  ///   - faultingAhead: for a mapped log that is rarely synced. Its pages are writable at once, so
+  ///     that appends take no page faults (measured: 24 ns instead of 70 to 100 ns for 128 bytes);
+  ///     the price is that the first sync writes the whole file. Without it a sync writes what was
+  ///     appended.
+  /// - Throws: `.diskFull`, `.io`, `.tooManyFiles`. What was created is removed again as far as
+  ///   possible.
   static func create(
     _ fileSystem: any FileSystem, _ directory: FilePath, number: UInt64, salt: UInt64,
     purpose: LogPurpose = .writeAhead, identity: UInt128, capacity: Int,
@@ -106,8 +111,8 @@ final class LogSegment: @unchecked Sendable {
       var mapping: (any MappedFile)?
       if mapped {
         try zero(file, capacity, header: &header)
-        // Mapping makes every page writable and dirty, and a sync cleans them again: so it comes before the
-        // sync, or behind one more. What cannot be mapped is written with calls.
+        // Mapping makes every page writable and dirty, and a sync cleans them again: so it comes
+        // before the sync, or behind one more. What cannot be mapped is written with calls.
         if faultingAhead { try file.sync() }
         mapping = try? file.map(capacity)
       } else {
@@ -126,8 +131,8 @@ final class LogSegment: @unchecked Sendable {
     }
   }
 
-  /// Bytes of one write when a file is filled with zeros. Larger writes make the system keep the file in
-  /// larger units, and then write a whole unit at each sync.
+  /// Bytes of one write when a file is filled with zeros. Larger writes make the system keep the
+  /// file in larger units, and then write a whole unit at each sync.
   static let zeroingBytes = 4096
 
   private static func zero(
@@ -145,8 +150,8 @@ final class LogSegment: @unchecked Sendable {
     }
   }
 
-  /// Renames a retired segment, keeping its file and mapping, and gives it a new header. The old frames
-  /// stay: the new salt makes them invalid.
+  /// Renames a retired segment, keeping its file and mapping, and gives it a new header. The old
+  /// frames stay: the new salt makes them invalid.
   private static func reuse(
     _ retired: LogSegment, _ fileSystem: any FileSystem, _ directory: FilePath, _ path: FilePath,
     header bytes: ByteView, _ header: LogHeader, mapped: Bool, faultingAhead: Bool
@@ -170,17 +175,18 @@ final class LogSegment: @unchecked Sendable {
 
   /// Makes the file's bytes durable, and says so in `isSynced` where nothing more will follow them.
   ///
-  /// The system tells of a failed sync once, and the next one succeeds without having written what was
-  /// lost. A flush and the commit leader may sync side by side, so one goes after the other, and after a
-  /// failure all throw (rule 4).
+  /// The system tells of a failed sync once, and the next one succeeds without having written what
+  /// was lost. A flush and the commit leader may sync side by side, so one goes after the other,
+  /// and after a failure all throw (rule 4).
   ///
-  /// - Throws: `.outcomeUnknown`; what is on disk is then unknown for good, and syncing again proves
-  ///   nothing: the caller must write nothing more and tell the writer (``LogWriter/poison(_:)``).
+  /// - Throws: `.outcomeUnknown`; what is on disk is then unknown for good, and syncing again
+  ///   proves nothing: the caller must write nothing more and tell the writer
+  ///   (``LogWriter/poison(_:)``).
   func sync() throws(StoreError) {
     try syncing.lock.withLock { () throws(StoreError) in
       if let failure = syncing.failure { throw failure }
-      // Asked before the sync: the end frame, or frames staged before it, written during the sync may
-      // not be covered by it.
+      // Asked before the sync: the end frame, or frames staged before it, written during the sync
+      // may not be covered by it.
       let wasEnded = isEnded.load(ordering: .acquiring)
       do throws(FileSystemError) { try file.sync() } catch {
         let failure = StoreError(

@@ -2,11 +2,12 @@ import RoostEnvironment
 import Synchronization
 import SystemPackage
 
-/// The write-ahead log's segments: those that hold records still needed, the next ones made ready in the background, and
-/// retired ones to be used again. Thread-safe.
+/// The write-ahead log's segments: those that hold records still needed, the next ones made ready
+/// in the background, and retired ones to be used again. Thread-safe.
 final class LogSet: @unchecked Sendable {
   private static let readyLimit = 1
-  /// Retired segments that wait to be used again: as many as a flush retires at once. ``trim()`` lets go of them.
+  /// Retired segments that wait to be used again: as many as a flush retires at once. ``trim()``
+  /// lets go of them.
   private static let spareLimit = 4
 
   private let fileSystem: any FileSystem
@@ -27,14 +28,14 @@ final class LogSet: @unchecked Sendable {
   private var isPreparing = false
   private var isEnded = false
 
-  /// The log in which the commit that is being written began: no log from here on may be dropped, because the
-  /// memtables do not know of its records yet.
+  /// The log in which the commit that is being written began: no log from here on may be dropped,
+  /// because the memtables do not know of its records yet.
   private let floor = Atomic<UInt64>(0)
 
   /// - Parameters:
   ///   - memory: what the mapped pages are charged to.
-  ///   - mappedLimit: bytes past which a new segment is written by calls, so that the log cannot take the budget from
-  ///     the memtables.
+  ///   - mappedLimit: bytes past which a new segment is written by calls, so that the log cannot
+  ///     take the budget from the memtables.
   init(
     _ fileSystem: any FileSystem, _ directory: FilePath, _ randomness: any Randomness,
     identity: FileIdentity, capacity: Int, access: StoreOptions.LogAccess, memory: MemoryCharge,
@@ -52,7 +53,8 @@ final class LogSet: @unchecked Sendable {
     changed = Condition(lock)
   }
 
-  /// The commit leader says in which log its group begins. Memtables know of all records of earlier groups by then.
+  /// The commit leader says in which log its group begins. Memtables know of all records of earlier
+  /// groups by then.
   @inline(__always)
   func beginGroup(_ number: UInt64) {
     if floor.load(ordering: .relaxed) != number { floor.store(number, ordering: .releasing) }
@@ -80,8 +82,8 @@ final class LogSet: @unchecked Sendable {
   func make(minimumCapacity: Int, small: Bool = false) throws(StoreError) -> LogSegment {
     let standard = small ? min(capacity, 1 << 20) : capacity
     if minimumCapacity > standard {
-      // A record too large for a standard segment has one of its own, written by calls: zeroing it first would
-      // write everything twice.
+      // A record too large for a standard segment has one of its own, written by calls: zeroing it
+      // first would write everything twice.
       return try create((minimumCapacity + 4095) & ~4095, .calls, nil)
     }
     let (recycled, mapped) = lock.withLock {
@@ -111,8 +113,8 @@ final class LogSet: @unchecked Sendable {
       identity: identity.word, capacity: bytes, access: access, recycling: recycled)
   }
 
-  /// Makes one segment ready. Runs in the background; where it fails, the writer that needs the segment tries again and gets
-  /// the error.
+  /// Makes one segment ready. Runs in the background; where it fails, the writer that needs the
+  /// segment tries again and gets the error.
   func prepare() {
     let begin = lock.withLock {
       if isPreparing || isEnded || ready.count >= Self.readyLimit { return false }
@@ -125,7 +127,8 @@ final class LogSet: @unchecked Sendable {
       isPreparing = false
       changed.broadcast()
       guard let segment else { return nil }
-      // Numbers rise in the order of use; one that was overtaken by an oversized segment is of no use.
+      // Numbers rise in the order of use; one that was overtaken by an oversized segment is of no
+      // use.
       if isEnded || segment.number < (live.last?.number ?? 0) { return segment }
       ready.append(segment)
       chargeMapped()
@@ -134,7 +137,8 @@ final class LogSet: @unchecked Sendable {
     if let unwanted { discard(unwanted) }
   }
 
-  /// The segment to go on in, for the commit leader. It must be named by the manifest, then ``adopt(_:)``ed.
+  /// The segment to go on in, for the commit leader. It must be named by the manifest, then
+  /// ``adopt(_:)``ed.
   func next(
     minimumCapacity: Int, deadline: UInt64
   ) throws(StoreError) -> LogSegment {
@@ -170,16 +174,16 @@ final class LogSet: @unchecked Sendable {
     for segment in overtaken { discard(segment) }
   }
 
-  /// Removes a segment that holds nothing needed. Its file is closed when its last holder lets go: the writer may be about to
-  /// sync it.
+  /// Removes a segment that holds nothing needed. Its file is closed when its last holder lets go:
+  /// the writer may be about to sync it.
   func discard(_ segment: LogSegment) {
     try? fileSystem.remove(segment.path)
   }
 
   // MARK: - Using and retiring
 
-  /// Makes all records that have been handed to the system durable, without the commit leader: what a flush needs before its
-  /// edit is installed (rule 1).
+  /// Makes all records that have been handed to the system durable, without the commit leader: what
+  /// a flush needs before its edit is installed (rule 1).
   func syncAll() throws(StoreError) {
     let segments = lock.withLock { live.filter { !$0.isSynced.load(ordering: .acquiring) } }
     for segment in segments { try segment.sync() }

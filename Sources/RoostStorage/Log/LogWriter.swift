@@ -8,8 +8,8 @@ import RoostEnvironment
 /// - A mark states only what a sync that returned had covered.
 /// - Behind the last frame of a mapped or recycled segment stands a header of zeros.
 ///
-/// Where the segment is mapped, a committed frame is in the operating system's hands at once. Otherwise
-/// frames are staged in memory until ``flush()``.
+/// Where the segment is mapped, a committed frame is in the operating system's hands at once.
+/// Otherwise frames are staged in memory until ``flush()``.
 ///
 /// Used by one thread at a time; the caller sees to that.
 @safe
@@ -33,8 +33,8 @@ final class LogWriter: @unchecked Sendable {
   private(set) var state = State.open
   /// The segment that is being written.
   private(set) var segment: LogSegment
-  /// Complete segments that this writer knows of no sync of, oldest first. Someone else may have synced
-  /// them since (``LogSegment/isSynced``).
+  /// Complete segments that this writer knows of no sync of, oldest first. Someone else may have
+  /// synced them since (``LogSegment/isSynced``).
   private(set) var unsyncedEnded: [LogSegment] = []
   /// Syncs that were asked of the system for records, one a segment.
   private(set) var syncCount = 0
@@ -66,9 +66,9 @@ final class LogWriter: @unchecked Sendable {
 
   /// - Parameters:
   ///   - segment: fresh, without a frame.
-  ///   - nextSegment: makes the segment that goes on when one is full, of at least the capacity it is
-  ///     given, and records it where replay will look before it returns. When it throws, so does the append,
-  ///     and the writer stays usable. `nil` for a log that never goes on.
+  ///   - nextSegment: makes the segment that goes on when one is full, of at least the capacity it
+  ///     is given, and records it where replay will look before it returns. When it throws, so does
+  ///     the append, and the writer stays usable. `nil` for a log that never goes on.
   init(
     _ segment: LogSegment,
     nextSegment: ((_ minimumCapacity: Int) throws(StoreError) -> LogSegment)? = nil
@@ -105,10 +105,11 @@ final class LogWriter: @unchecked Sendable {
 
   // MARK: Appending
 
-  /// Begins a frame: the memory for up to `byteCount` bytes of payload, to be filled before ``commit``.
-  /// A reservation that is not committed leaves no trace.
+  /// Begins a frame: the memory for up to `byteCount` bytes of payload, to be filled before
+  /// ``commit``. A reservation that is not committed leaves no trace.
   ///
-  /// - Throws: `.tooLarge`; `.readOnly` after a failure; `.closed`; what `nextSegment` or a write throws.
+  /// - Throws: `.tooLarge`; `.readOnly` after a failure; `.closed`; what `nextSegment` or a write
+  ///   throws.
   /// - Complexity: O(1), but for a new segment or a full stage.
   @inline(__always)
   func reserve(_ byteCount: Int) throws(StoreError) -> UnsafeMutableRawBufferPointer {
@@ -122,7 +123,8 @@ final class LogWriter: @unchecked Sendable {
       start: base + (cursor &- windowStart &+ LogFrame.headerBytes), count: byteCount)
   }
 
-  /// Ends the frame that `reserve` began, whose payload is the first `byteCount` bytes of the memory.
+  /// Ends the frame that `reserve` began, whose payload is the first `byteCount` bytes of the
+  /// memory.
   ///
   /// - Complexity: O(`byteCount`), for the checksum.
   @inline(__always)
@@ -160,17 +162,18 @@ final class LogWriter: @unchecked Sendable {
 
   /// Hands all committed frames to the operating system: they then survive the end of the process.
   ///
-  /// - Throws: `.diskFull` or `.io`: nothing since the last flush is acknowledged and the segment has
-  ///   ended; `.readOnly` after an earlier failure; `.closed`.
+  /// - Throws: `.diskFull` or `.io`: nothing since the last flush is acknowledged and the segment
+  ///   has ended; `.readOnly` after an earlier failure; `.closed`.
   @inline(__always)
   func flush() throws(StoreError) {
     if !isMapped || limit == 0 { try flushStaged() }
   }
 
-  /// Makes all committed frames durable, those of older segments first, and then notes so in a mark.
+  /// Makes all committed frames durable, those of older segments first, and then notes so in a
+  /// mark.
   ///
-  /// - Throws: as ``flush()``; `.outcomeUnknown` where a sync fails: what was appended since the last sync
-  ///   may or may not survive, and nothing more is appended.
+  /// - Throws: as ``flush()``; `.outcomeUnknown` where a sync fails: what was appended since the
+  ///   last sync may or may not survive, and nothing more is appended.
   func sync() throws(StoreError) {
     try checkOpen()
     guard cursor != cleanOffset || !unsyncedEnded.isEmpty else { return }
@@ -191,8 +194,8 @@ final class LogWriter: @unchecked Sendable {
     limit = 0
   }
 
-  /// Makes everything durable, the last mark included, and closes the segment's file. After a failure, only
-  /// closes.
+  /// Makes everything durable, the last mark included, and closes the segment's file. After a
+  /// failure, only closes.
   ///
   /// - Throws: as ``sync()``. The file is closed in any case.
   func close() throws(StoreError) {
@@ -333,8 +336,8 @@ final class LogWriter: @unchecked Sendable {
     }
   }
 
-  /// Notes that all before the cursor is durable. The reserve has room for it: a record always leaves
-  /// that of a mark and an end, and between two marks stands a record.
+  /// Notes that all before the cursor is durable. The reserve has room for it: a record always
+  /// leaves that of a mark and an end, and between two marks stands a record.
   private func appendMark() {
     appendControl(.mark, segment.number, UInt64(cursor))
   }

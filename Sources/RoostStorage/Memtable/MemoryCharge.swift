@@ -1,7 +1,7 @@
 import Synchronization
 
-/// What counts against the memory budget of a store: the capacity of all memtables that are in no table yet, and the log
-/// pages that are mapped (rule 14). Thread-safe.
+/// What counts against the memory budget of a store: the capacity of all memtables that are in no
+/// table yet, and the log pages that are mapped (rule 14). Thread-safe.
 final class MemoryCharge: Sendable {
   private let memtables = Atomic<Int>(0)
   private let logPages = Atomic<Int>(0)

@@ -68,7 +68,8 @@ struct Permutation {
   func inserting(_ slot: Int, at index: Int) -> Permutation {
     let shift = UInt64(truncatingIfNeeded: 4 &+ 4 &* index)
     let below = word & ((1 &<< shift) &- 1)
-    // There are at most 14 slots before, so nothing falls off the top; at index 14 nothing is above.
+    // There are at most 14 slots before, so nothing falls off the top; at index 14 nothing is
+    // above.
     let above = (word &>> shift) &<< (shift &+ 4)
     let all = below | UInt64(truncatingIfNeeded: slot) &<< shift | (shift == 60 ? 0 : above)
     return Permutation(word: all &+ 1)

@@ -4,12 +4,13 @@ import Synchronization
 final class TreeMemtable: @unchecked Sendable {
   let memtable = Memtable()
 
-  /// The number of the oldest log that holds a record of this memtable; `UInt64.max` while it is empty.
-  /// Written by the commit leader before it applies the record.
+  /// The number of the oldest log that holds a record of this memtable; `UInt64.max` while it is
+  /// empty. Written by the commit leader before it applies the record.
   private let oldestLog = Atomic<UInt64>(.max)
 
   private let memory: MemoryCharge
-  /// What of the memtable's memory is charged. The commit leader's; once the memtable is immutable, its flush's.
+  /// What of the memtable's memory is charged. The commit leader's; once the memtable is immutable,
+  /// its flush's.
   private var charged: Int
 
   /// - Parameter memory: the store's, which the memtable is charged to until it is released.

@@ -3,14 +3,14 @@ import Synchronization
 
 /// Uncompressed blocks of all tables, kept for reading, up to a number of bytes.
 ///
-/// - Blocks are named by (table cache id, offset). Ids are never used twice, so blocks of deleted tables need no
-///   removal: nobody asks for them and they age out.
-/// - A block is retained under its shard's lock before a lookup returns it, so eviction cannot free it
-///   under a reader (ENGINE.md, rule 9).
-/// - The bytes of all blocks held by the cache, as they charge themselves, never exceed the capacity. Blocks
-///   that readers still hold after their eviction are the readers'.
-/// - Eviction is CLOCK with a small count of hits for each block: a scan's blocks, read once, go before those
-///   that were hit, and index and filter blocks begin with a head start.
+/// - Blocks are named by (table cache id, offset). Ids are never used twice, so blocks of deleted
+///   tables need no removal: nobody asks for them and they age out.
+/// - A block is retained under its shard's lock before a lookup returns it, so eviction cannot free
+///   it under a reader (ENGINE.md, rule 9).
+/// - The bytes of all blocks held by the cache, as they charge themselves, never exceed the
+///   capacity. Blocks that readers still hold after their eviction are the readers'.
+/// - Eviction is CLOCK with a small count of hits for each block: a scan's blocks, read once, go
+///   before those that were hit, and index and filter blocks begin with a head start.
 ///
 /// Thread-safe.
 @safe
@@ -114,8 +114,8 @@ final class BlockCache: @unchecked Sendable {
   }
 }
 
-/// A part of the cache with a lock of its own: an open-addressing table with linear probing, over whose slots
-/// the hand of the clock goes round. All but `lock` and `unlock` need the lock held.
+/// A part of the cache with a lock of its own: an open-addressing table with linear probing, over
+/// whose slots the hand of the clock goes round. All but `lock` and `unlock` need the lock held.
 @safe
 private struct CacheShard {
   @safe struct Slot {

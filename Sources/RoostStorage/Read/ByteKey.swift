@@ -1,5 +1,5 @@
-/// What can be a key: anything that shows its bytes. Keys order byte by byte, as unsigned numbers, a prefix before
-/// what it begins.
+/// What can be a key: anything that shows its bytes. Keys order byte by byte, as unsigned numbers,
+/// a prefix before what it begins.
 public protocol ByteKey: ~Copyable, ~Escapable {
   /// Runs `body` with the key's bytes, which stay valid within it.
   func withKeyBytes<R: ~Copyable, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R

@@ -1,8 +1,9 @@
 /// A walk over the keys of a tree, in order, both ways, as of one moment.
 ///
-/// A new cursor stands nowhere: ``next()`` goes to the first key of its range, ``previous()`` to the last. It keeps
-/// showing the moment at which it was made (or its snapshot's), across flushes and compactions; what it reads is
-/// kept until it goes. Not thread-safe; may be sent to another thread.
+/// A new cursor stands nowhere: ``next()`` goes to the first key of its range, ``previous()`` to
+/// the last. It keeps showing the moment at which it was made (or its snapshot's), across flushes
+/// and compactions; what it reads is kept until it goes. Not thread-safe; may be sent to another
+/// thread.
 ///
 /// ```swift
 /// var cursor = try users.cursor(prefix: "u:")
@@ -17,7 +18,8 @@ public struct Cursor: ~Copyable {
   ///
   /// - Returns: whether there is one. After the last key, `previous()` goes back to it.
   /// - Throws: `.corruption`, `.io`.
-  /// - Complexity: amortised O(log of the runs), plus what deleted and hidden entries must be passed over.
+  /// - Complexity: amortised O(log of the runs), plus what deleted and hidden entries must be
+  ///   passed over.
   public mutating func next() throws(StoreError) -> Bool { try core.next() }
 
   /// Moves to the key before; from the start, to the last.
@@ -56,7 +58,8 @@ public struct Cursor: ~Copyable {
   /// Whether the cursor stands on a key.
   public var isPositioned: Bool { core.isPositioned }
 
-  /// The current key, without a copy; empty where the cursor stands on none. Valid until the next move.
+  /// The current key, without a copy; empty where the cursor stands on none. Valid until the next
+  /// move.
   public var key: RawSpan {
     @_lifetime(borrow self)
     get { unsafe _overrideLifetime(core.key.span, borrowing: self) }

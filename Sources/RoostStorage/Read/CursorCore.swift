@@ -3,11 +3,12 @@
 // Forward, standing on entry e of the merged run:
 // 1. Past the upper bound: the end.
 // 2. e is newer than the snapshot, or another version of the key shown or passed over last: go on.
-// 3. e is the newest visible version of its key. A deletion, or hidden by a range tombstone: remember the key, go on.
+// 3. e is the newest visible version of its key. A deletion, or hidden by a range tombstone:
+//    remember the key, go on.
 // 4. Otherwise show e; its bytes stay in the source.
 //
-// Backward, a key's versions come oldest first, so the last visible one counts. By the time that is known the source
-// has moved on: key and value are copied.
+// Backward, a key's versions come oldest first, so the last visible one counts. By the time that is
+// known the source has moved on: key and value are copied.
 
 /// What a ``Cursor`` does. Not thread-safe.
 final class CursorCore {

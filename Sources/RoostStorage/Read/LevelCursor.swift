@@ -75,7 +75,8 @@ final class LevelCursor: SourceCursor {
     return cursor
   }
 
-  /// Moves on to the following tables until one has an entry. (A table may hold range tombstones only.)
+  /// Moves on to the following tables until one has an entry. (A table may hold range tombstones
+  /// only.)
   private func settleForward() throws(StoreError) {
     while let table {
       if table.isValid { return publish(table) }

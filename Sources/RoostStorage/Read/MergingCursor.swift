@@ -2,14 +2,14 @@
 //
 // 1. Each source caches its current key, tag and the key's 8-byte head in a heap slot, so that most
 //    comparisons touch only the heap.
-// 2. A move advances the source at the top and sifts it down ("replace top"): in the common case the top
-//    stays where it is, after one comparison with its children.
+// 2. A move advances the source at the top and sifts it down ("replace top"): in the common case
+//    the top stays where it is, after one comparison with its children.
 // 3. Turning round seeks every source to the other side of the current key.
 
 /// One run out of several, in internal order, both ways.
 ///
-/// Equal (key, tag) pairs do not occur, except that compaction at the bottom may set tags to sequence 0: two
-/// such entries of one key never live in two sources at once.
+/// Equal (key, tag) pairs do not occur, except that compaction at the bottom may set tags to
+/// sequence 0: two such entries of one key never live in two sources at once.
 @safe
 final class MergingCursor: SourceCursor {
   @safe

@@ -1,11 +1,12 @@
 import RoostEnvironment
 
-// Where a key is looked for, newest first: the active memtable, the immutable ones, level 0 from its newest table, then each
-// deeper level's one table that may hold it. The first entry that the snapshot sees decides. A range tombstone found in a
-// source hides everything in the sources after it, because those are older; within its source, sequence numbers decide.
+// Where a key is looked for, newest first: the active memtable, the immutable ones, level 0 from
+// its newest table, then each deeper level's one table that may hold it. The first entry that the
+// snapshot sees decides. A range tombstone found in a source hides everything in the sources after
+// it, because those are older; within its source, sequence numbers decide.
 
-/// One key's lookup at one sequence number. Used within an epoch, on the stack: no allocation, no ARC traffic but the
-/// retain of the block that holds the value.
+/// One key's lookup at one sequence number. Used within an epoch, on the stack: no allocation, no
+/// ARC traffic but the retain of the block that holds the value.
 struct PointLookup: ~Copyable {
   let key: ByteView
   let sequence: UInt64

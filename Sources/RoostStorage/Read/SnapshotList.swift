@@ -2,9 +2,10 @@ import RoostEnvironment
 
 /// The snapshots that are held, so that compaction keeps what they see.
 ///
-/// Rule 8: a snapshot takes its sequence number and registers under the same lock under which compaction copies the
-/// list. A snapshot that registers after the copy sees at least all that the copying merge can drop in favour of
-/// something newer, because what a merge reads was visible before the copy.
+/// Rule 8: a snapshot takes its sequence number and registers under the same lock under which
+/// compaction copies the list. A snapshot that registers after the copy sees at least all that the
+/// copying merge can drop in favour of something newer, because what a merge reads was visible
+/// before the copy.
 ///
 /// Thread-safe.
 final class SnapshotList: @unchecked Sendable {
@@ -47,8 +48,8 @@ final class SnapshotList: @unchecked Sendable {
 
 /// A moment of a store: reads at it see what was written before it and nothing after.
 ///
-/// Released at the end of its scope. While it is held, compaction keeps the versions that it sees, which costs disk space:
-/// ``StoreStatistics/snapshots`` shows how long each has been held.
+/// Released at the end of its scope. While it is held, compaction keeps the versions that it sees,
+/// which costs disk space: ``StoreStatistics/snapshots`` shows how long each has been held.
 public struct Snapshot: ~Copyable, Sendable {
   let store: Store
   let pin: SnapshotList.Pin

@@ -1,8 +1,8 @@
 /// A position in one sorted run of entries (a memtable, a table, a level): what merging works on.
 ///
 /// Invariants:
-/// - While `isValid`, `key`, `tag` and `value` describe the current entry, and their bytes stay where they
-///   are until the next move. The cursor holds the owner of those bytes.
+/// - While `isValid`, `key`, `tag` and `value` describe the current entry, and their bytes stay
+///   where they are until the next move. The cursor holds the owner of those bytes.
 /// - Entries come in internal order: key ascending, then tag descending. No two are equal.
 /// - After a throw the cursor is not valid; a seek may be tried again.
 ///

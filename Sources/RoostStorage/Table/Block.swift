@@ -1,25 +1,25 @@
 // Blocks of entries
 //
-//   block  := entry* restart u32* restartCount u32
-//   entry  := shared varint | unshared varint | payload | key suffix | value
+//   block  := entry* restart u32* restartCount u32 entry  := shared varint | unshared varint |
+//   payload | key suffix | value
 //
-//   payload of a data block            tag varint (sequence << 4 | kind) | valueLength varint (puts only)
-//   payload of an index partition      handle of the data block
-//   payload of the top index           handle of the index partition | handle of its filter (size 0: none)
+//   payload of a data block            tag varint (sequence << 4 | kind) | valueLength varint (puts
+//   only) payload of an index partition      handle of the data block payload of the top index
+//   handle of the index partition | handle of its filter (size 0: none)
 //
 // An entry's key is the first `shared` bytes of the key before it and then its suffix of `unshared`
 // bytes. `shared` is as large as it can be, except at restart points, where it is 0: lookups depend
 // on both. `restart` are the offsets of the restart points, ascending, the first being 0; there is
 // at least one, also in a block without entries. Only data blocks have values.
 //
-// Keys ascend; in a data block the versions of one key follow each other, tags descending. In an index
-// block a key is a separator: at least every user key of the block it leads to, and less than the first
-// key of the next block, or equal to it where the versions of one key span the two.
+// Keys ascend; in a data block the versions of one key follow each other, tags descending. In an
+// index block a key is a separator: at least every user key of the block it leads to, and less than
+// the first key of the next block, or equal to it where the versions of one key span the two.
 
 /// A block's uncompressed bytes, in memory, with a table's cache and its readers as owners.
 ///
-/// Immutable and thread-safe. The bytes stay where they are as long as the block lives: whoever holds a view
-/// of them holds the block.
+/// Immutable and thread-safe. The bytes stay where they are as long as the block lives: whoever
+/// holds a view of them holds the block.
 @safe
 final class Block: @unchecked Sendable {
   private let base: UnsafeMutableRawPointer
@@ -33,7 +33,8 @@ final class Block: @unchecked Sendable {
 
   /// Takes over `base`, which was allocated and filled by the caller.
   ///
-  /// - Returns: `nil` where the bytes have not the shape of a block of this kind. `base` is freed then as well.
+  /// - Returns: `nil` where the bytes have not the shape of a block of this kind. `base` is freed
+  ///   then as well.
   init?(
     adopting base: UnsafeMutableRawPointer, count: Int, kind: BlockKind, storedSize: UInt64
   ) {
@@ -77,7 +78,8 @@ final class Block: @unchecked Sendable {
 protocol EntryPayload {
   /// All zero.
   init()
-  /// Decodes the payload at `offset`. A block has eight readable bytes from each offset up to `limit`.
+  /// Decodes the payload at `offset`. A block has eight readable bytes from each offset up to
+  /// `limit`.
   static func decode(_ base: UnsafeRawPointer, _ offset: inout Int, _ limit: Int) -> Self?
   /// Orders entries of the same key, greater first.
   var order: UInt64 { get }
@@ -144,10 +146,11 @@ struct TopEntry: EntryPayload {
   }
 }
 
-/// A varint at `offset`, without a branch for its length. `nil` where it does not end before `limit`.
+/// A varint at `offset`, without a branch for its length. `nil` where it does not end before
+/// `limit`.
 ///
-/// Eight bytes from each offset up to `limit` must be readable: in a block they are, since at least one
-/// restart and the count follow the entries.
+/// Eight bytes from each offset up to `limit` must be readable: in a block they are, since at least
+/// one restart and the count follow the entries.
 @inline(__always)
 func decodeVarint(_ base: UnsafeRawPointer, _ offset: inout Int, _ limit: Int) -> UInt64? {
   guard offset < limit else { return nil }

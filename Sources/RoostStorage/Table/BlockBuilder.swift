@@ -1,7 +1,7 @@
 /// Encodes one block after another from entries in order; the grammar stands in Block.swift.
 ///
-/// The caller knows how many bytes a key shares with the one before it, since it checked their order.
-/// Not thread-safe.
+/// The caller knows how many bytes a key shares with the one before it, since it checked their
+/// order. Not thread-safe.
 struct BlockBuilder: ~Copyable {
   private var entries: ByteBuffer
   private var restarts = ByteBuffer(capacity: 256)
@@ -33,7 +33,8 @@ struct BlockBuilder: ~Copyable {
     return shared
   }
 
-  /// Appends an entry of a data block, whose key has `shared` bytes in common with the one before it.
+  /// Appends an entry of a data block, whose key has `shared` bytes in common with the one before
+  /// it.
   @inline(__always)
   mutating func add(_ key: ByteView, shared: Int, _ tag: Tag, _ value: ByteView) {
     let left = begin(shared)

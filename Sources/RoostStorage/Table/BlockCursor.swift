@@ -10,12 +10,13 @@ enum BlockStep: UInt8 {
 
 /// A position in one block of entries.
 ///
-/// Trivial state, so that moving it costs no reference counting: it holds neither the block (its user
-/// does) nor, in the language's sense, the memory where it puts together keys that are
-/// prefix-compressed. That memory goes with the cursor from block to block and is freed by ``destroy()``.
+/// Trivial state, so that moving it costs no reference counting: it holds neither the block (its
+/// user does) nor, in the language's sense, the memory where it puts together keys that are
+/// prefix-compressed. That memory goes with the cursor from block to block and is freed by
+/// ``destroy()``.
 ///
-/// Every offset and length is checked against the block before it is used: damage ends in `.damaged`
-/// whatever the bytes are. Not thread-safe.
+/// Every offset and length is checked against the block before it is used: damage ends in
+/// `.damaged` whatever the bytes are. Not thread-safe.
 @safe
 struct BlockCursor<Payload: EntryPayload> {
   private var base: UnsafeRawPointer
@@ -45,7 +46,8 @@ struct BlockCursor<Payload: EntryPayload> {
   /// Frees the cursor's memory. It must not be used after.
   func destroy() { unsafe scratch.deallocate() }
 
-  /// Enters a block, whose owner the caller keeps until the cursor leaves it. Stands on no entry yet.
+  /// Enters a block, whose owner the caller keeps until the cursor leaves it. Stands on no entry
+  /// yet.
   @inline(__always)
   mutating func enter(_ block: borrowing Block) {
     unsafe base = block.view.base
@@ -134,7 +136,8 @@ struct BlockCursor<Payload: EntryPayload> {
     return scan(before: offset)
   }
 
-  /// To the last entry that begins before `end`, where one entry ends and another or nothing begins.
+  /// To the last entry that begins before `end`, where one entry ends and another or nothing
+  /// begins.
   private mutating func scan(before end: Int) -> BlockStep {
     var low = 0
     var high = restartCount &- 1
@@ -195,11 +198,11 @@ struct BlockCursor<Payload: EntryPayload> {
   /// The first entry at or after (`key`, `order`), found without putting keys together.
   ///
   /// 1. The restart points are searched for the last entry that is less.
-  /// 2. From there on entries are walked with m, the number of leading bytes that the entry before (which is
-  ///    less than the target) has in common with the target. An entry that shares more than m bytes with the
-  ///    one before it differs from the target where that one did, so it is less too. One that
-  ///    shares fewer differs from it before m, so it is greater than the target. Only one that shares just m
-  ///    is compared, from byte m on.
+  /// 2. From there on entries are walked with m, the number of leading bytes that the entry before
+  ///    (which is less than the target) has in common with the target. An entry that shares more
+  ///    than m bytes with the one before it differs from the target where that one did, so it is
+  ///    less too. One that shares fewer differs from it before m, so it is greater than the target.
+  ///    Only one that shares just m is compared, from byte m on.
   @inline(__always)
   static func find(_ block: borrowing Block, _ key: ByteView, order: UInt64) -> Found {
     let base = unsafe block.view.base
@@ -262,7 +265,8 @@ struct BlockCursor<Payload: EntryPayload> {
           fromByteOffset: entriesEnd &+ 4 &* index, as: UInt32.self)))
   }
 
-  /// The last restart point whose entry is less than (`key`, `order`), or else the first; `nil` for damage.
+  /// The last restart point whose entry is less than (`key`, `order`), or else the first; `nil` for
+  /// damage.
   @inline(__always)
   private static func restart(
     before key: ByteView, order: UInt64, _ base: UnsafeRawPointer, entriesEnd: Int,

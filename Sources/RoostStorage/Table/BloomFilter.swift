@@ -1,11 +1,11 @@
 // A cache-line-blocked bloom filter
 //
-//   filter := line* lineCount u32 | probeCount u8 | zero 3 bytes
-//   line   := 64 bytes, bit b being bit b % 8 of byte b / 8
+//   filter := line* lineCount u32 | probeCount u8 | zero 3 bytes line   := 64 bytes, bit b being
+//   bit b % 8 of byte b / 8
 //
-// A key's hash h is XXH64 of the user key under seed 0. Its line is number
-// (h >> 32) * lineCount >> 32. Its bits in that line: g is the low 32 bits of h; probeCount times, the
-// top nine bits of g name a bit, and g becomes g * 0x9E3779B9 (mod 2^32).
+// A key's hash h is XXH64 of the user key under seed 0. Its line is number (h >> 32) * lineCount >>
+// 32. Its bits in that line: g is the low 32 bits of h; probeCount times, the top nine bits of g
+// name a bit, and g becomes g * 0x9E3779B9 (mod 2^32).
 //
 // All probes of a key fall into one cache line, which costs a few tenths of a percent of false
 // positives and saves all cache misses but one.
@@ -59,7 +59,8 @@ enum BloomFilter {
 /// Collects the hashes of a partition's keys and makes their filter. Not thread-safe.
 struct BloomFilterBuilder: ~Copyable {
   private let bitsPerKey: Int
-  /// Hashes of eight bytes each: the number of lines follows from their count, so none can be set before.
+  /// Hashes of eight bytes each: the number of lines follows from their count, so none can be set
+  /// before.
   private var hashes = ByteBuffer(capacity: 1024)
 
   init(bitsPerKey: Int) { self.bitsPerKey = bitsPerKey }

@@ -1,6 +1,7 @@
 import RoostEnvironment
 
-/// Bytes as they stand in a file, read into memory of their own. Freed when it goes, unless handed over.
+/// Bytes as they stand in a file, read into memory of their own. Freed when it goes, unless handed
+/// over.
 @safe
 struct StoredBytes: ~Copyable {
   private var base: UnsafeMutableRawPointer
@@ -50,7 +51,8 @@ extension TableReader {
       == XXH64.hash(stored.prefix(covered), seed: TableFormat.seed(identity, offset: offset))
   }
 
-  /// Reads and checks a block, once more if its checksum does not match: the fault may have been on the way.
+  /// Reads and checks a block, once more if its checksum does not match: the fault may have been on
+  /// the way.
   static func readBlock(
     _ handle: BlockHandle, _ kind: BlockKind, file: any File, identity: FileIdentity,
     blocksEnd: UInt64

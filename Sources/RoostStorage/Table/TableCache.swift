@@ -4,8 +4,9 @@ import SystemPackage
 
 /// Opens table files when they are first read, and keeps the number of open ones below a limit.
 ///
-/// A point read finds a table's reader through an epoch-protected pointer, without a lock. When too many are open, one that
-/// was not used since the hand last passed it is closed (CLOCK); readers that still hold it finish with it.
+/// A point read finds a table's reader through an epoch-protected pointer, without a lock. When too
+/// many are open, one that was not used since the hand last passed it is closed (CLOCK); readers
+/// that still hold it finish with it.
 ///
 /// Thread-safe.
 final class TableCache: @unchecked Sendable {

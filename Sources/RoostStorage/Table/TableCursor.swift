@@ -2,12 +2,12 @@ import RoostEnvironment
 
 /// A position in a table's entries.
 ///
-/// Holds its index partition and its data block, so that the current entry's bytes stay in place until the next
-/// move, whatever the cache does. Not thread-safe; many may walk one reader.
+/// Holds its index partition and its data block, so that the current entry's bytes stay in place
+/// until the next move, whatever the cache does. Not thread-safe; many may walk one reader.
 @safe
 final class TableCursor: SourceCursor {
-  /// The three block positions, in memory of their own: moving through a pointer costs no exclusivity
-  /// checks, and they hold nothing that is counted.
+  /// The three block positions, in memory of their own: moving through a pointer costs no
+  /// exclusivity checks, and they hold nothing that is counted.
   private struct Positions {
     var top = BlockCursor<TopEntry>()
     var partition = BlockCursor<PartitionEntry>()
@@ -98,8 +98,8 @@ final class TableCursor: SourceCursor {
     }
     try enterData()
     var step = unsafe at.pointee.data.seek(key, order: tag.word)
-    // Off the block's end: what follows begins the next block, unless that goes on with newer versions of
-    // the key.
+    // Off the block's end: what follows begins the next block, unless that goes on with newer
+    // versions of the key.
     while step == .end {
       guard try nextIndexEntry() else { return }
       try enterData()
@@ -115,8 +115,8 @@ final class TableCursor: SourceCursor {
 
   // MARK: From block to block
 
-  /// Ends a move: on an entry of the data block, or, where the block has none, on the one that `turn` finds in
-  /// another block.
+  /// Ends a move: on an entry of the data block, or, where the block has none, on the one that
+  /// `turn` finds in another block.
   @inline(never)
   private func settle(
     _ step: BlockStep, _ turn: () throws(StoreError) -> Bool
@@ -197,8 +197,8 @@ final class TableCursor: SourceCursor {
 /// Reads data blocks for a cursor, many at once where it goes from one to the next.
 ///
 /// 1. A block in the cache comes from there.
-/// 2. Two blocks in a row, each from just behind the one before: from then on a miss reads a window of
-///    64 KiB, the next one 128 KiB, then 256 KiB, and blocks are taken from the window.
+/// 2. Two blocks in a row, each from just behind the one before: from then on a miss reads a window
+///    of 64 KiB, the next one 128 KiB, then 256 KiB, and blocks are taken from the window.
 /// 3. A block whose checksum does not match in the window is read by itself, which tries twice.
 private final class ReadAhead {
   private static let smallest = 64 << 10

@@ -1,25 +1,23 @@
 // A table file
 //
-//   file         := block* footer
-//   block        := payload | compression u8 | checksum u64
-//   payload      := contents                                   where compression is 0
+//   file         := block* footer block        := payload | compression u8 | checksum u64 payload
+//   := contents                                   where compression is 0
 //                 | varint contentsLength, LZ4 block           where compression is 1
 //   handle       := varint offset | varint payloadLength       (without the trailer's nine bytes)
 //
-// Integers are little-endian; varints are unsigned LEB128. A block's checksum is the XXH64 of payload
-// and compression byte under a seed made of the file's identity and the block's offset, so that a block
-// that was read from the wrong place, or that belongs to another file, does not match.
+// Integers are little-endian; varints are unsigned LEB128. A block's checksum is the XXH64 of
+// payload and compression byte under a seed made of the file's identity and the block's offset, so
+// that a block that was read from the wrong place, or that belongs to another file, does not match.
 //
-// Blocks come in this order: for each index partition its data blocks, its filter (where there is one) and
-// the partition itself; then the range tombstones (where there are any), the properties, the top index.
-// Readers find blocks by handles alone.
+// Blocks come in this order: for each index partition its data blocks, its filter (where there is
+// one) and the partition itself; then the range tombstones (where there are any), the properties,
+// the top index. Readers find blocks by handles alone.
 //
-//   data block   := entry* restart u32* restartCount u32                 (see Block.swift)
-//   index block  := the same shape; an entry's payload is one or two handles
-//   filter       := line* lineCount u32 | probeCount u8 | zero 3 bytes   (see BloomFilter.swift)
-//   tombstones   := fragment*
-//   fragment     := start lengthPrefixed | end lengthPrefixed | varint count | varint sequence*
-//   properties   := (name lengthPrefixed | value lengthPrefixed)*        names ascending
+//   data block   := entry* restart u32* restartCount u32                 (see Block.swift) index
+//   block  := the same shape; an entry's payload is one or two handles filter       := line*
+//   lineCount u32 | probeCount u8 | zero 3 bytes   (see BloomFilter.swift) tombstones   :=
+//   fragment* fragment     := start lengthPrefixed | end lengthPrefixed | varint count | varint
+//   sequence* properties   := (name lengthPrefixed | value lengthPrefixed)*        names ascending
 //
 //   footer, 128 bytes at the end of the file:
 //     offset  size  meaning
@@ -34,7 +32,8 @@
 //        112     8  XXH64 of bytes 0 to 111, seed 0
 //        120     8  "ROOSTSST"
 
-/// 128 random bits that name one file for ever: a file number may come again under links and copies.
+/// 128 random bits that name one file for ever: a file number may come again under links and
+/// copies.
 package struct FileIdentity: Hashable, Sendable {
   package let low: UInt64
   package let high: UInt64

@@ -2,8 +2,8 @@
 ///
 ///     properties := (name lengthPrefixed | value lengthPrefixed)*     names ascending
 ///
-/// A number's value is a varint, a key's the bytes themselves. Readers pass over names they do not know, and
-/// none is needed to read the table.
+/// A number's value is a varint, a key's the bytes themselves. Readers pass over names they do not
+/// know, and none is needed to read the table.
 enum TableProperties {
   static func encode(
     _ summary: TableSummary, _ options: TreeOptions, to out: inout ByteBuffer
@@ -100,8 +100,8 @@ enum TableProperties {
 ///     tombstones := fragment*
 ///     fragment   := start lengthPrefixed | end lengthPrefixed | varint count | varint sequence*
 ///
-/// Fragments ascend and do not overlap; each deletes the keys from `start` up to, not including, `end` for
-/// every one of its sequence numbers, which descend.
+/// Fragments ascend and do not overlap; each deletes the keys from `start` up to, not including,
+/// `end` for every one of its sequence numbers, which descend.
 enum RangeTombstoneBlock {
   static func append(
     _ start: ByteView, _ end: ByteView, _ sequences: [UInt64], to out: inout ByteBuffer
@@ -112,7 +112,8 @@ enum RangeTombstoneBlock {
     for sequence in sequences { out.append(varint: sequence) }
   }
 
-  /// The fragments as a list with bytes of its own; `nil` where the bytes are no fragments in order.
+  /// The fragments as a list with bytes of its own; `nil` where the bytes are no fragments in
+  /// order.
   static func decode(_ bytes: ByteView) -> RangeTombstoneList? {
     var pieces = RangeTombstoneList.Pieces()
     let isValid = forEach(bytes) { start, end, sequences in
@@ -121,8 +122,8 @@ enum RangeTombstoneBlock {
     return isValid ? RangeTombstoneList(pieces) : nil
   }
 
-  /// Calls `body` with each fragment. Returns `false`, perhaps after some calls, where the bytes are
-  /// no fragments in order.
+  /// Calls `body` with each fragment. Returns `false`, perhaps after some calls, where the bytes
+  /// are no fragments in order.
   static func forEach(
     _ bytes: ByteView, _ body: (_ start: ByteView, _ end: ByteView, _ sequences: [UInt64]) -> Void
   ) -> Bool {

@@ -2,8 +2,10 @@ extension TableReader {
   /// Reads everything in the table and checks what readers rely on:
   ///
   /// - every block's checksum and shape, and that blocks cover the file without gaps or overlap;
-  /// - the order of entries, within blocks and across them, and that keys share as much as they can;
-  /// - separators: at least every key of their block, less than the next block's keys or equal to them;
+  /// - the order of entries, within blocks and across them, and that keys share as much as they
+  ///   can;
+  /// - separators: at least every key of their block, less than the next block's keys or equal to
+  ///   them;
   /// - that each key passes its filter;
   /// - that the properties are true.
   ///

@@ -24,15 +24,16 @@ struct TableLookup {
 enum ReadPurpose {
   /// Someone's read: blocks go into the cache.
   case read
-  /// A pass over everything: blocks that are not in the cache stay out of it, and reading ahead begins at once.
+  /// A pass over everything: blocks that are not in the cache stay out of it, and reading ahead
+  /// begins at once.
   case compaction
 }
 
 /// An open table file. The format stands in TableFormat.swift.
 ///
-/// Holds the top index and the range tombstones in memory; index partitions, filters and data blocks go
-/// through the cache. Everything read is checked: where a block's checksum does not match, it is read once
-/// more, and then `.corruption` names the file and the offset.
+/// Holds the top index and the range tombstones in memory; index partitions, filters and data
+/// blocks go through the cache. Everything read is checked: where a block's checksum does not
+/// match, it is read once more, and then `.corruption` names the file and the offset.
 ///
 /// Immutable, thread-safe. The file is closed when the reader is released, if nobody else holds it.
 package final class TableReader: Sendable {
@@ -72,8 +73,8 @@ package final class TableReader: Sendable {
 
   /// Opens a table and checks that it is the one expected.
   ///
-  /// - Throws: `.corruption` where size, identity, number or tree differ or the footer, the top index, the
-  ///   properties or the range tombstones are damaged; `.newerFormat`; `.io`.
+  /// - Throws: `.corruption` where size, identity, number or tree differ or the footer, the top
+  ///   index, the properties or the range tombstones are damaged; `.newerFormat`; `.io`.
   static func open(
     file: any File, number: UInt64, expecting identity: FileIdentity, byteSize: UInt64,
     treeID: UInt64, cache: BlockCache
@@ -163,8 +164,8 @@ package final class TableReader: Sendable {
   ///
   /// - Parameter hash: ``BloomFilter/hash(_:)`` of the key, computed once for all tables asked.
   /// - Throws: `.corruption`, `.io`; the result is then absent.
-  /// - Complexity: O(log n) comparisons; at most a filter, an index partition and a data block are read, more
-  ///   only where versions of the key span blocks.
+  /// - Complexity: O(log n) comparisons; at most a filter, an index partition and a data block are
+  ///   read, more only where versions of the key span blocks.
   func get(
     _ key: ByteView, hash: UInt64, at sequence: UInt64, into result: inout TableLookup
   ) throws(StoreError) {

@@ -27,13 +27,16 @@ package struct TableSummary: Sendable, Equatable {
 
 /// Writes one table file from entries in internal order. The format stands in TableFormat.swift.
 ///
-/// 1. An entry that would make the data block larger than asked ends that block first, so that a block has
-///    one entry or is within its size. The block goes out, and its separator and handle into the index partition.
-/// 2. A partition that is full goes out after the filter of its keys, and their handles into the top index.
+/// 1. An entry that would make the data block larger than asked ends that block first, so that a
+///    block has one entry or is within its size. The block goes out, and its separator and handle
+///    into the index partition.
+/// 2. A partition that is full goes out after the filter of its keys, and their handles into the
+///    top index.
 /// 3. Finished blocks gather in a buffer and reach the file in large writes.
 ///
-/// Memory: the data block, a partition's index and hashes, the top index, the output buffer. Used by one
-/// thread at a time. After a throw nothing but releasing it makes sense; the file is then to be removed.
+/// Memory: the data block, a partition's index and hashes, the top index, the output buffer. Used
+/// by one thread at a time. After a throw nothing but releasing it makes sense; the file is then to
+/// be removed.
 @safe
 final class TableWriter {
   // In memory of their own rather than stored properties: moving through a pointer costs no
@@ -58,14 +61,16 @@ final class TableWriter {
 
   /// Appends an entry, which must come after all others in internal order. The views are copied.
   ///
-  /// - Throws: `.corruption` where the order is broken (the entries come from files), what the file throws.
+  /// - Throws: `.corruption` where the order is broken (the entries come from files), what the file
+  ///   throws.
   @inline(__always)
   func add(_ key: ByteView, _ tag: Tag, _ value: ByteView) throws(StoreError) {
     try unsafe encoder.pointee.add(key, tag, value)
   }
 
   /// Appends a fragment of range tombstones: from `start` up to `end`, sequence numbers descending.
-  /// Fragments come in order and do not overlap; they may come before, between or after the entries.
+  /// Fragments come in order and do not overlap; they may come before, between or after the
+  /// entries.
   func addRangeTombstones(
     from start: ByteView, to end: ByteView, sequences: [UInt64]
   ) throws(StoreError) {
@@ -80,7 +85,8 @@ final class TableWriter {
     }
   }
 
-  /// Bytes the file would have if it were finished now, roughly: what is pending counts uncompressed.
+  /// Bytes the file would have if it were finished now, roughly: what is pending counts
+  /// uncompressed.
   var estimatedBytes: Int { unsafe encoder.pointee.estimatedBytes }
 
   /// Whether nothing was added yet.

@@ -1,5 +1,5 @@
-/// The names of the files in a store's directory. One number space serves all kinds, and numbers are never
-/// used twice.
+/// The names of the files in a store's directory. One number space serves all kinds, and numbers
+/// are never used twice.
 package enum FileNames {
   package enum Kind: Sendable, Equatable {
     case log

@@ -1,10 +1,12 @@
 import RoostEnvironment
 import SystemPackage
 
-// Rule 13: an edit that failed may be on disk all the same. So after a failure no file that the old or the new state names
-// is removed, and the next edit goes to a whole new manifest, in a new file; the marker then decides.
+// Rule 13: an edit that failed may be on disk all the same. So after a failure no file that the old
+// or the new state names is removed, and the next edit goes to a whole new manifest, in a new file;
+// the marker then decides.
 
-/// The durable record of what a store consists of. Its calls are made with the store's `installing` lock held.
+/// The durable record of what a store consists of. Its calls are made with the store's `installing`
+/// lock held.
 final class Manifest: @unchecked Sendable {
   /// A manifest longer than this, and than ten times what a new one would take, is written anew.
   private static let rewriteBytes = 1 << 20
@@ -19,7 +21,9 @@ final class Manifest: @unchecked Sendable {
   private(set) var number: UInt64
   private var writer: LogWriter
   private var freshBytes: Int
-  private var isFailed = false
+  /// Whether an edit was appended that may or may not be on disk: the next one goes to a new
+  /// manifest.
+  private(set) var isFailed = false
   /// What was done to the disk, for statistics.
   private(set) var bytesWritten = 0
 
@@ -45,7 +49,8 @@ final class Manifest: @unchecked Sendable {
 
   /// Makes the edits durable, all or none, and applies them to ``contents``.
   ///
-  /// - Throws: `.diskFull` (the edits are not in force, and may be tried again), `.outcomeUnknown`, `.io`.
+  /// - Throws: `.diskFull` (the edits are not in force, and may be tried again), `.outcomeUnknown`,
+  ///   `.io`.
   func commit(_ edits: [VersionEdit]) throws(StoreError) {
     var next = contents
     for edit in edits {
@@ -132,7 +137,8 @@ final class Manifest: @unchecked Sendable {
       identity: marker.identity.word
     ) { (record, position) throws(StoreError) in
       guard let edits = VersionEdit.decode(record) else {
-        throw .corruption("a manifest record is not a list of edits", file: file, offset: Int64(position.offset))
+        throw .corruption(
+          "a manifest record is not a list of edits", file: file, offset: Int64(position.offset))
       }
       for edit in edits {
         if let contradiction = contents.apply(edit) {

@@ -3,10 +3,10 @@ import SystemPackage
 
 // CURRENT is text, so that a person can read it too:
 //
-//   roost store 1\n                     the word, and the format's version
-//   identity HHHHHHHHHHHHHHHH-HHHHHHHHHHHHHHHH\n   the store's 128 bits, high half first, lower-case hex
-//   manifest N\n                        the manifest's number, decimal
-//   check HHHHHHHHHHHHHHHH\n            XXH64, seed 0, of all bytes before this line
+//   roost store 1\n                     the word, and the format's version identity
+//   HHHHHHHHHHHHHHHH-HHHHHHHHHHHHHHHH\n   the store's 128 bits, high half first, lower-case hex
+//   manifest N\n                        the manifest's number, decimal check HHHHHHHHHHHHHHHH\n
+//   XXH64, seed 0, of all bytes before this line
 //
 // It is written beside itself, synced, renamed over the old one, and its directory synced.
 
@@ -44,7 +44,8 @@ package struct Marker: Sendable, Equatable {
       let manifest = UInt64(lines[2].dropFirst(9))
     else { throw .corruption("the marker's lines are not as they should be", file: file, offset: 0) }
     let marker = Marker(identity: identity, manifestNumber: manifest)
-    // Written out again it must give the same bytes: that checks the checksum and every spelling at once.
+    // Written out again it must give the same bytes: that checks the checksum and every spelling at
+    // once.
     guard marker.encoded() == bytes else {
       throw .corruption("the marker's checksum does not match", file: file, offset: 0)
     }
@@ -57,7 +58,8 @@ package struct Marker: Sendable, Equatable {
   func install(in directory: FilePath, _ fileSystem: any FileSystem) throws(StoreError) {
     let temporary = directory.appending(FileNames.markerInProgress)
     let bytes = encoded()
-    // A leftover whose sync failed may read well and never reach the disk (rule 4): a new file, then.
+    // A leftover whose sync failed may read well and never reach the disk (rule 4): a new file,
+    // then.
     try? fileSystem.remove(temporary)
     try doing("replace the marker") { () throws(FileSystemError) in
       let file = try fileSystem.open(temporary, .createOrTruncate)

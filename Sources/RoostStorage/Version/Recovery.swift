@@ -4,18 +4,22 @@ import SystemPackage
 // Opening a store:
 //
 //  1. Lock the directory. Read the marker; none in an empty directory means a new store.
-//  2. Read the manifest that the marker names. Check that every file it names is there, with its size.
-//  3. Replay the live logs in order into memtables, passing over what the tables hold already. Damage before the last mark is
-//     corruption; a torn tail is reported (rules 2 and 3).
-//  4. Write the memtables to tables, synced: recovery builds on no file that it only hopes is on disk (rule 4).
+//  2. Read the manifest that the marker names. Check that every file it names is there, with its
+//     size.
+//  3. Replay the live logs in order into memtables, passing over what the tables hold already.
+//     Damage before the last mark is corruption; a torn tail is reported (rules 2 and 3).
+//  4. Write the memtables to tables, synced: recovery builds on no file that it only hopes is on
+//     disk (rule 4).
 //  5. Write a new manifest with the result, naming no old log; swap the marker.
-//  6. Remove what nothing names any more: old logs and manifests, outputs of merges that were never installed.
+//  6. Remove what nothing names any more: old logs and manifests, outputs of merges that were never
+//     installed.
 //  7. Make the first log segment, and name it in the manifest.
 //
-// A crash before 5 leaves the old state as it was; after it, the new one. File numbers exceed every number on disk
-// (rule 13), so an unfinished recovery's leftovers are never mistaken for anything.
+// A crash before 5 leaves the old state as it was; after it, the new one. File numbers exceed every
+// number on disk (rule 13), so an unfinished recovery's leftovers are never mistaken for anything.
 
-/// Brings a store's directory from whatever state its last process left it in to one that can be written.
+/// Brings a store's directory from whatever state its last process left it in to one that can be
+/// written.
 struct Recovery {
   /// What a store is made of, before it is read.
   struct Parts {
@@ -135,13 +139,15 @@ struct Recovery {
     if options.creation == .mustExist {
       throw StoreError(.notFound, "there is no store in the directory", file: path.string)
     }
-    // Made by someone else, or by a creation that was cut short. Where it cannot be synced, nor could its maker.
+    // Made by someone else, or by a creation that was cut short. Where it cannot be synced, nor
+    // could its maker.
     let parent = path.removingLastComponent()
     try? fileSystem.sync(directory: parent.isEmpty ? "." : parent)
   }
 
-  /// A directory without a marker may be empty, or hold what a creation that was cut short leaves: the lock, the first
-  /// manifest and the marker in progress. A log or a table says that the marker itself is lost.
+  /// A directory without a marker may be empty, or hold what a creation that was cut short leaves:
+  /// the lock, the first manifest and the marker in progress. A log or a table says that the marker
+  /// itself is lost.
   private static func checkUnmarked(_ names: [String], _ path: FilePath) throws(StoreError) {
     for name in names {
       switch FileNames.parse(name)?.kind {
@@ -188,7 +194,8 @@ struct Recovery {
       logs, fileSystem, directory, identity: marker.identity.word
     ) { (record, position) throws(StoreError) in
       try replay.apply(record, position)
-      // What has been replayed is written out as it grows, so that recovery needs no more memory than writing did.
+      // What has been replayed is written out as it grows, so that recovery needs no more memory
+      // than writing did.
       if let full = replay.takeFull() { try flushed.append(contentsOf: write(full)) }
     }
     for tree in replay.trees.values.sorted(by: { $0.id < $1.id }) {
@@ -240,7 +247,8 @@ struct Recovery {
     }
   }
 
-  /// Every table that the manifest names must be there, as long as it says. What is inside is checked when it is read.
+  /// Every table that the manifest names must be there, as long as it says. What is inside is
+  /// checked when it is read.
   private func checkTables(_ contents: StoreContents) throws(StoreError) {
     for tree in contents.trees.values {
       for level in tree.levels {

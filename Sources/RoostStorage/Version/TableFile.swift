@@ -1,12 +1,13 @@
 import RoostEnvironment
 import Synchronization
 
-/// A live table file: what the manifest knows of it, its reader once one was needed, and the duty to remove
-/// the file when nobody uses it any more.
+/// A live table file: what the manifest knows of it, its reader once one was needed, and the duty
+/// to remove the file when nobody uses it any more.
 ///
-/// Every version that contains the file holds it, and so does every cursor, through its version. When the
-/// edit that drops it is durable, ``markObsolete()`` is called; the last holder's release then hands the number
-/// to the store's clean-up. So a file is removed only after the dropping edit is durable and no reader is left.
+/// Every version that contains the file holds it, and so does every cursor, through its version.
+/// When the edit that drops it is durable, ``markObsolete()`` is called; the last holder's release
+/// then hands the number to the store's clean-up. So a file is removed only after the dropping edit
+/// is durable and no reader is left.
 ///
 /// Thread-safe.
 @safe
@@ -78,8 +79,8 @@ final class TableFile: @unchecked Sendable {
   }
 }
 
-/// The open reader of one table, if it is open. Held by the table's `TableFile` and, while the reader is open, by the
-/// cache: so the cache may close it without holding the file.
+/// The open reader of one table, if it is open. Held by the table's `TableFile` and, while the
+/// reader is open, by the cache: so the cache may close it without holding the file.
 final class ReaderSlot: Sendable {
   /// Retired through the epochs when the cache closes it.
   let reader = EpochPointer<TableReader>(nil)

@@ -1,7 +1,8 @@
-/// What a read of one tree sees: the memtables and the levels at one moment. Immutable; a change makes a new one,
-/// and readers pin the one they found (`EpochDomain`).
+/// What a read of one tree sees: the memtables and the levels at one moment. Immutable; a change
+/// makes a new one, and readers pin the one they found (`EpochDomain`).
 ///
-/// Thread-safe, being immutable; the active memtable is written by the commit leader beside its readers.
+/// Thread-safe, being immutable; the active memtable is written by the commit leader beside its
+/// readers.
 @safe
 final class TreeState: @unchecked Sendable {
   /// Where writes go.
@@ -10,8 +11,8 @@ final class TreeState: @unchecked Sendable {
   let immutables: [TreeMemtable]
   /// Level 0 first. Level 0 is newest first and may overlap; the others are in key order, disjoint.
   let levels: [Level]
-  /// Level 0, and the other levels that have tables, unretained (`levels` holds them): point reads walk these
-  /// without ARC traffic.
+  /// Level 0, and the other levels that have tables, unretained (`levels` holds them): point reads
+  /// walk these without ARC traffic.
   let level0: Unmanaged<Level>
   let deeperCount: Int
   private let deeper: UnsafeMutablePointer<Unmanaged<Level>>

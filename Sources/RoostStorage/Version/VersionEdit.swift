@@ -156,8 +156,8 @@ extension VersionEdit {
 
 extension TreeOptions {
   /// options := count u8, then that many varints: block bytes, restart interval, filter bits a key,
-  /// compression, table bytes, cut prefix length. A reader takes the defaults for those that are missing
-  /// and refuses more than it knows.
+  /// compression, table bytes, cut prefix length. A reader takes the defaults for those that are
+  /// missing and refuses more than it knows.
   func encode(into buffer: inout ByteBuffer) {
     buffer.append(6)
     buffer.append(varint: blockBytes)

@@ -60,7 +60,7 @@ final class DirectoryDump {
     var records = 0
     var hole: Int64?
     do {
-      try LogInspection.read(fileSystem, path) { part in
+      let header = try LogInspection.read(fileSystem, path) { part in
         switch part.content {
         case .invalid: hole = hole ?? part.offset
         case .record:
@@ -76,6 +76,7 @@ final class DirectoryDump {
         default: break
         }
       }
+      if let problem = header.problem { try printer.problem(problem) }
       isKnown = true
     } catch let error as StoreError {
       try printer.problem(error)

@@ -60,6 +60,7 @@ final class LogDump {
     try printer.text("  number    \(header.number)")
     try printer.text("  salt      \(hexadecimal(header.salt))")
     try printer.text("  store     \(Self.identity(header.identity))")
+    if let problem = header.problem { try printer.problem(problem, indent: "  ") }
     try printer.text("\nframe      offset     bytes  kind")
   }
 

@@ -42,7 +42,7 @@ final class ChildProcess {
     unsafe posix_spawn_file_actions_addclose(&actions, close.rawValue)
     var pointers: [UnsafeMutablePointer<CChar>?] = unsafe arguments.map { unsafe strdup($0) }
     unsafe pointers.append(nil)
-    defer { for unsafe pointer in unsafe pointers { unsafe free(pointer) } }
+    defer { for i in 0..<arguments.count { unsafe free(pointers[i]) } }
     var processID: pid_t = 0
     let result = unsafe posix_spawn(&processID, "/proc/self/exe", &actions, nil, pointers, environ)
     guard result == 0 else {

@@ -124,7 +124,7 @@ enum JSONText {
 
   private static func appendHexadecimal(_ bytes: UnsafeRawBufferPointer, to output: inout [UInt8]) {
     output.append(contentsOf: "{\"hex\":\"".utf8)
-    for unsafe byte in unsafe bytes { Hexadecimal.append(byte, to: &output) }
+    for i in 0..<bytes.count { unsafe Hexadecimal.append(bytes[i], to: &output) }
     output.append(contentsOf: "\"}".utf8)
   }
 

@@ -158,7 +158,9 @@ enum Hexadecimal {
   }
 
   static func append(_ bytes: RawSpan, to output: inout [UInt8]) {
-    unsafe bytes.withUnsafeBytes { for unsafe byte in unsafe $0 { append(byte, to: &output) } }
+    unsafe bytes.withUnsafeBytes { raw in
+      for i in 0..<raw.count { unsafe append(raw[i], to: &output) }
+    }
   }
 
   static func text(_ bytes: [UInt8]) -> String {
