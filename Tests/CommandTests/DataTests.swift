@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// put, get, delete, scan, trees, drop, compact, stats, verify: as a user runs them.
-// Budget: 10 s
+// Budget: 8 s
 @Suite struct DataTests {
   let roost: Roost
 

@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// dump explains every kind of file, healthy and damaged, and never crashes.
-// Budget: 15 s
+// Budget: 12 s
 @Suite struct DumpTests {
   let roost: Roost
 

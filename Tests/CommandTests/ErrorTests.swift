@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// What goes wrong: one line on standard error that says what and where, and a code for scripts.
-// Budget: 10 s
+// Budget: 6 s
 @Suite struct ErrorTests {
   let roost: Roost
 

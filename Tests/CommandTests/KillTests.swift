@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// A process that writes is killed with SIGKILL; nothing that it acknowledged is missing.
-// Budget: 30 s
+// Budget: 20 s
 @Suite struct KillTests {
   let roost: Roost
 

@@ -5,7 +5,7 @@ import Testing
 @testable import RoostCommand
 
 /// Keys and values as text: each form comes back as the bytes it was made of.
-// Budget: 2 s
+// Budget: 1 s
 @Suite struct TextTests {
   @Test func `every byte comes back from its escape`() throws {
     for byte in UInt8.min ... .max {

@@ -4,7 +4,7 @@ import TestSupport
 import Testing
 
 /// import and export: what goes out comes in again, and bad input is named.
-// Budget: 10 s
+// Budget: 8 s
 @Suite struct TransferTests {
   let roost: Roost
 

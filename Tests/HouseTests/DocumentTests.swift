@@ -5,7 +5,8 @@ import Testing
 @Suite struct DocumentTests {
   static let documents = Repository.files(in: "", suffix: ".md")
 
-  /// The first Swift example of the README is, line for line, what ReadmeExample.swift compiles and runs.
+  /// The first Swift example of the README is, line for line, what ReadmeExample.swift compiles and
+  /// runs.
   @Test(.enabled(if: Repository.exists("README.md")))
   func `the README's example is the one that is compiled`() throws {
     let readme = try #require(Repository.file("README.md"))

@@ -2,8 +2,8 @@ import Foundation
 import RoostStorage
 import Testing
 
-/// What the README shows first, so that it compiles as it stands there. Between the markers is the README's
-/// first Swift example, line for line, but for its imports.
+/// What the README shows first, so that it compiles as it stands there. Between the markers is the
+/// README's first Swift example, line for line, but for its imports.
 private func readmeExample() throws {
   // README begin
   let store = try Store.open(at: "people")           // a directory, made on first use

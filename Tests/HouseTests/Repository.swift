@@ -18,7 +18,8 @@ enum Repository {
     var description: String { path }
   }
 
-  /// All files below `folder` whose name ends in `suffix`, in order of their paths, without build folders.
+  /// All files below `folder` whose name ends in `suffix`, in order of their paths, without build
+  /// folders.
   static func files(in folder: String, suffix: String) -> [File] {
     guard let walk = FileManager.default.enumerator(atPath: "\(root)/\(folder)") else { return [] }
     var paths: [String] = []

@@ -7,11 +7,11 @@ struct Violation: Equatable, CustomStringConvertible {
   var description: String { "\(path):\(line): \(text)" }
 }
 
-/// The rules about source files, as functions from a file to what breaks them: a test runs each on the whole
-/// repository, and on samples that must fail.
+/// The rules about source files, as functions from a file to what breaks them: a test runs each on
+/// the whole repository, and on samples that must fail.
 enum Rules {
-  /// What each folder of `Sources` may import, drawn as in ARCHITECTURE.md: down only. `Synchronization` is
-  /// the standard library's and open to all.
+  /// What each folder of `Sources` may import, drawn as in ARCHITECTURE.md: down only.
+  /// `Synchronization` is the standard library's and open to all.
   static let imports: [String: Set<String>] = [
     "Roost": [
       "RoostTransactions", "RoostCluster", "RoostCausality", "RoostNetwork", "RoostStorage",
@@ -100,8 +100,8 @@ enum Rules {
     }
   }
 
-  /// A file says what it is before it does anything: the first lines that are no imports are a comment, or
-  /// a documented declaration.
+  /// A file says what it is before it does anything: the first lines that are no imports are a
+  /// comment, or a documented declaration.
   static func undocumented(_ file: Repository.File) -> [Violation] {
     for (number, line) in numbered(file.text) {
       let words = line.trimmingPrefix(while: { $0 == " " })

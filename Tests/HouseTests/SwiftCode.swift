@@ -1,8 +1,9 @@
-/// Swift source with the words of people taken out: comments and the contents of string literals become
-/// spaces, line breaks stay. What is left is code, so that a rule about code does not stumble over prose.
+/// Swift source with the words of people taken out: comments and the contents of string literals
+/// become spaces, line breaks stay. What is left is code, so that a rule about code does not
+/// stumble over prose.
 ///
-/// Knows line and nested block comments, string literals of one and of several lines, and raw ones; an
-/// interpolation counts as part of its string. Knows no regular-expression literals.
+/// Knows line and nested block comments, string literals of one and of several lines, and raw ones;
+/// an interpolation counts as part of its string. Knows no regular-expression literals.
 func codeOnly(_ source: String) -> String {
   let bytes = Array(source.utf8)
   var result: [UInt8] = []

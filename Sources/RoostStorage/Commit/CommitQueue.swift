@@ -1,6 +1,7 @@
 import RoostEnvironment
 
-/// What one caller wants written. The views belong to the caller, who waits until the group is done.
+/// What one caller wants written. The views belong to the caller, who waits until the group is
+/// done.
 @safe
 struct CommitRequest {
   enum Kind {
@@ -30,15 +31,16 @@ struct CommitRequest {
 
 // Group commit with a leader:
 //
-// 1. A writer that finds nobody leading leads at once, with itself as the whole group: no allocation, two uncontended
-//    lock operations.
-// 2. One that finds a leader queues and waits. When the leader is done it hands over to the first in the queue, which
-//    leads for all that have queued by then (up to `groupBytes`).
+// 1. A writer that finds nobody leading leads at once, with itself as the whole group: no
+//    allocation, two uncontended lock operations.
+// 2. One that finds a leader queues and waits. When the leader is done it hands over to the first
+//    in the queue, which leads for all that have queued by then (up to `groupBytes`).
 // 3. So while one group is being synced, the next gathers: one sync serves many.
 
 /// Gives one thread at a time the right to write the log and the memtables. Thread-safe.
 final class CommitQueue: @unchecked Sendable {
-  /// One queued writer. Used again, so that a contended write allocates nothing in the steady state.
+  /// One queued writer. Used again, so that a contended write allocates nothing in the steady
+  /// state.
   final class Waiter {
     enum State {
       case queued
@@ -98,8 +100,10 @@ final class CommitQueue: @unchecked Sendable {
 
   /// Queues the request and waits.
   ///
-  /// - Returns: `nil` when another thread has committed it; else the caller leads, for its own and the returned group.
-  /// - Throws: what the commit threw; `.deadlineExceeded` when it was still in the queue at the deadline.
+  /// - Returns: `nil` when another thread has committed it; else the caller leads, for its own and
+  ///   the returned group.
+  /// - Throws: what the commit threw; `.deadlineExceeded` when it was still in the queue at the
+  ///   deadline.
   func enqueue(_ request: CommitRequest) throws(StoreError) -> [Waiter]? {
     let waiter = try enqueue(request, alone: false)
     lock.lock()

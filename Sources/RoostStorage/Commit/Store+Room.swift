@@ -45,7 +45,8 @@ extension Store {
   private func overBudget(_ what: String, _ byteCount: Int, _ share: String) -> StoreError {
     StoreError(
       .exceedsBudget,
-      "\(what) of \(byteCount) bytes; \(share) of memoryBudgetBytes (\(options.memoryBudgetBytes)) is the limit")
+      "\(what) of \(byteCount) bytes; \(share) of memoryBudgetBytes "
+        + "(\(options.memoryBudgetBytes)) is the limit")
   }
 
   /// Keeps the memtables of all trees and the mapped log pages within the budget (rule 14).

@@ -13,8 +13,8 @@ import Testing
     }
   }()
 
-  /// Lengths 0, 1, 4, 14 and 222 are in xxHash's self-test; all are from python-xxhash, which wraps the
-  /// reference implementation.
+  /// Lengths 0, 1, 4, 14 and 222 are in xxHash's self-test; all are from python-xxhash, which wraps
+  /// the reference implementation.
   @Test(
     arguments: [
       (0, 0xEF46_DB37_51D8_E999, 0xAC75_FDA2_929B_17EF),

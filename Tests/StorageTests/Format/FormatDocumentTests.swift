@@ -6,9 +6,9 @@ import Testing
 
 /// FORMAT.md's worked examples are what the engine writes, byte for byte, and what it reads.
 ///
-/// An example stands between `<!-- bytes: NAME -->` and the end of the code block behind it. Its lines are
-/// `offset  bytes in hexadecimal  meaning`, set apart by two spaces or more. A changed byte means that the
-/// format has changed, and with it the format's version.
+/// An example stands between `<!-- bytes: NAME -->` and the end of the code block behind it. Its
+/// lines are `offset  bytes in hexadecimal  meaning`, set apart by two spaces or more. A changed
+/// byte means that the format has changed, and with it the format's version.
 // Budget: 1 s
 @Suite struct FormatDocumentTests {
   @Test func `the marker is the one shown`() throws {

@@ -3,8 +3,8 @@ import SystemPackage
 
 @testable import RoostStorage
 
-/// The files that FORMAT.md shows byte by byte, made by the engine's own encoders: a store whose tree
-/// `users` was given three batches, the first two of which went on to a table.
+/// The files that FORMAT.md shows byte by byte, made by the engine's own encoders: a store whose
+/// tree `users` was given three batches, the first two of which went on to a table.
 enum FormatExamples {
   static let identity = FileIdentity(low: 0x0706_0504_0302_0100, high: 0x0F0E_0D0C_0B0A_0908)
   static let tableIdentity = FileIdentity(low: 0x1716_1514_1312_1110, high: 0x1F1E_1D1C_1B1A_1918)

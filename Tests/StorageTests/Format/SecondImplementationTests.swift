@@ -7,8 +7,8 @@ import TestSupport
 
 @testable import RoostStorage
 
-/// A program in another language, written from FORMAT.md, reads the same from a store's files as the
-/// engine does.
+/// A program in another language, written from FORMAT.md, reads the same from a store's files as
+/// the engine does.
 // Budget: 20 s
 @Suite(.enabled(if: PythonReader.isAvailable, "needs python3"))
 struct SecondImplementationTests {
@@ -19,7 +19,8 @@ struct SecondImplementationTests {
       let store = try Store.open(at: directory.path.string, options(access), environment: quiet())
       var work = Work(store)
       try work.setUp()
-      // Tables of all levels, some of them with old versions and range tombstones; one tree lags behind.
+      // Tables of all levels, some of them with old versions and range tombstones; one tree lags
+      // behind.
       for round in 0..<4 {
         let snapshot = store.snapshot()
         for _ in 0..<600 { try work.step(&random) }
@@ -47,7 +48,8 @@ struct SecondImplementationTests {
     }
   }
 
-  /// A record that was never synced and is damaged ends the log, for both; one that was synced stops both.
+  /// A record that was never synced and is damaged ends the log, for both; one that was synced
+  /// stops both.
   @Test func `both judge damage alike`() throws {
     let parent = try TemporaryDirectory()
     let original = parent.appending("original")

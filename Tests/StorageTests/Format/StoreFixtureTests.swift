@@ -55,7 +55,8 @@ import TestSupport
     #expect(Set(contents.trees.values.map(\.flushedThrough)).count == 2)
   }
 
-  /// Makes the fixture, for the next format version: `ROOST_MAKE_FIXTURE=DIRECTORY`, which must not exist.
+  /// Makes the fixture, for the next format version: `ROOST_MAKE_FIXTURE=DIRECTORY`, which must not
+  /// exist.
   @Test(.enabled(if: ProcessInfo.processInfo.environment["ROOST_MAKE_FIXTURE"] != nil))
   func `make a fixture`() throws {
     let path = try #require(ProcessInfo.processInfo.environment["ROOST_MAKE_FIXTURE"])
@@ -90,7 +91,8 @@ import TestSupport
     let dropped = try store.tree("dropped")
     var random = SplitMix64(seed: 1)
 
-    // A sorted run at the bottom, and a table above it with other versions, deletions and a range tombstone.
+    // A sorted run at the bottom, and a table above it with other versions, deletions and a range
+    // tombstone.
     for i in 0..<60 { try people.put("p:" + number(i), "person \(i), person \(i), person \(i)") }
     for i in 0..<12 { try bytes.put([0xFF, UInt8(i), 0], random.bytes(i * 3)) }
     try dropped.put("gone", "with its tree")

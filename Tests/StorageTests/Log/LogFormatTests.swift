@@ -66,7 +66,8 @@ import Testing
     #expect(error?.code == .newerFormat)
   }
 
-  /// A frame whose checksum is right and whose kind or shape no writer makes was not torn: it is refused.
+  /// A frame whose checksum is right and whose kind or shape no writer makes was not torn: it is
+  /// refused.
   @Test(arguments: [(UInt32(4), 8), (0, 8), (2, 8), (3, 16), (0x101, 8)])
   func refusesUnknownFrames(_ kind: UInt32, _ length: Int) throws {
     var frame = ByteBuffer()

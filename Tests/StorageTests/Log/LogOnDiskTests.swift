@@ -62,8 +62,8 @@ import Testing
     }
   }
 
-  /// Rule 5: a sync writes the pages that were appended to, not the larger units that a file filled by large
-  /// writes, or freshly faulted in, is kept in.
+  /// Rule 5: a sync writes the pages that were appended to, not the larger units that a file filled
+  /// by large writes, or freshly faulted in, is kept in.
   @Test(.enabled(if: bytesWritten() != nil))
   func aSyncWritesOnlyWhatWasAppended() throws {
     try Self.inDirectory { directory in

@@ -173,7 +173,8 @@ import Testing
 
   @Test func aHoleEndsReplayThoughValidFramesFollow() throws {
     let (fixture, records) = try Self.twoLogs(syncing: false)
-    // The second record of the first log is gone: neither the rest of that log nor the next is read.
+    // The second record of the first log is gone: neither the rest of that log nor the next is
+    // read.
     Self.punch(fixture, 0, 64 + 168..<64 + 200)
     let outcome = fixture.replay()
     #expect(outcome.error == nil && outcome.records == [records[0]])

@@ -22,7 +22,8 @@ import Testing
     #expect(fixture.files.contents["000007.log"]?.durable.count == 64 << 10)
   }
 
-  /// Faulted in behind the last sync: the pages stay writable, and the blocks are on disk all the same.
+  /// Faulted in behind the last sync: the pages stay writable, and the blocks are on disk all the
+  /// same.
   @Test func faultingAheadMapsAfterTheSync() throws {
     let fixture = LogFixture(.mapped, capacity: 8192)
     let segment = try LogSegment.create(

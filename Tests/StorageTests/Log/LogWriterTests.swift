@@ -128,8 +128,8 @@ import Testing
     #expect(fixture.files.events == [.sync(fixture.name(fixture.logs.count - 1))])
   }
 
-  /// A flush may sync the current segment just before its end frame, or staged records, are written: that
-  /// sync does not count for the ended segment.
+  /// A flush may sync the current segment just before its end frame, or staged records, are
+  /// written: that sync does not count for the ended segment.
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
   func aSyncFromBeforeTheEndFrameDoesNotCount(_ access: StoreOptions.LogAccess) throws {
     let fixture = LogFixture(access, capacity: 512)
@@ -302,8 +302,8 @@ import Testing
     #expect(error?.code == .tooLarge && writer.state == .open)
   }
 
-  /// A crash after a clean close loses nothing, and damage to anything in the log is then known for what it
-  /// is: the last mark is on disk too.
+  /// A crash after a clean close loses nothing, and damage to anything in the log is then known for
+  /// what it is: the last mark is on disk too.
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
   func closeSyncsALastMark(_ access: StoreOptions.LogAccess) throws {
     let fixture = LogFixture(access)

@@ -3,8 +3,8 @@ import SystemPackage
 
 @testable import RoostStorage
 
-/// Files in memory for the tests of one log: what was synced is kept apart from what was written, so that a
-/// test can build what a power loss leaves. One thread only.
+/// Files in memory for the tests of one log: what was synced is kept apart from what was written,
+/// so that a test can build what a power loss leaves. One thread only.
 @safe
 final class MemoryFiles: FileSystem, @unchecked Sendable {
   @safe
@@ -61,7 +61,8 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
   var contents: [String: Content] = [:]
   var events: [Event] = []
   var isInPlace = true
-  /// The write that fails, counted down from the next one, how many of its bytes still arrive, and how.
+  /// The write that fails, counted down from the next one, how many of its bytes still arrive, and
+  /// how.
   var writeFailure: (after: Int, arriving: Int, code: FileSystemError.Code)?
   /// The sync that fails, counted down from the next one.
   var syncFailure: Int?
@@ -72,8 +73,8 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
     set { contents[name] = Content(newValue) }
   }
 
-  /// What may be on disk after a power loss: of each file the synced bytes and, chunk by chunk, maybe the
-  /// written ones. `keep` decides for each chunk.
+  /// What may be on disk after a power loss: of each file the synced bytes and, chunk by chunk,
+  /// maybe the written ones. `keep` decides for each chunk.
   func afterPowerLoss(chunk: Int = 512, _ keep: () -> Bool) -> MemoryFiles {
     let result = MemoryFiles()
     for (name, content) in contents {

@@ -7,8 +7,8 @@ import Testing
 
 @testable import RoostStorage
 
-/// Rule 2: a sync covers everything before it, in this log and in older ones. (The log's own part: LogWriterTests and
-/// LogReplayTests.)
+/// Rule 2: a sync covers everything before it, in this log and in older ones. (The log's own part:
+/// LogWriterTests and LogReplayTests.)
 // Budget: 2 s
 @Suite struct Rule02SyncTests {
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
@@ -38,8 +38,8 @@ import Testing
     #expect(try world.crashed().open().tree("t").keys().count == 2500)
   }
 
-  /// A log gets its end frame only after its successor is named. A flush that syncs the log in between has not made the
-  /// end durable, and without the end replay does not enter the successor.
+  /// A log gets its end frame only after its successor is named. A flush that syncs the log in
+  /// between has not made the end durable, and without the end replay does not enter the successor.
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
   func aFlushBeforeTheEndFrameDoesNotCoverIt(_ access: StoreOptions.LogAccess) throws {
     let world = SimulatedStore()
@@ -49,7 +49,8 @@ import Testing
     try flushed.fill(600)
     #expect(store.statistics.trees[0].immutableMemtables == 1)
     #expect(store.statistics.flushes == 0)
-    // 0: waits for the manifest to name a new log; 1: the next write of a log is of its end; 2: done.
+    // 0: waits for the manifest to name a new log; 1: the next write of a log is of its end; 2:
+    // done.
     let step = Mutex(0)
     let workers = world.workers
     world.fileSystem.onOperation { operation throws(FileSystemError) in
@@ -58,9 +59,14 @@ import Testing
       }
       let isEnd =
         (access == .calls && operation.kind == .write && operation.path.string.hasSuffix(".log"))
-        // Through a mapping the end is written without a call; the mark of the manifest comes shortly before.
+        // Through a mapping the end is written without a call; the mark of the manifest comes
+        // shortly before.
         || (access == .mapped && operation.kind == .write && operation.path.string.hasSuffix(".manifest"))
-      if isEnd, step.withLock({ if $0 == 1 { $0 = 2; return true } else { return false } }), access == .calls {
+      let isNext = isEnd && step.withLock { (step: inout Int) in
+        defer { if step == 1 { step = 2 } }
+        return step == 1
+      }
+      if isNext, access == .calls {
         workers.runAll()
       }
     }

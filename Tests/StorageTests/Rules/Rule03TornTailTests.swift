@@ -6,8 +6,8 @@ import Testing
 
 @testable import RoostStorage
 
-/// Rule 3: damage before the highest mark is corruption, after it a torn tail that is reported. (The log's own part:
-/// LogReplayTests.)
+/// Rule 3: damage before the highest mark is corruption, after it a torn tail that is reported.
+/// (The log's own part: LogReplayTests.)
 // Budget: 2 s
 @Suite struct Rule03TornTailTests {
   /// Where the last record of the newest log that has any begins.

@@ -6,8 +6,8 @@ import Testing
 
 @testable import RoostStorage
 
-/// Rules 5 and 6 as far as the store chooses: when logs are mapped, and that they are used again. (Zeroing, salts and the
-/// bytes written a sync: LogSegmentTests and LogOnDiskTests.)
+/// Rules 5 and 6 as far as the store chooses: when logs are mapped, and that they are used again.
+/// (Zeroing, salts and the bytes written a sync: LogSegmentTests and LogOnDiskTests.)
 // Budget: 2 s
 @Suite struct Rule05And06LogSegmentsTests {
   static func maps(_ access: StoreOptions.LogAccess, inPlace: Bool) throws -> Int {

@@ -6,11 +6,12 @@ import Testing
 
 @testable import RoostStorage
 
-/// Rule 7: a table is told by its 128 random bits, not by its number. (Checksums over every byte of a table:
-/// TableDamageTests; of the marker: OpenTests.)
+/// Rule 7: a table is told by its 128 random bits, not by its number. (Checksums over every byte of
+/// a table: TableDamageTests; of the marker: OpenTests.)
 // Budget: 1 s
 @Suite struct Rule07IdentityTests {
-  /// Two stores that did the same have files of the same names, numbers, trees and sizes, with other identities.
+  /// Two stores that did the same have files of the same names, numbers, trees and sizes, with
+  /// other identities.
   @Test func anotherStoresTableOfTheSameNumberAndSizeIsRefused() throws {
     var worlds: [SimulatedStore] = []
     for seed: UInt64 in [1, 2] {

@@ -10,8 +10,8 @@ import Testing
 /// Rule 8: a key that is there is never found absent because a flush slipped in between.
 // Budget: 6 s
 @Suite(.serialized) struct Rule08FalseAbsentTests {
-  /// One key is overwritten and flushed all the time. A reader that loaded the sequence number before it pinned the
-  /// state would now and then look for a version that is gone.
+  /// One key is overwritten and flushed all the time. A reader that loaded the sequence number
+  /// before it pinned the state would now and then look for a version that is gone.
   @Test func aReadFindsTheKeyWhateverIsFlushedMeanwhile() throws {
     let world = SimulatedStore()
     // A reader that is not scheduled for a while holds the files of many flushes.
@@ -92,8 +92,8 @@ import Testing
     #expect(faults.total == 0, "first at line \(faults.firstLine)")
   }
 
-  /// A snapshot takes its number and registers under the lock under which the list is copied: a copy that is asked for
-  /// in between has the snapshot in it.
+  /// A snapshot takes its number and registers under the lock under which the list is copied: a
+  /// copy that is asked for in between has the snapshot in it.
   @Test func aSnapshotIsInEveryCopyThatIsMadeAfterItsNumberWasTaken() throws {
     let list = SnapshotList()
     let copies = Mutex<[[UInt64]]>([])

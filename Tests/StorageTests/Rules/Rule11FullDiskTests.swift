@@ -6,7 +6,8 @@ import Testing
 
 @testable import RoostStorage
 
-/// Rule 11 as far as it is built: a full disk is a state that a store leaves again when there is room.
+/// Rule 11 as far as it is built: a full disk is a state that a store leaves again when there is
+/// room.
 // Budget: 2 s
 @Suite struct Rule11FullDiskTests {
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
@@ -54,7 +55,8 @@ import Testing
     #expect(try tree.text("k") == "v")
   }
 
-  /// One tree's flush fails while another's succeeds. The first is tried again: nobody else would see to it.
+  /// One tree's flush fails while another's succeeds. The first is tried again: nobody else would
+  /// see to it.
   @Test func whatFailedIsTriedAgainOnceSomethingSucceeds() throws {
     let world = SimulatedStore()
     let store = try world.open()

@@ -7,7 +7,8 @@ import Testing
 
 @testable import RoostStorage
 
-/// Rule 13: after a failed sync of the manifest nobody knows what it says, so nothing goes that either answer needs.
+/// Rule 13: after a failed sync of the manifest nobody knows what it says, so nothing goes that
+/// either answer needs.
 // Budget: 3 s
 @Suite struct Rule13ManifestTests {
   /// A store with tables to merge.
@@ -73,20 +74,23 @@ import Testing
     if let tree = again.existingTree("t") { #expect(try tree.keys().count == 20) }
   }
 
-  /// The next edit goes to a new manifest. The old one, and all files of either answer, stay until the marker names it
-  /// durably.
+  /// The next edit goes to a new manifest. The old one, and all files of either answer, stay until
+  /// the marker names it durably.
   @Test func theNextEditAfterAFailureGoesToANewManifest() throws {
     let (world, store, tree) = try Self.filled()
     world.fileSystem.inject(FaultRule([.write], pathSuffix: ".manifest", .fail(.noSpace)))
     #expect(storeError { try tree.compact() }?.code == .diskFull)
     let files = Set(world.names)
     let old = world.names(".manifest")
+    // The record may be in force for all that anybody knows: the new table stays until it is not.
     #expect(old.count == 1 && world.names(".sst").count == 4)
     let removedEarly = Mutex<[String]>([])
     let isSwapped = Mutex(false)
     world.fileSystem.onOperation { operation throws(FileSystemError) in
       if operation.kind == .rename { isSwapped.withLock { $0 = true } }
-      if operation.kind == .remove, !isSwapped.withLock({ $0 }), files.contains(operation.path.lastComponent!.string) {
+      if operation.kind == .remove, !isSwapped.withLock({ $0 }),
+        files.contains(operation.path.lastComponent!.string)
+      {
         removedEarly.withLock { $0.append(operation.path.string) }
       }
     }
@@ -126,7 +130,8 @@ import Testing
     let (world, store, tree) = try Self.filled()
     world.fileSystem.inject(FaultRule([.write], pathSuffix: ".manifest", .fail(.noSpace)))
     #expect(storeError { try tree.compact() }?.code == .diskFull)
-    // The new manifest is written and the marker renamed; then the sync of the directory finds no space.
+    // The new manifest is written and the marker renamed; then the sync of the directory finds no
+    // space.
     let armed = Mutex(true)
     let renamed = Mutex(false)
     world.fileSystem.onOperation { operation throws(FileSystemError) in

@@ -48,7 +48,8 @@ import Testing
     for table in tables.dropLast() { #expect(table.byteCount >= Self.target) }
   }
 
-  /// Prefixes that are small: a piece has many of them, and none is below a quarter of the target size.
+  /// Prefixes that are small: a piece has many of them, and none is below a quarter of the target
+  /// size.
   @Test func noPieceIsSmall() throws {
     let (_, _, tables) = try Self.merged(4) { tree in
       var random = SplitMix64(seed: 1)

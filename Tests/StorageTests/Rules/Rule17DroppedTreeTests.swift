@@ -6,7 +6,8 @@ import Testing
 
 @testable import RoostStorage
 
-/// Rule 17: a dropped tree's id is never used again, its open cursors finish, everything else on it throws.
+/// Rule 17: a dropped tree's id is never used again, its open cursors finish, everything else on it
+/// throws.
 // Budget: 2 s
 @Suite struct Rule17DroppedTreeTests {
   @Test func idsAreNeverReused() throws {
@@ -25,7 +26,8 @@ import Testing
     #expect(store.treeNames == [])
   }
 
-  /// The records of the dropped tree are still in the log, and must not come back in its successor of the same name.
+  /// The records of the dropped tree are still in the log, and must not come back in its successor
+  /// of the same name.
   @Test func aNewTreeOfTheNameHasNothingOfTheOld() throws {
     let world = SimulatedStore()
     let store = try world.open()
@@ -94,7 +96,8 @@ import Testing
       ("deleteRange", { try tree.deleteRange(from: "a", to: "z") }), ("get", { _ = try tree.get("k") }),
       ("contains", { _ = try tree.contains("k") }), ("multiGet", { _ = try tree.multiGet(["k"]) }),
       ("withValue", { _ = try tree.withValue(forKey: "k") { _ in } }), ("cursor", { _ = try tree.cursor() }),
-      ("prefix", { _ = try tree.cursor(prefix: "k") }), ("range", { _ = try tree.cursor(from: "a", to: "b") }),
+      ("prefix", { _ = try tree.cursor(prefix: "k") }),
+      ("range", { _ = try tree.cursor(from: "a", to: "b") }),
       ("flush", { try tree.flush() }), ("compact", { try tree.compact() }),
     ]
     for (name, call) in calls {

@@ -8,7 +8,8 @@ import Testing
 /// The longest key there may be.
 private let longestKey = String(repeating: "k", count: 65_535)
 
-/// What callers pass in: limits of keys, values, names and options, each refused before anything is logged.
+/// What callers pass in: limits of keys, values, names and options, each refused before anything is
+/// logged.
 // Budget: 2 s
 @Suite struct ArgumentTests {
   @Test func keysAtTheirLimits() throws {

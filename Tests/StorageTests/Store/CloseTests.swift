@@ -36,8 +36,10 @@ import Testing
       ("withValue", { _ = try tree.withValue(forKey: "k") { _ in } }), ("cursor", { _ = try tree.cursor() }),
       ("tree flush", { try tree.flush() }), ("tree compact", { try tree.compact() }),
       ("tree", { _ = try store.tree("t") }), ("new tree", { _ = try store.tree("u") }),
-      ("dropTree", { try store.dropTree("t") }), ("write", { try store.write { $0.put("k", "v", in: tree) } }),
-      ("empty write", { try store.write { _ in } }), ("sync", { try store.sync() }), ("flush", { try store.flush() }),
+      ("dropTree", { try store.dropTree("t") }),
+      ("write", { try store.write { $0.put("k", "v", in: tree) } }),
+      ("empty write", { try store.write { _ in } }), ("sync", { try store.sync() }),
+      ("flush", { try store.flush() }),
       ("compact", { try store.compact() }),
     ]
     for (name, call) in calls {

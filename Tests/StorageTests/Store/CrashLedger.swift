@@ -149,7 +149,8 @@ struct CrashLedger: Sendable {
       }.joined(separator: ", ")
     throw Mismatch(
       text
-        + "; acknowledged \(acknowledged), synced \(synced), issued \(states.count - 1), after loss of \(loss)"
+        + "; acknowledged \(acknowledged), synced \(synced), issued \(states.count - 1), "
+        + "after loss of \(loss)"
     )
   }
 

@@ -11,7 +11,6 @@ final class HeldCursor {
   }
 
   let tree: Int
-  var isDropped = false
   private var cursor: Cursor
   private let values: [Int32]
   private let ranks: Range<Int>
@@ -54,32 +53,21 @@ final class HeldCursor {
     case .previous(let count):
       for _ in 0..<count { if try !step(forward: false, plan) { return } }
     case .seek(let key):
-      if try seeks(plan, { try cursor.seek(to: plan.keys[key]) }) { return }
+      found = try cursor.seek(to: plan.keys[key])
       try settle(first(from: max(key, ranks.lowerBound)), orElse: .afterLast, plan, move)
     case .seekBefore(let key):
-      if try seeks(plan, { try cursor.seek(before: plan.keys[key]) }) { return }
+      found = try cursor.seek(before: plan.keys[key])
       try settle(last(before: min(key, ranks.upperBound)), orElse: .beforeFirst, plan, move)
     case .first:
-      if try seeks(plan, { try cursor.seekToFirst() }) { return }
+      found = try cursor.seekToFirst()
       try settle(first(from: ranks.lowerBound), orElse: .afterLast, plan, move)
     case .last:
-      if try seeks(plan, { try cursor.seekToLast() }) { return }
+      found = try cursor.seekToLast()
       try settle(last(before: ranks.upperBound), orElse: .beforeFirst, plan, move)
     }
   }
 
   private var found = false
-
-  /// Moves the cursor; on a dropped tree that must throw, and this returns `true`.
-  private func seeks(_ plan: ModelPlan, _ body: () throws -> Bool) throws -> Bool {
-    do {
-      found = try body()
-    } catch let error as StoreError where isDropped && error.code == .treeDropped {
-      return true
-    }
-    try require(!isDropped, "a cursor on a dropped tree sought")
-    return false
-  }
 
   /// - Returns: whether there may be more.
   private func step(forward: Bool, _ plan: ModelPlan) throws -> Bool {
@@ -89,11 +77,11 @@ final class HeldCursor {
     case (.at(let rank), false): target = last(before: rank)
     case (.afterLast, true), (.beforeFirst, false): target = nil
     case (.start, true), (.beforeFirst, true):
-      if try seeks(plan, { try cursor.next() }) { return false }
+      found = try cursor.next()
       try settle(first(from: ranks.lowerBound), orElse: .afterLast, plan, .first)
       return isAtKey
     case (.start, false), (.afterLast, false):
-      if try seeks(plan, { try cursor.previous() }) { return false }
+      found = try cursor.previous()
       try settle(last(before: ranks.upperBound), orElse: .beforeFirst, plan, .last)
       return isAtKey
     }

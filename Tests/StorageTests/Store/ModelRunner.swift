@@ -125,7 +125,6 @@ final class ModelRunner {
     try store!.dropTree(Self.treeNames[tree])
     model[tree] = nil
     trees[tree] = nil
-    for cursor in cursors where cursor?.tree == tree { cursor?.isDropped = true }
     try expect(.treeDropped, "get") { _ = try handle.get(plan.keys[0]) }
     try expect(.treeDropped, "put") { try handle.put(plan.keys[0], "x") }
     try expect(.treeDropped, "cursor") { _ = try handle.cursor().isPositioned }

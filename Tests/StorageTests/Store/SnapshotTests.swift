@@ -46,7 +46,9 @@ import Testing
     let foreign = other.snapshot()
     #expect(storeError { _ = try tree.get("k", at: foreign) }?.code == .invalidArgument)
     #expect(storeError { _ = try tree.multiGet(["k"], at: foreign) }?.code == .invalidArgument)
-    #expect(storeError { _ = try tree.withValue(forKey: "k", at: foreign) { _ in } }?.code == .invalidArgument)
+    #expect(
+      storeError { _ = try tree.withValue(forKey: "k", at: foreign) { _ in } }?.code
+        == .invalidArgument)
     #expect(storeError { _ = try tree.cursor(at: foreign) }?.code == .invalidArgument)
     #expect(storeError { _ = try tree.cursor(prefix: "k", at: foreign) }?.code == .invalidArgument)
     #expect(storeError { _ = try tree.cursor(from: "a", to: "b", at: foreign) }?.code == .invalidArgument)

@@ -3,7 +3,8 @@ import Testing
 
 @testable import RoostStorage
 
-/// What damaged, misdirected and forged files lead to: an error or the right answer; never anything else.
+/// What damaged, misdirected and forged files lead to: an error or the right answer; never anything
+/// else.
 // Budget: 20 s
 @Suite struct TableDamageTests {
   static func small(
@@ -148,8 +149,8 @@ import Testing
     #expect(other.file.bytes.count == table.file.bytes.count)
     #expect(try Self.readAll(foreign, like: table) > 0)
 
-    // Without identity and offset in the seed both would pass: the bytes are whole, and valid where they
-    // were written.
+    // Without identity and offset in the seed both would pass: the bytes are whole, and valid where
+    // they were written.
     moved.bytes.withByteView { bytes in
       let block = bytes.slice(Int(second.offset), Int(second.end))
       #expect(TableReader.isIntact(block, at: first.offset, TestTable.identity))

@@ -10,7 +10,8 @@ import Testing
     var options: TreeOptions
     var partitionBytes: Int
     var testDescription: String {
-      "\(options.blockBytes)/\(options.restartInterval)/\(options.filterBitsPerKey)/\(options.compression)/\(partitionBytes)"
+      "\(options.blockBytes)/\(options.restartInterval)/\(options.filterBitsPerKey)/"
+        + "\(options.compression)/\(partitionBytes)"
     }
   }
 
