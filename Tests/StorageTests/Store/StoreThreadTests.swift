@@ -1,4 +1,3 @@
-import Foundation
 import RoostEnvironment
 import Synchronization
 import SystemPackage
@@ -142,61 +141,6 @@ import Testing
       #expect(store.statistics.flushes > 5 && store.statistics.compactions > 0)
       try checkTables(store)
     }
-  }
-
-  /// Rule 8: a reader that loads the sequence number before it pins the memtables may find neither
-  /// the version that it should see, which a flush has dropped for a newer one, nor that one, but
-  /// an older one, or none. More readers than processors, so that some stop between any two
-  /// instructions while memtables are flushed.
-  @Test func `never stale`() throws {
-    let rounds = TestSize.of(quick: 3000, full: 40_000)
-    // In memory where that can be, so that a flush fits between two turns of a reader.
-    let directory = try TemporaryDirectory(
-      in: FileManager.default.isWritableFile(atPath: "/dev/shm") ? "/dev/shm" : nil)
-    let store = try Store.open(at: directory.appending("store").string, Self.options())
-    let tree = try store.tree("a", Self.treeOptions)
-    @Sendable func bytes(_ round: Int) -> [UInt8] {
-      Self.value(round) + [UInt8](repeating: 3, count: 2000)
-    }
-    @Sendable func number(_ value: RawSpan) -> Int {
-      Int(littleEndian: value.unsafeLoadUnaligned(as: Int.self))
-    }
-    for index in 0..<2 { try tree.put(Self.key(index), bytes(1)) }
-    let even = Atomic<Int>(1)
-    let odd = Atomic<Int>(1)
-    let faults = Faults()
-    let isDone = Atomic<Bool>(false)
-    runThreads(7) { thread in
-      if thread == 0 {
-        defer { isDone.store(true, ordering: .releasing) }
-        for round in 2...rounds {
-          do { try tree.put(Self.key(round % 2), bytes(round)) } catch {
-            return faults.check(false)
-          }
-          if round % 2 == 0 {
-            even.store(round, ordering: .releasing)
-          } else {
-            odd.store(round, ordering: .releasing)
-          }
-        }
-        return
-      }
-      do {
-        while !isDone.load(ordering: .acquiring) {
-          let least =
-            thread % 2 == 0 ? even.load(ordering: .acquiring) : odd.load(ordering: .acquiring)
-          if thread < 3 {
-            var cursor = try tree.cursor(from: Self.key(thread % 2))
-            faults.check(try cursor.next() && number(cursor.value) >= least)
-          } else {
-            faults.check(try tree.withValue(forKey: Self.key(thread % 2), number) ?? 0 >= least)
-          }
-        }
-      } catch { faults.check(false) }
-    }
-    #expect(faults.total == 0, "the first on line \(faults.firstLine)")
-    #expect(store.statistics.flushes > 100)
-    try store.close()
   }
 
   /// Snapshots and cursors that are kept while others write, flush and compact.
