@@ -60,6 +60,9 @@ public final class Store: @unchecked Sendable {
   /// files).
   var backgroundFailure: StoreError?
 
+  /// Compactions that run on callers' threads. Guarded by `stateLock`.
+  var callersCompactions = 0
+
   // Owned by the commit leader.
   let writer: LogWriter
   var lastSequence: UInt64
@@ -147,6 +150,7 @@ public final class Store: @unchecked Sendable {
     guard !shared.isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
     stateLock.withLock { stateChanged.broadcast() }
     workers.shutdown()
+    waitForCallersCompactions()
     var first: StoreError?
     if case .failed = writer.state {
       let cause = failure.current
@@ -166,6 +170,15 @@ public final class Store: @unchecked Sendable {
     removeObsoleteFiles()
     directoryLock.unlock()
     if let first { throw first }
+  }
+
+  /// Compactions that callers asked for run on their threads; they notice that the store is closed
+  /// within a thousand entries, and must not write into a directory that is another's by then.
+  private func waitForCallersCompactions() {
+    let deadline = time.monotonicNanoseconds &+ nanoseconds(options.stallDeadline)
+    stateLock.withLock {
+      while callersCompactions > 0, stateChanged.wait(untilMonotonicNanoseconds: deadline) {}
+    }
   }
 
   // MARK: - Trees

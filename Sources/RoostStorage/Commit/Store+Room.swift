@@ -26,7 +26,7 @@ extension Store {
     if shared.memory.byteCount &+ byteCount > memoryCheckBytes { try makeMemoryRoom(for: byteCount) }
     if !fullTrees.isEmpty || pressure.isSet { try makeRoom() }
     if pressure.delayNanosecondsPerKiB > 0 { pace(byteCount) }
-    if writer.wantsNext, log.wantsPreparing { prepareLog() }
+    if writer.wantsNext, log.claimPreparing() { prepareLog() }
   }
 
   /// A value may take an eighth of the budget, a batch a quarter: so a flush can always make room

@@ -97,7 +97,7 @@ struct CompactionPicker {
     // Ascending fills give files that overlap nothing: the oldest can move as it is.
     let oldest = files[files.count - 1]
     let others = files.dropLast()
-    if !others.contains(where: { $0.overlaps(oldest) }),
+    if mayMove(oldest, to: base, levels), !others.contains(where: { $0.overlaps(oldest) }),
       !levels[base].files.contains(where: { $0.overlaps(oldest) })
     {
       return CompactionPlan(
@@ -149,7 +149,18 @@ struct CompactionPicker {
     return CompactionPlan(
       inputs: [(level, [chosen])] + (below.isEmpty ? [] : [(level + 1, below)]),
       outputLevel: level + 1, grandparents: further,
-      isTrivialMove: below.isEmpty && overlapBytes <= Self.levelRatio * tableBytes, reason: .levelSize)
+      isTrivialMove: below.isEmpty && overlapBytes <= Self.levelRatio * tableBytes
+        && mayMove(chosen, to: level + 1, levels),
+      reason: .levelSize)
+  }
+
+  /// Deletions with nothing below them hide nothing: a merge drops them, a move would keep them for
+  /// ever.
+  private func mayMove(_ file: TableFile, to level: Int, _ levels: [Level]) -> Bool {
+    if file.metadata.deleteCount == 0, file.metadata.rangeTombstoneCount == 0 { return true }
+    return levels[(level + 1)...].contains { level in
+      level.files.contains { $0.overlaps(file) }
+    }
   }
 
   private func grandparents(_ files: [TableFile], _ levels: [Level], _ output: Int) -> [TableFile] {

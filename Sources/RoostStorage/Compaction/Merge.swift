@@ -56,7 +56,7 @@ struct Merge {
     try source.seekToFirst()
     while source.isValid {
       counts.entriesIn &+= 1
-      if counts.entriesIn & 1023 == 0, isStopping() {
+      if counts.entriesIn & 1023 == 1, isStopping() {
         throw StoreError(.closed, "the store is closing")
       }
       let sequence = source.tag.sequence

@@ -34,6 +34,7 @@ extension Store {
   }
 
   private func endCompaction(of tree: TreeCore, _ problem: StoreError?, isManual: Bool = false) {
+    if isManual { stateLock.withLock { callersCompactions -= 1 } }
     let retries = stateLock.withLock {
       tree.isCompacting = false
       let retries = isManual && problem?.mayPass == true ? false : noteBackground(problem)
@@ -53,10 +54,12 @@ extension Store {
     while !isOurs {
       try waitUntil("the running compaction of the tree `\(tree.name)`") { !tree.isCompacting }
       isOurs = stateLock.withLock {
-        if tree.isCompacting { return false }
+        if tree.isCompacting || shared.isClosed.load(ordering: .acquiring) { return false }
         tree.isCompacting = true
+        callersCompactions += 1
         return true
       }
+      if !isOurs { try checkOpen() }
     }
     var problem: StoreError?
     let plan = stateLock.withLock { picker(tree).planManual(range, tree.current.levels) }

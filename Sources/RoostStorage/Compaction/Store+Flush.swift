@@ -14,27 +14,33 @@ extension Store {
   func flush(_ which: [TreeCore]?) throws(StoreError) {
     // What failed before, on a full disk for one, is tried again rather than reported again.
     if stateLock.withLock({ backgroundFailure != nil }) { retryBackgroundWork() }
-    for tree in try rotateAll(which) {
+    for (tree, newest) in try rotateAll(which) {
       try waitUntil("a flush of the tree `\(tree.name)`") {
-        tree.isDropped || tree.current.immutables.isEmpty
+        tree.isDropped || !tree.current.immutables.contains { $0 === newest }
       }
     }
   }
 
   /// Rotates those of the trees that have anything to flush.
-  private func rotateAll(_ which: [TreeCore]?) throws(StoreError) -> [TreeCore] {
+  ///
+  /// - Returns: the trees, each with the newest memtable that is to be flushed.
+  private func rotateAll(
+    _ which: [TreeCore]?
+  ) throws(StoreError) -> [(tree: TreeCore, newest: TreeMemtable)] {
     try commits.lead()
     defer { commits.release() }
     try checkOpen()
     try failure.check()
-    var rotated: [TreeCore] = []
+    var rotated: [(tree: TreeCore, newest: TreeMemtable)] = []
     for tree in which ?? stateLock.withLock({ Array(trees.values) }) {
       if tree.isDropped {
         if which != nil { throw StoreError(.treeDropped, "the tree `\(tree.name)` was dropped") }
         continue
       }
       if tree.hasActiveEntries { try rotate(tree) }
-      rotated.append(tree)
+      if let newest = stateLock.withLock({ tree.current.immutables.first }) {
+        rotated.append((tree, newest))
+      }
     }
     return rotated
   }

@@ -103,7 +103,7 @@ final class LogSegment: @unchecked Sendable {
           faultingAhead: faultingAhead)
       }
       if let retired {
-        retired.file.close()
+        // Closed when its last holder lets go: someone may be about to sync it.
         try fileSystem.remove(retired.path)
       }
       let file = try fileSystem.open(path, .createNew)

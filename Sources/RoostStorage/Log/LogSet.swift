@@ -69,9 +69,24 @@ final class LogSet: @unchecked Sendable {
 
   var oldestNumber: UInt64? { lock.withLock { live.first?.number } }
 
-  /// Whether the segment after the current one should be made ready.
-  var wantsPreparing: Bool {
-    lock.withLock { !isPreparing && !isEnded && ready.count < Self.readyLimit }
+  /// Whether a job that prepares a segment waits to run. Apart from `isPreparing`: nobody may wait
+  /// for a job that another one keeps from running.
+  private let isQueued = Atomic<Bool>(false)
+
+  /// Whether the caller is to have the segment after the current one made ready: asked once until
+  /// the job runs.
+  @inline(__always)
+  func claimPreparing() -> Bool {
+    if isQueued.load(ordering: .relaxed) { return false }
+    return claimPreparingSlowly()
+  }
+
+  @inline(never)
+  private func claimPreparingSlowly() -> Bool {
+    guard lock.withLock({ !isPreparing && !isEnded && ready.count < Self.readyLimit }) else {
+      return false
+    }
+    return !isQueued.exchange(true, ordering: .acquiringAndReleasing)
   }
 
   // MARK: - Making segments
@@ -108,14 +123,21 @@ final class LogSet: @unchecked Sendable {
   private func create(
     _ bytes: Int, _ access: StoreOptions.LogAccess, _ recycled: LogSegment?
   ) throws(StoreError) -> LogSegment {
-    try LogSegment.create(
-      fileSystem, directory, number: allocateNumber(), salt: randomness.next(),
-      identity: identity.word, capacity: bytes, access: access, recycling: recycled)
+    do throws(StoreError) {
+      return try LogSegment.create(
+        fileSystem, directory, number: allocateNumber(), salt: randomness.next(),
+        identity: identity.word, capacity: bytes, access: access, recycling: recycled)
+    } catch {
+      // It has left the set, under its old name unless it was renamed already.
+      if let recycled { try? fileSystem.remove(recycled.path) }
+      throw error
+    }
   }
 
   /// Makes one segment ready. Runs in the background; where it fails, the writer that needs the
   /// segment tries again and gets the error.
   func prepare() {
+    isQueued.store(false, ordering: .releasing)
     let begin = lock.withLock {
       if isPreparing || isEnded || ready.count >= Self.readyLimit { return false }
       isPreparing = true

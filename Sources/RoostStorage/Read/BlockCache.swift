@@ -16,6 +16,9 @@ import Synchronization
 @safe
 final class BlockCache: @unchecked Sendable {
   private let shards: UnsafeMutablePointer<CacheShard>
+  /// Each shard's lock, beside it: taking a lock must touch nothing that its holder may change.
+  private let locks: UnsafeMutablePointer<Unmanaged<Lock>>
+  private let shardCapacity: Int
   private let shardMask: Int
   private let ids = Atomic<UInt64>(0)
   let capacity: Int
@@ -27,15 +30,22 @@ final class BlockCache: @unchecked Sendable {
     var count = 16
     while count > 1, capacity / count < 512 << 10 { count /= 2 }
     shardMask = count - 1
+    shardCapacity = self.capacity / count
     unsafe shards = .allocate(capacity: count)
+    unsafe locks = .allocate(capacity: count)
     for i in 0..<count {
-      unsafe (shards + i).initialize(to: CacheShard(capacity: self.capacity / count))
+      unsafe (shards + i).initialize(to: CacheShard(capacity: shardCapacity))
+      unsafe (locks + i).initialize(to: Unmanaged.passRetained(Lock()))
     }
   }
 
   deinit {
-    for i in 0...shardMask { unsafe shards[i].destroy() }
+    for i in 0...shardMask {
+      unsafe shards[i].destroy()
+      unsafe locks[i].release()
+    }
     unsafe shards.deallocate()
+    unsafe locks.deallocate()
   }
 
   /// An id for a table that is opened.
@@ -48,9 +58,15 @@ final class BlockCache: @unchecked Sendable {
   }
 
   @inline(__always)
-  private func shard(_ hash: UInt64) -> UnsafeMutablePointer<CacheShard> {
-    unsafe shards + (Int(truncatingIfNeeded: hash &>> 60) & shardMask)
+  private func index(_ hash: UInt64) -> Int {
+    Int(truncatingIfNeeded: hash &>> 60) & shardMask
   }
+
+  @inline(__always)
+  private func lock(_ index: Int) { unsafe locks[index]._withUnsafeGuaranteedRef { $0.lock() } }
+
+  @inline(__always)
+  private func unlock(_ index: Int) { unsafe locks[index]._withUnsafeGuaranteedRef { $0.unlock() } }
 
   /// The block, if it is here.
   ///
@@ -59,32 +75,32 @@ final class BlockCache: @unchecked Sendable {
   @inline(__always)
   func lookup(_ id: UInt64, _ offset: UInt64, counts: Bool = true) -> Block? {
     let hash = Self.hash(id, offset)
-    let shard = unsafe shard(hash)
-    unsafe shard.pointee.lock()
-    let block = unsafe shard.pointee.find(hash, id, offset, counts: counts)
+    let index = index(hash)
+    lock(index)
+    let block = unsafe shards[index].find(hash, id, offset, counts: counts)
     unsafe _ = block?.retain()
-    unsafe shard.pointee.unlock()
+    unlock(index)
     return unsafe block?.takeRetainedValue()
   }
 
   /// Keeps a block, unless one of that name is here already or it is too large for the cache.
   func insert(_ block: Block, _ id: UInt64, _ offset: UInt64) {
     let hash = Self.hash(id, offset)
-    let shard = unsafe shard(hash)
+    let index = index(hash)
     let charge = block.charge
-    guard unsafe charge <= shard.pointee.capacity else { return }
+    guard charge <= shardCapacity else { return }
     // One eviction at a time, so that blocks are freed outside the lock.
     while true {
-      unsafe shard.pointee.lock()
-      let evicted = unsafe shard.pointee.evict(toFit: charge)
+      lock(index)
+      let evicted = unsafe shards[index].evict(toFit: charge)
       if unsafe evicted == nil {
-        if unsafe shard.pointee.add(hash, id, offset, Unmanaged.passUnretained(block), charge) {
+        if unsafe shards[index].add(hash, id, offset, Unmanaged.passUnretained(block), charge) {
           unsafe _ = Unmanaged.passUnretained(block).retain()
         }
-        unsafe shard.pointee.unlock()
+        unlock(index)
         return
       }
-      unsafe shard.pointee.unlock()
+      unlock(index)
       unsafe evicted?.release()
     }
   }
@@ -102,20 +118,20 @@ final class BlockCache: @unchecked Sendable {
     var sum = Statistics()
     for i in 0...shardMask {
       let shard = unsafe shards + i
-      unsafe shard.pointee.lock()
+      lock(i)
       unsafe sum.hits += shard.pointee.hits
       unsafe sum.misses += shard.pointee.misses
       unsafe sum.evictions += shard.pointee.evictions
       unsafe sum.blockCount += shard.pointee.count
       unsafe sum.byteCount += shard.pointee.used
-      unsafe shard.pointee.unlock()
+      unlock(i)
     }
     return sum
   }
 }
 
 /// A part of the cache with a lock of its own: an open-addressing table with linear probing, over
-/// whose slots the hand of the clock goes round. All but `lock` and `unlock` need the lock held.
+/// whose slots the hand of the clock goes round. Its lock must be held.
 @safe
 private struct CacheShard {
   @safe struct Slot {
@@ -129,7 +145,6 @@ private struct CacheShard {
 
   static let maxVisits: UInt32 = 3
 
-  private let mutex: Unmanaged<Lock>
   private var slots: UnsafeMutablePointer<Slot>
   private var mask: Int
   private var hand = 0
@@ -144,7 +159,6 @@ private struct CacheShard {
 
   init(capacity: Int) {
     self.capacity = capacity
-    unsafe mutex = Unmanaged.passRetained(Lock())
     mask = 63
     unsafe slots = Self.makeSlots(mask + 1)
   }
@@ -159,11 +173,8 @@ private struct CacheShard {
   func destroy() {
     for i in 0...mask { unsafe slots[i].block?.release() }
     unsafe slots.deallocate()
-    unsafe mutex.release()
   }
 
-  @inline(__always) func lock() { unsafe mutex._withUnsafeGuaranteedRef { $0.lock() } }
-  @inline(__always) func unlock() { unsafe mutex._withUnsafeGuaranteedRef { $0.unlock() } }
 
   @inline(__always)
   private func home(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: hash) & mask }

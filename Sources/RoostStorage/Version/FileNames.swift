@@ -12,6 +12,9 @@ package enum FileNames {
   package static let markerInProgress = "CURRENT.new"
   package static let lock = "LOCK"
 
+  /// Numbers from here on are nobody's: counting can never come round.
+  package static let numberLimit: UInt64 = 1 << 62
+
   package static func log(_ number: UInt64) -> String { padded(number) + ".log" }
   package static func table(_ number: UInt64) -> String { padded(number) + ".sst" }
   package static func manifest(_ number: UInt64) -> String { padded(number) + ".manifest" }
@@ -21,7 +24,7 @@ package enum FileNames {
     guard let dot = name.utf8.lastIndex(of: UInt8(ascii: ".")) else { return nil }
     let digits = name[..<dot]
     guard digits.utf8.count >= 6, digits.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }),
-      let number = UInt64(digits), padded(number) == digits
+      let number = UInt64(digits), number < numberLimit, padded(number) == digits
     else { return nil }
     switch name[dot...] {
     case ".log": return (.log, number)

@@ -56,7 +56,10 @@ final class Manifest: @unchecked Sendable {
     for edit in edits {
       if let contradiction = next.apply(edit) { preconditionFailure(contradiction) }
     }
-    if isFailed || (writer.bytesWritten > Self.rewriteBytes && writer.bytesWritten > 10 * freshBytes) {
+    // A mark that found no room after its record was synced ends the writer without a word.
+    if isFailed || writer.state != .open
+      || (writer.bytesWritten > Self.rewriteBytes && writer.bytesWritten > 10 * freshBytes)
+    {
       try rewrite(next)
     } else {
       try append(edits)
@@ -90,6 +93,10 @@ final class Manifest: @unchecked Sendable {
     } catch {
       // The marker may name either manifest: neither can be appended to, and both must stay.
       isFailed = true
+      // On a full disk the old marker is in force, and the next try writes another manifest.
+      if error.code == .diskFull {
+        try? fileSystem.remove(directory.appending(FileNames.manifest(newNumber)))
+      }
       throw error
     }
     let oldNumber = number

@@ -446,8 +446,9 @@ final class LogRoller: @unchecked Sendable {
         ])
       }
     } catch {
-      // The edit may be on disk: the file must stay (rule 13).
-      segment.file.close()
+      // Where the edit may be on disk the file must stay (rule 13). On a full disk it is not in
+      // force, and the next try makes another.
+      if error.code == .diskFull { log.discard(segment) } else { segment.file.close() }
       throw error
     }
     log.adopt(segment)
