@@ -15,6 +15,7 @@ let package = Package(
   products: [
     .library(name: "Roost", targets: ["Roost"]),
     .library(name: "RoostStorage", targets: ["RoostStorage"]),
+    .library(name: "RoostCausality", targets: ["RoostCausality"]),
     .library(name: "RoostEnvironment", targets: ["RoostEnvironment"]),
     .library(name: "RoostSimulation", targets: ["RoostSimulation"]),
     .executable(name: "roost", targets: ["RoostCommand"]),
@@ -34,11 +35,17 @@ let package = Package(
     .target(
       name: "RoostStorage", dependencies: ["RoostEnvironment", "CLZ4"], swiftSettings: house),
     .target(name: "RoostSimulation", dependencies: ["RoostEnvironment"], swiftSettings: house),
-    .target(name: "Roost", dependencies: ["RoostStorage"], swiftSettings: house),
+    .target(name: "RoostCausality", swiftSettings: house),
+    .target(
+      name: "RoostCluster", dependencies: ["RoostCausality", "RoostStorage", "RoostEnvironment"],
+      swiftSettings: house),
+    .target(
+      name: "Roost", dependencies: ["RoostCluster", "RoostCausality", "RoostStorage"],
+      swiftSettings: house + [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
     .executableTarget(
       name: "RoostCommand",
       dependencies: [
-        "RoostStorage", "RoostEnvironment",
+        "Roost", "RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
@@ -57,6 +64,14 @@ let package = Package(
       swiftSettings: house),
     .testTarget(
       name: "StorageTests", dependencies: ["RoostStorage", "RoostSimulation", "TestSupport"],
+      swiftSettings: house),
+    .testTarget(
+      name: "CausalityTests", dependencies: ["RoostCausality", "TestSupport"], swiftSettings: house),
+    .testTarget(
+      name: "ClusterTests", dependencies: ["RoostCluster", "RoostSimulation", "TestSupport"],
+      swiftSettings: house),
+    .testTarget(
+      name: "DatabaseTests", dependencies: ["Roost", "RoostSimulation", "TestSupport"],
       swiftSettings: house),
     .testTarget(
       name: "CommandTests", dependencies: ["RoostCommand", "RoostStorage", "TestSupport"],
