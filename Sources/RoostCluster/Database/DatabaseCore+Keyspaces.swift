@@ -42,11 +42,17 @@ extension DatabaseCore {
     }
     let ring = ringState.ring
     let replicas = policy.replicas == 0 ? ring.replicas : policy.replicas
-    guard replicas >= 1, replicas <= ring.replicas else {
+    guard replicas <= ring.replicas else {
       throw DatabaseError(
         .tooManyReplicas,
-        "the keyspace `\(name)` asks for \(policy.replicas) replicas; the database's ring has "
-          + "\(ring.replicas), on \(ring.members.count) stores")
+        "the keyspace `\(name)` asks for \(replicas) replicas; the database has \(ring.replicas), on "
+          + "\(ring.members.count) stores")
+    }
+    guard replicas == ring.replicas else {
+      throw DatabaseError(
+        .invalidOption,
+        "the keyspace `\(name)` asks for \(replicas) replicas; every keyspace of this database has "
+          + "\(ring.replicas)")
     }
     var next = schema
     let id = (schema.keyspaces.map(\.id).max() ?? 0) + 1

@@ -20,8 +20,3 @@ public struct DatabaseID: Hashable, Sendable, CustomStringConvertible {
   public var description: String { hexadecimal(high) + "-" + hexadecimal(low) }
 }
 
-/// Sixteen lower-case hexadecimal digits.
-package func hexadecimal(_ value: UInt64) -> String {
-  let digits = String(value, radix: 16)
-  return String(repeating: "0", count: 16 - digits.count) + digits
-}

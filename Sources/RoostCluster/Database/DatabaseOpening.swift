@@ -97,7 +97,7 @@ package enum DatabaseOpening {
     _ path: String, _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) -> Candidate {
     try storing("\(path) could not be opened") { () throws(StoreError) in
-      let marker = try Store.markerInfo(at: path, environment.fileSystem)
+      let marker = try Store.markerInfo(in: path, environment.fileSystem)
       let store = try Store.open(at: path, storeOptions(options), environment: environment)
       do throws(StoreError) {
         // A plain store is left as it is.

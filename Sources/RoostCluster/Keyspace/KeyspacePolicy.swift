@@ -13,7 +13,8 @@ public struct KeyspacePolicy: Sendable {
   }
 
   public var siblings: Siblings
-  /// How many stores hold each key: 1 to the number of replicas that the database's ring has.
+  /// How many stores hold each key; 0 for as many as the database has replicas, and no other number
+  /// is taken yet.
   public var replicas: Int
 
   /// Keys written at any replica; concurrent writes are kept as siblings, typed values are merged as
@@ -21,12 +22,13 @@ public struct KeyspacePolicy: Sendable {
   ///
   /// - Parameters:
   ///   - siblings: what concurrent plain values become.
-  ///   - replicas: how many stores hold each key; `nil` for as many as the database's ring has.
+  ///   - replicas: how many stores hold each key: as many as ``DatabaseOptions/replicas``, or `nil` for
+  ///     the same.
   public static func eventual(_ siblings: Siblings = .keep, replicas: Int? = nil) -> KeyspacePolicy {
     KeyspacePolicy(siblings: siblings, replicas: replicas ?? 0)
   }
 
-  /// ``eventual(_:replicas:)`` with siblings kept, on as many stores as the ring has replicas.
+  /// ``eventual(_:replicas:)`` with siblings kept, on as many stores as the database has replicas.
   public static var eventual: KeyspacePolicy { eventual() }
 
   /// What of the policy is kept on disk.

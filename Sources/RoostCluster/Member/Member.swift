@@ -114,7 +114,7 @@ package final class Member: @unchecked Sendable {
     var first: DatabaseError?
     do throws(DatabaseError) {
       let marker = try storing { () throws(StoreError) in
-        try Store.markerInfo(at: path, environment.fileSystem)
+        try Store.markerInfo(in: path, environment.fileSystem)
       }
       if let marker {
         try lock.withLock { () throws(DatabaseError) in
