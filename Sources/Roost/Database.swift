@@ -37,7 +37,7 @@ public final class Database: Sendable {
   ) async throws -> Database {
     let workers = environment.makeWorkers()
     defer { workers.shutdown() }
-    return try await onWorkers(workers) {
+    return try await onWorkers(workers) { () throws(DatabaseError) in
       Database(try DatabaseOpening.open(directories, options, environment))
     }
   }
@@ -62,7 +62,7 @@ public final class Database: Sendable {
     let workers = core.shared.environment.makeWorkers()
     defer { workers.shutdown() }
     let core = core
-    try await onWorkers(workers) { try core.close() }
+    try await onWorkers(workers) { () throws(DatabaseError) in try core.close() }
   }
 
   /// Names the database: the same in all its stores.

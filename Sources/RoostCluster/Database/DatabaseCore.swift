@@ -1,6 +1,6 @@
 package import RoostCausality
-package import RoostEnvironment
-package import RoostStorage
+import RoostEnvironment
+import RoostStorage
 import Synchronization
 
 /// A database as one process holds it: its members, who holds which partition, and its keyspaces.

@@ -79,18 +79,13 @@ extension KeyspaceCore {
     guard siblings.count > 1 else { return siblings }
     switch policy.siblings {
     case .keep: return siblings
-    case .lastWriterWins: return [Self.latest(siblings)]
+    case .lastWriterWins: return [record.siblings.latest!]
     case .resolve(let resolve):
       guard let value = resolve(siblings.map(\.value)) else { return [] }
-      let latest = Self.latest(siblings)
+      let latest = record.siblings.latest!
       return [
         Sibling(dot: latest.dot, timestamp: latest.timestamp, expiry: latest.expiry, value: value)
       ]
     }
-  }
-
-  /// The sibling with the latest timestamp; of equal ones that with the greater dot.
-  static func latest(_ siblings: [Sibling]) -> Sibling {
-    siblings.max { ($0.timestamp, $0.dot) < ($1.timestamp, $1.dot) }!
   }
 }

@@ -1,4 +1,5 @@
 package import RoostCausality
+import RoostStorage
 
 // What clients do to plain values and to whole keys.
 
@@ -18,11 +19,17 @@ extension KeyspaceCore {
       let expiry = lifetime.map { stamp.milliseconds &+ $0 } ?? 0
       try causally { () throws(CausalityError) in
         try record.put(
-          value, expiry: expiry, replacing: replacing, dot: stamp.dot, timestamp: stamp.timestamp)
+          value, expiry: expiry, replacing: replacing, and: context?.dot, dot: stamp.dot,
+          timestamp: stamp.timestamp)
       }
-      // What the writer may replace next: what it saw, and this. Not siblings that it has not read.
-      replacing.include(stamp.dot)
-      return (true, CausalContext(binding: bound, vector: replacing))
+      // What the writer may replace next: all that is here, where that is only its own value; else
+      // what it saw, and this one, but not the siblings that it has not read.
+      let isAlone = record.siblings.count == 1 && record.states.isEmpty
+      let next =
+        isAlone
+        ? CausalContext(binding: bound, vector: record.context)
+        : CausalContext(binding: bound, vector: replacing, dot: stamp.dot)
+      return (true, next)
     }
   }
 
@@ -33,16 +40,16 @@ extension KeyspaceCore {
     let bound = binding(key)
     return try update(key, context: context) { record, stamp throws(DatabaseError) in
       if isConditional, let context { try Self.checkUnchanged(record, context) }
-      var replacing = context?.vector ?? record.context
+      let replacing = context?.vector ?? record.context
       // Nothing to delete here, and nothing elsewhere that the caller saw: not worth a tombstone.
       if record.isTombstone, replacing.isAtMost(record.context) {
         return (false, CausalContext(binding: bound, vector: record.context))
       }
       try causally { () throws(CausalityError) in
-        try record.delete(replacing: replacing, dot: stamp.dot)
+        try record.delete(replacing: replacing, and: context?.dot, dot: stamp.dot)
       }
-      replacing.include(stamp.dot)
-      return (true, CausalContext(binding: bound, vector: replacing))
+      let seen = record.isTombstone ? record.context : replacing
+      return (true, CausalContext(binding: bound, vector: seen))
     }
   }
 
@@ -56,12 +63,7 @@ extension KeyspaceCore {
   ) throws(DatabaseError) -> R {
     try update(key) { record, stamp throws(DatabaseError) in
       try Self.check(record, is: State.kind)
-      let result = try causally { () throws(CausalityError) in
-        try record.update(type, dot: stamp.dot) { state, _ throws(CausalityError) in
-          try body(&state, stamp)
-        }
-      }
-      return (true, result)
+      return (true, try Self.apply(&record, stamp, body))
     }
   }
 
@@ -74,6 +76,19 @@ extension KeyspaceCore {
     guard let record = try record(key) else { return State() }
     try Self.check(record, is: State.kind)
     return record.state(as: type)
+  }
+
+  private static func apply<State: MergeableState, R>(
+    _ record: inout Record, _ stamp: Stamp,
+    _ body: (inout State, Stamp) throws(CausalityError) -> R
+  ) throws(DatabaseError) -> R {
+    do {
+      return try record.update(State.self, dot: stamp.dot) { state, _ in try body(&state, stamp) }
+    } catch let error as CausalityError {
+      throw DatabaseError(error)
+    } catch {
+      preconditionFailure("only what the pure values throw is thrown here: \(error)")
+    }
   }
 
   // MARK: - Checks
@@ -91,7 +106,8 @@ extension KeyspaceCore {
   private static func checkUnchanged(
     _ record: Record, _ context: CausalContext
   ) throws(DatabaseError) {
-    guard record.context.isAtMost(context.vector) else {
+    // One that names a dot of its own was given out beside siblings that it has not seen.
+    guard context.dot == nil, record.context.isAtMost(context.vector) else {
       throw DatabaseError(.conditionFailed, "the key was written since the context was read")
     }
   }

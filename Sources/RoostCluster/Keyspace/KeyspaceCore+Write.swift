@@ -1,5 +1,5 @@
 package import RoostCausality
-package import RoostStorage
+import RoostStorage
 
 // How a key is written, whoever writes it (a client, an import, a repair, a move):
 //

@@ -1,5 +1,5 @@
-package import RoostCausality
-package import RoostStorage
+import RoostCausality
+import RoostStorage
 
 /// A keyspace as one process holds it: a tree of records and one of changes in every member's store.
 ///

@@ -1,4 +1,4 @@
-import RoostCausality
+package import RoostCausality
 import RoostStorage
 
 // stored := change number u64 little-endian | record (see RoostCausality/Record)

@@ -1,5 +1,5 @@
 import RoostEnvironment
-package import RoostStorage
+import RoostStorage
 
 /// Blocking calls on one store that callers who must not block hand over: syncs, which are shared
 /// by all that wait, and anything else, one after the other. Each is answered exactly once, with
@@ -36,7 +36,10 @@ package final class DeferredCalls: @unchecked Sendable {
       return (false, !syncIsDue)
     }
     if refused { return answer(closedError) }
-    if mustSubmit { workers.submit(.urgent) { [weak self] in self?.runSync() } }
+    if mustSubmit {
+      workers.submit(.urgent) { [weak self] in self?.runSync() }
+      runHere()
+    }
   }
 
   private func runSync() {
@@ -67,7 +70,11 @@ package final class DeferredCalls: @unchecked Sendable {
     workers.submit(.urgent) { [weak self] in
       if self?.begin(id) == true { job() }
     }
+    runHere()
   }
+
+  /// Where the workers have no threads of their own (the simulator's), the caller's does the work.
+  private func runHere() { while workers.runOneHere() {} }
 
   private func begin(_ id: UInt64) -> Bool { lock.withLock { others.removeValue(forKey: id) != nil } }
 

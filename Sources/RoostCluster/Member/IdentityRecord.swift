@@ -1,4 +1,4 @@
-import RoostCausality
+package import RoostCausality
 import RoostEnvironment
 
 // The record `identity` of the system tree:
