@@ -8,13 +8,13 @@ import RoostStorage
 /// partitions cut the space of hashes into equal ranges. Nothing here allocates.
 public enum Placement {
   /// XXH64 with seed 0 of the key, or of its tag. O(n).
-  public static func hash(_ key: borrowing RawSpan) -> UInt64 {
+  public static func hash(_ key: RawSpan) -> UInt64 {
     guard let tag = tag(of: key) else { return Checksum.xxh64(key) }
     return Checksum.xxh64(key.extracting(tag))
   }
 
   /// Where in the key its tag stands; `nil` where it has none. O(n).
-  public static func tag(of key: borrowing RawSpan) -> Range<Int>? {
+  public static func tag(of key: RawSpan) -> Range<Int>? {
     let count = key.byteCount
     var open = 0
     while open < count, unsafe key.unsafeLoad(fromByteOffset: open, as: UInt8.self) != UInt8(ascii: "{") {

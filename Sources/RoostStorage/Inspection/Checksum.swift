@@ -6,8 +6,8 @@ package enum Checksum {
     bytes.withByteView { XXH64.hash($0, seed: seed) }
   }
 
-  /// The XXH64 of `bytes` under `seed`, where they stand. O(n), no allocation.
-  package static func xxh64(_ bytes: borrowing RawSpan, seed: UInt64 = 0) -> UInt64 {
+  /// The same of bytes that are lent. Nothing is copied. O(n).
+  package static func xxh64(_ bytes: RawSpan, seed: UInt64 = 0) -> UInt64 {
     XXH64.hash(ByteView(bytes), seed: seed)
   }
 }
