@@ -100,7 +100,9 @@ public final class Database: Sendable {
   package func blocking<R: Sendable>(
     _ body: @escaping @Sendable () throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
-    guard let member = core.presentMembers.first else { throw DatabaseError(.closed, "the database is closed") }
+    guard let member = core.presentMembers.first else {
+      throw DatabaseError(.closed, "the database is closed")
+    }
     return try await member.running(body)
   }
 }

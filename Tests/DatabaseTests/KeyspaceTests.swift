@@ -12,7 +12,9 @@ import Testing
     let directories = [folder.path.string + "/a", folder.path.string + "/b"]
     var database = try await Database.open(at: directories)
     var posts = try await database.keyspace("posts", .eventual)
-    for number in 0..<100 { try await posts.put("k\(number)", "v\(number)", number % 10 == 0 ? .synced : nil) }
+    for number in 0..<100 {
+      try await posts.put("k\(number)", "v\(number)", number % 10 == 0 ? .synced : nil)
+    }
     try await posts.counter("likes").increment(by: 3)
     try await database.close()
     database = try await Database.open(at: directories)

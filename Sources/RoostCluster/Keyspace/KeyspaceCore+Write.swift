@@ -183,10 +183,9 @@ extension KeyspacePart {
 
   @inline(never)
   private func damaged(_ storedKey: [UInt8], _ error: DatabaseError) -> DatabaseError {
-    DatabaseError(
-      error.code,
-      "the record of the key `\(String(decoding: storedKey.dropFirst(StoredKey.prefixBytes), as: UTF8.self))` "
-        + "in \(member.path): \(error.message)", cause: error.cause)
+    let key = String(decoding: storedKey.dropFirst(StoredKey.prefixBytes), as: UTF8.self)
+    return DatabaseError(
+      error.code, "the record of the key `\(key)` in \(member.path): \(error.message)", cause: error.cause)
   }
 
   /// Writes a record with its feed entry, in one batch.

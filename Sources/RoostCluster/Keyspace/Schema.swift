@@ -1,8 +1,8 @@
 // The record `schema` of the system tree:
 //
 //   schema   := version u8 (1) | revision varint | count varint | keyspace*
-//   keyspace := id varint | name lengthPrefixed | kind u8 (1 siblings, 2 last writer wins, 3 resolved on read)
-//             | replicas varint | count varint | index*
+//   keyspace := id varint | name lengthPrefixed | kind u8 | replicas varint | count varint | index*
+//   kind     := 1 siblings, 2 last writer wins, 3 resolved on read
 //   index    := name lengthPrefixed | extractor version varint | generation varint
 //             | state u8 (0 building, 1 ready, 2 stale) | position lengthPrefixed
 //
