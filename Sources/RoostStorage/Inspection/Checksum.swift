@@ -1,4 +1,5 @@
-/// The checksum of all of Roost's files, for tools that write files of their own.
+/// The checksum of all of Roost's files, for tools that write files of their own; and the hash by
+/// which keys find their partition.
 package enum Checksum {
   /// The XXH64 of `bytes` under `seed`. O(n).
   package static func xxh64(_ bytes: [UInt8], seed: UInt64 = 0) -> UInt64 {
