@@ -127,6 +127,9 @@ import Testing
       let meaning = try #require(try object(line)["meaning"] as? [String: Any])
       for key in meaning.keys { kinds.insert(key) }
     }
-    #expect(kinds.isSuperset(of: ["partition", "userKey", "change", "context", "revision", "replica", "bound"]))
+    #expect(
+      kinds.isSuperset(of: [
+        "partition", "userKey", "change", "context", "revision", "replica", "bound",
+      ]))
   }
 }

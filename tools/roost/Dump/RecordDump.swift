@@ -174,7 +174,8 @@ struct RecordDump {
         + keyspace.indexes.map { ", index `\($0.name)` version \($0.extractorVersion) \($0.state)" }
         .joined()
     }
-    let text = "revision \(schema.revision); " + (list.isEmpty ? "no keyspaces" : list.joined(separator: "; "))
+    let keyspaces = list.isEmpty ? "no keyspaces" : list.joined(separator: "; ")
+    let text = "revision \(schema.revision); \(keyspaces)"
     return Meaning(key: name, value: text) { json in
       json.member("revision", schema.revision)
       json.member("keyspaces", schema.keyspaces.count)
