@@ -43,9 +43,10 @@ public final class Store: @unchecked Sendable {
   /// in one order.
   let installing = Lock()
   let manifest: Manifest
-  /// New tables of an edit that met a full disk, which a restart may find in force. Guarded by
-  /// `installing`.
+  /// New tables and logs of an edit that met a full disk, which a restart may find in force. Guarded
+  /// by `installing`.
   var tablesInDoubt: [TableMetadata] = []
+  var segmentsInDoubt: [LogSegment] = []
 
   /// Why nothing may be written any more, if so. Set once.
   let failure = FailureState()

@@ -178,24 +178,32 @@ extension Store {
 
   /// Makes edits durable. With `installing` held.
   ///
-  /// - Parameter tables: new ones that the edits name.
-  func commitEdits(_ edits: [VersionEdit], adding tables: [TableMetadata] = []) throws(StoreError) {
+  /// - Parameters:
+  ///   - tables: new ones that the edits name.
+  ///   - segment: a new log that they name.
+  func commitEdits(
+    _ edits: [VersionEdit], adding tables: [TableMetadata] = [], _ segment: LogSegment? = nil
+  ) throws(StoreError) {
     let rewrites = manifest.isFailed
     do throws(StoreError) { try manifest.commit(edits) } catch {
-      // A full disk is a state to leave again. Tables that only a new manifest would have named
-      // give their space back; those of an appended edit may be in force, so they stay until a
-      // new manifest is durable (rule 13). After anything else nobody knows what the manifest says.
+      // A full disk is a state to leave again. Files that only a new manifest would have named give
+      // their space back; those of an appended edit may be in force, so they stay until a new
+      // manifest is durable (rule 13). After anything else nobody knows what the manifest says.
       if error.code != .diskFull {
         failure.set(error)
       } else if rewrites {
         discard(tables)
+        if let segment { log.discard(segment) }
       } else {
         tablesInDoubt += tables
+        if let segment { segmentsInDoubt.append(segment) }
       }
       throw error
     }
     discard(tablesInDoubt)
     tablesInDoubt = []
+    for segment in segmentsInDoubt { log.discard(segment) }
+    segmentsInDoubt = []
   }
 
   /// Records how background work ended. With the state lock held.

@@ -437,19 +437,11 @@ final class LogRoller: @unchecked Sendable {
     guard let store else { throw StoreError(.closed, "the store is closed") }
     let segment = try log.next(
       minimumCapacity: minimumCapacity, deadline: time.monotonicNanoseconds &+ deadline)
-    do throws(StoreError) {
-      try store.installing.withLock { () throws(StoreError) in
-        try store.commitEdits([
-          .nextFileNumber(store.fileNumbers.load()),
-          .logAdded(
-            LogRecord(number: segment.number, salt: segment.salt, capacity: segment.capacity)),
-        ])
-      }
-    } catch {
-      // Where the edit may be on disk the file must stay (rule 13). On a full disk it is not in
-      // force, and the next try makes another.
-      if error.code == .diskFull { log.discard(segment) } else { segment.file.close() }
-      throw error
+    // Where this throws, the next try makes another.
+    try store.installing.withLock { () throws(StoreError) in
+      let record = LogRecord(number: segment.number, salt: segment.salt, capacity: segment.capacity)
+      try store.commitEdits(
+        [.nextFileNumber(store.fileNumbers.load()), .logAdded(record)], segment)
     }
     log.adopt(segment)
     if log.liveBytes > store.options.logLimitBytes { store.pressure.setLogFull() }

@@ -107,6 +107,49 @@ import Testing
     #expect(ran < 100)
   }
 
+  /// What a failed try wrote and nobody names gives its space back, or each try would take more.
+  @Test func aManifestThatCannotBePutInForceIsRemoved() throws {
+    let world = SimulatedStore()
+    let store = try world.open()
+    let tree = try store.tree("t")
+    try tree.put("k", "v")
+    world.fileSystem.inject(FaultRule([.write], pathSuffix: ".manifest", .fail(.noSpace)))
+    #expect(storeError { try tree.flush() }?.code == .diskFull)
+    let files = world.names
+    // From here on each edit goes to a new manifest; the marker finds no room.
+    world.fileSystem.inject(
+      FaultRule([.write], pathSuffix: "CURRENT.new", repeats: true, .fail(.noSpace)))
+    for _ in 0..<5 {
+      #expect(storeError { try tree.flush() }?.code == .diskFull)
+      #expect(world.names(".manifest").count == 1)
+      #expect(Set(world.names).subtracting(["CURRENT.new"]).isSubset(of: files))
+    }
+    #expect(try world.crashed().open().tree("t").text("k") == "v")
+    world.fileSystem.clearFaults()
+    try tree.flush()
+    #expect(store.statistics.failure == nil)
+    #expect(try world.crashed().open().tree("t").text("k") == "v")
+  }
+
+  /// The same of log segments that were to be named by a manifest that found no room.
+  @Test func aSegmentThatCannotBeNamedIsRemoved() throws {
+    let world = SimulatedStore()
+    let store = try world.open(.small { $0.logSegmentBytes = 16 << 10 })
+    let tree = try store.tree("t")
+    let value = String(repeating: "v", count: 200)
+    world.fileSystem.inject(
+      FaultRule([.write], pathSuffix: ".manifest", repeats: true, .fail(.noSpace)))
+    while storeError({ try tree.put("k", value) }) == nil {}
+    let most = world.names(".log").count
+    for _ in 0..<10 { #expect(storeError { try tree.put("k", value) }?.code == .diskFull) }
+    // One that an appended edit may have named, and not one more a try.
+    #expect(world.names(".log").count <= max(most, 2))
+    world.fileSystem.clearFaults()
+    try tree.put("last", value, .synced)
+    #expect(world.names(".log").count == 2)
+    #expect(try world.crashed().open().tree("t").text("last") == value)
+  }
+
   @Test func aFullDiskInTheManifestIsLeftByANewManifest() throws {
     let world = SimulatedStore()
     let store = try world.open()

@@ -125,6 +125,59 @@ import Testing
     #expect(inForce > 0)
   }
 
+  /// The same of an edit that names the next log: whether the edit is in force or not, the store
+  /// opens, and writes go on once there is room.
+  @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
+  func whateverAFullDiskLeftOfAnEditItsLogStays(_ access: StoreOptions.LogAccess) throws {
+    var failed = 0
+    for bytes in 0..<400 {
+      let world = SimulatedStore()
+      let store = try world.open(
+        .small {
+          $0.logSegmentBytes = 16 << 10
+          $0.logAccess = access
+        })
+      let tree = try store.tree("t")
+      world.fileSystem.inject(
+        FaultRule([.write], pathSuffix: ".manifest", .shortWrite(bytes, .noSpace)))
+      var written = 0
+      var error: StoreError?
+      while error == nil, written < 200 {
+        error = storeError { try tree.put(Tree.key("k", written), String(repeating: "v", count: 200)) }
+        if error == nil { written += 1 }
+      }
+      guard let error else { break }
+      failed += 1
+      #expect(error.code == .diskFull)
+      let again = try world.killed().open()
+      try #require(try again.tree("t").keys().count == written, "after \(bytes) bytes")
+      // The next try goes to a new manifest, and what is not in force gives its space back.
+      try tree.put("more", String(repeating: "v", count: 200), .synced)
+      #expect(store.statistics.failure == nil)
+      #expect(world.names(".log").count == 2 && world.names(".manifest").count == 1)
+      #expect(try world.crashed().open().tree("t").keys().count == written + 1)
+    }
+    #expect(failed > 20)
+  }
+
+  /// A record that is on disk and synced counts, though the mark behind it found no room; such a
+  /// manifest takes no more records, so the next edit goes to a new one.
+  @Test(arguments: [FileSystemError.Code.noSpace, .io])
+  func aMarkWithoutRoomIsFollowedByANewManifest(_ code: FileSystemError.Code) throws {
+    let (world, store, _) = try Self.filled()
+    let before = store.statistics.manifestNumber
+    world.fileSystem.inject(FaultRule([.write], pathSuffix: ".manifest", occurrence: 2, .fail(code)))
+    _ = try store.tree("a")
+    #expect(world.fileSystem.counts.faults == 1)
+    #expect(store.statistics.manifestNumber == before)
+    #expect(try world.crashed().open().treeNames == ["a", "t"])
+    _ = try store.tree("b")
+    #expect(store.statistics.manifestNumber > before)
+    #expect(store.statistics.failure == nil)
+    #expect(world.names(".manifest").count == 1)
+    #expect(try world.crashed().open().treeNames == ["a", "b", "t"])
+  }
+
   /// Where even the swap of the marker fails after its rename, the disk may name either manifest.
   @Test func afterAFailedSwapOfTheMarkerNeitherManifestIsAppendedTo() throws {
     let (world, store, tree) = try Self.filled()

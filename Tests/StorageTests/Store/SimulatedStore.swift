@@ -15,6 +15,8 @@ struct SimulatedStore {
     simulated = SimulatedEnvironment(seed: seed, fileSystem: fileSystem)
   }
 
+  init(_ simulated: SimulatedEnvironment) { self.simulated = simulated }
+
   var fileSystem: SimulatedFileSystem { simulated.fileSystem }
   var workers: ManualWorkers { simulated.workers! }
 
