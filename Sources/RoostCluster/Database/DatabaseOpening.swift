@@ -22,7 +22,7 @@ package enum DatabaseOpening {
   }
 
   /// A store that was opened, and what it says of itself.
-  private struct Candidate {
+  struct Candidate {
     var path: String
     var store: Store
     var system: Tree
@@ -94,7 +94,7 @@ package enum DatabaseOpening {
     return storeOptions
   }
 
-  private static func openStore(
+  static func openStore(
     _ path: String, _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) -> Candidate {
     try storing("\(path) could not be opened") { () throws(StoreError) in
@@ -153,7 +153,7 @@ package enum DatabaseOpening {
     return String(path[...slash]) + name
   }
 
-  private static func read(_ candidate: inout Candidate) throws(DatabaseError) {
+  static func read(_ candidate: inout Candidate) throws(DatabaseError) {
     let path = candidate.path
     func record(_ key: String) throws(DatabaseError) -> [UInt8]? {
       let system = candidate.system
