@@ -1,3 +1,4 @@
+import RoostCausality
 import RoostEnvironment
 import RoostSimulation
 import RoostStorage
@@ -107,36 +108,36 @@ extension DatabaseCore {
 
 extension KeyspaceCore {
   func put(text key: String, _ value: String) throws {
-    let bytes = Array(key.utf8)
-    let seen = try context(bytes.span.bytes, record(bytes.span.bytes))
-    _ = try put(bytes.span.bytes, Array(value.utf8), context: seen)
+    try key.withKeyBytes { key throws(DatabaseError) in
+      _ = try put(key, Array(value.utf8), context: try context(key, record(key)))
+    }
   }
 
   func delete(text key: String) throws {
-    let bytes = Array(key.utf8)
-    _ = try delete(bytes.span.bytes, context: nil)
+    try key.withKeyBytes { key throws(DatabaseError) in _ = try delete(key, context: nil) }
   }
 
   func values(text key: String) throws -> [String] {
-    let bytes = Array(key.utf8)
-    return visible(try record(bytes.span.bytes)).map { String(decoding: $0.value, as: UTF8.self) }
+    try key.withKeyBytes { key throws(DatabaseError) in
+      visible(try record(key)).map { String(decoding: $0.value, as: UTF8.self) }
+    }
   }
 
   func increment(text key: String) throws {
-    let bytes = Array(key.utf8)
-    try change(bytes.span.bytes, PNCounter.self) { counter, stamp throws(CausalityError) in
-      try counter.increment(by: 1, dot: stamp.dot)
+    try key.withKeyBytes { key throws(DatabaseError) in
+      try change(key, PNCounter.self) { counter, stamp throws(CausalityError) in
+        (true, try counter.increment(by: 1, dot: stamp.dot))
+      }
     }
   }
 
   func total(text key: String) throws -> Int64 {
-    let bytes = Array(key.utf8)
-    return try state(bytes.span.bytes, PNCounter.self).value()
+    let counter = try key.withKeyBytes { key throws(DatabaseError) in try state(key, PNCounter.self) }
+    return try counter.value()
   }
 
   func sync(text key: String) throws {
-    let bytes = Array(key.utf8)
-    try sync(bytes.span.bytes)
+    try key.withKeyBytes { key throws(DatabaseError) in try sync(key) }
   }
 }
 
@@ -146,4 +147,13 @@ func databaseError(_ body: () throws -> Void) -> DatabaseError? {
     try body()
     return nil
   } catch { return error as? DatabaseError }
+}
+
+struct Mismatch: Error, CustomStringConvertible {
+  var description: String
+  init(_ description: String) { self.description = description }
+}
+
+func require(_ isRight: Bool, _ text: @autoclosure () -> String) throws {
+  if !isRight { throw Mismatch(text()) }
 }
