@@ -216,7 +216,6 @@ extension DatabaseCore {
         record.copy = nil
       }
       transfers.noteStep()
-      for keyspace in keyspaces.values { keyspace.signal.wakeAll() }
     }
   }
 
