@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import RoostCluster
 import RoostEnvironment
 import RoostStorage
 
@@ -34,6 +35,7 @@ struct RoostCommand: ParsableCommand {
       CommandGroup(
         name: "Looking after a store",
         subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
+      CommandGroup(name: "Several stores", subcommands: [RingCommand.self]),
       CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
     ])
 
@@ -70,6 +72,7 @@ struct RoostCommand: ParsableCommand {
     case let failure as Failure: complain(failure)
     case let error as StoreError: complain(Failure(error))
     case let error as FileSystemError: complain(Failure(error))
+    case let error as RingError: complain(Failure(error))
     case let status as ExitStatus:
       do { try Output.standard.flush() } catch { end(error) }
       Glibc.exit(status.rawValue)

@@ -89,8 +89,12 @@ public struct TokenRing: Sendable {
     return shares
   }
 
+  /// How many tokens there are, and where each stands, rising.
+  package var positions: [UInt64] { tokens }
+
+  /// The place in `positions` of the token that a key with that hash finds. O(1) on average.
   @inline(__always)
-  private func token(ofHash hash: UInt64) -> Int {
+  package func token(ofHash hash: UInt64) -> Int {
     var token = Int(starts[Int(truncatingIfNeeded: hash &>> (64 &- startBits))])
     while token < tokens.count, tokens[token] < hash { token &+= 1 }
     return token < tokens.count ? token : 0
