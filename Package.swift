@@ -77,7 +77,8 @@ let package = Package(
       name: "DatabaseTests", dependencies: ["Roost", "RoostSimulation", "TestSupport"],
       swiftSettings: house),
     .testTarget(
-      name: "CommandTests", dependencies: ["RoostCommand", "RoostStorage", "TestSupport"],
+      name: "CommandTests",
+      dependencies: ["RoostCommand", "RoostCluster", "RoostStorage", "TestSupport"],
       swiftSettings: house),
     .testTarget(name: "HouseTests", dependencies: ["RoostStorage", "TestSupport"], swiftSettings: house),
   ]

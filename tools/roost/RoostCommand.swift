@@ -43,6 +43,7 @@ struct RoostCommand: ParsableCommand {
       CommandGroup(
         name: "Looking after a store",
         subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
+      CommandGroup(name: "Several stores", subcommands: [RingCommand.self]),
       CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
     ])
 
@@ -80,6 +81,7 @@ struct RoostCommand: ParsableCommand {
     case let error as StoreError: complain(Failure(error))
     case let error as DatabaseError: complain(Failure(error))
     case let error as FileSystemError: complain(Failure(error))
+    case let error as RingError: complain(Failure(error))
     case let status as ExitStatus:
       do { try Output.standard.flush() } catch { end(error) }
       Glibc.exit(status.rawValue)
