@@ -8,9 +8,11 @@ struct RingCommand: ParsableCommand {
     abstract: "Show how data lie on several stores, and what moves when these change.",
     discussion: """
       EXAMPLES
-        roost ring compare --from 4 --to 5      what a fifth server would move
+        roost ring ./disk1                      draw the ring of a database
+        roost ring ./disk1 --add disk5:100      what a fifth store would move
+        roost ring compare --from 4 --to 5      the same in numbers, without a database
       """,
-    subcommands: [RingCompare.self])
+    subcommands: [RingShow.self, RingCompare.self], defaultSubcommand: RingShow.self)
 }
 
 extension Failure {

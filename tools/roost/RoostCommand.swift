@@ -43,7 +43,8 @@ struct RoostCommand: ParsableCommand {
       CommandGroup(
         name: "Looking after a store",
         subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
-      CommandGroup(name: "Several stores", subcommands: [RingCommand.self]),
+      CommandGroup(
+        name: "Several stores", subcommands: [RingCommand.self, RebalanceCommand.self]),
       CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
     ])
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Roost
 import RoostCluster
 
 /// Changes of a ring's members, as options: what `roost ring` shows without doing it.
@@ -38,7 +39,8 @@ struct RingChanges: ParsableArguments {
       if members.contains(where: { $0.name == name }) {
         throw Failure.usage("--add `\(text)`: the ring has a store `\(name)`")
       }
-      let weight = parts.count > 1 ? try Self.weight(parts[1], "--add `\(text)`") : 1
+      let weight = parts.count > 1 ? try Self.weight(parts[1], "--add `\(text)`")
+        : DatabaseOptions.Member().weight
       members.append(
         RingMember(
           id: Self.freeID(members), name: name, weight: weight,
