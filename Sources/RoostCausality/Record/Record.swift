@@ -105,6 +105,7 @@ public struct Record: Hashable, Sendable {
   /// - Throws: ``CausalityError`` with code `.dotAlreadySeen`, or what `body` throws; nothing has
   ///   changed then.
   /// - Complexity: what `body` does, and O(n) of the state's parts.
+  @discardableResult
   public mutating func update<State: MergeableState, Result>(
     _ type: State.Type, dot: Dot, _ body: (inout State, Dot) throws -> Result
   ) throws -> Result {
