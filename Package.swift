@@ -38,10 +38,13 @@ let package = Package(
     .target(name: "RoostCausality", swiftSettings: house),
     .target(
       name: "RoostCluster", dependencies: ["RoostCausality", "RoostStorage", "RoostEnvironment"],
-      swiftSettings: house),
+      swiftSettings: house + [.enableUpcomingFeature("InternalImportsByDefault")]),
     .target(
       name: "Roost", dependencies: ["RoostCluster", "RoostCausality", "RoostStorage"],
-      swiftSettings: house + [.enableUpcomingFeature("NonisolatedNonsendingByDefault")]),
+      swiftSettings: house + [
+        .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+      ]),
     .executableTarget(
       name: "RoostCommand",
       dependencies: [

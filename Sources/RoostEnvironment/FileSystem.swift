@@ -68,13 +68,24 @@ public struct FileInfo: Sendable, Equatable {
   public var byteCount: Int64
   public var isDirectory: Bool
   public var device: UInt64
+  /// The file's number on its device. Another file may get it once this one is removed.
   public var inode: UInt64
+  /// When the file's bytes, size or names were last changed, in nanoseconds since 1970-01-01 UTC
+  /// where the file system is a real one. It cannot be set, unlike the time of modification.
+  ///
+  /// Device, inode and this together tell a file from any that replaces it or is copied from it, as
+  /// far as the clock that the system stamps files with (some milliseconds a step) tells the moments
+  /// apart.
+  public var changeNanoseconds: Int64
 
-  public init(byteCount: Int64, isDirectory: Bool, device: UInt64, inode: UInt64) {
+  public init(
+    byteCount: Int64, isDirectory: Bool, device: UInt64, inode: UInt64, changeNanoseconds: Int64
+  ) {
     self.byteCount = byteCount
     self.isDirectory = isDirectory
     self.device = device
     self.inode = inode
+    self.changeNanoseconds = changeNanoseconds
   }
 }
 

@@ -2,7 +2,12 @@
 class Node {
   /// Counts up as nodes are made, so it also orders them.
   let number: UInt64
-  init(number: UInt64) { self.number = number }
+  /// When it was last changed, on the file system's count of changes: no two changes have the same.
+  var changed: Int64
+  init(number: UInt64, changed: Int64) {
+    self.number = number
+    self.changed = changed
+  }
 }
 
 final class FileNode: Node {

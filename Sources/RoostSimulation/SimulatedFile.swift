@@ -62,6 +62,7 @@ final class SimulatedFile: File, @unchecked Sendable {
       guard node.content.write(bytes, count: count, at: Int(offset)) else {
         throw SimulatedFileSystem.mappedError(.write, path)
       }
+      fileSystem.noteChange(of: node)
       fileSystem.countBytes { $0.bytesWritten += count }
     }
     if let failure { throw failure }
@@ -71,6 +72,7 @@ final class SimulatedFile: File, @unchecked Sendable {
     _ = try fileSystem.begin(.sync, path, file: node)
     try use(.sync) { () throws(FileSystemError) in
       let count = node.content.sync()
+      if node.content.isMapped, count > 0 { fileSystem.noteChange(of: node) }
       fileSystem.countBytes { $0.bytesSynced += count }
     }
   }
@@ -83,6 +85,7 @@ final class SimulatedFile: File, @unchecked Sendable {
       guard node.content.resize(to: Int(byteCount)) else {
         throw SimulatedFileSystem.mappedError(.truncate, path)
       }
+      fileSystem.noteChange(of: node)
       if shrinks {
         fileSystem.setReserved(min(node.reserved, node.roundUp(Int(byteCount))), of: node)
       }
@@ -99,6 +102,7 @@ final class SimulatedFile: File, @unchecked Sendable {
       guard byteCount <= node.content.size || node.content.resize(to: Int(byteCount)) else {
         throw SimulatedFileSystem.mappedError(.allocate, path)
       }
+      fileSystem.noteChange(of: node)
     }
   }
 
@@ -114,6 +118,7 @@ final class SimulatedFile: File, @unchecked Sendable {
         throw error(.noSpace, .map)
       }
       node.references += 1
+      fileSystem.noteChange(of: node)
       return SimulatedMappedFile(
         fileSystem, node, node.content.map(byteCount), byteCount: byteCount)
     }
@@ -177,6 +182,7 @@ final class SimulatedMappedFile: MappedFile, @unchecked Sendable {
   deinit {
     fileSystem.lock.withLock {
       node.content.unmap()
+      fileSystem.noteChange(of: node)
       fileSystem.release(node)
     }
   }

@@ -12,9 +12,10 @@ extension SimulatedFileSystem {
       var random = SplitMix64(seed: seed)
       var durable = DurableEntries()
       for change in surviving(policy, &random) { durable.apply(change) }
-      let clone = Cloner(nextNumber: nextNumber, settings)
+      let clone = Cloner(nextNumber: nextNumber, changeCount: changeCount, settings)
       clone.addEntries(of: root, to: clone.fileSystem.root, entries: { durable[$0] }) { file in
-        file.crashed(policy, &random)
+        // What a crash may have taken back is another file than the one that was seen before it.
+        (file.content.crashed(policy, &random), file.content.isSynced)
       }
       return clone.fileSystem
     }
@@ -40,9 +41,9 @@ extension SimulatedFileSystem {
   /// - Complexity: O(files + bytes of the files that are mapped).
   public func processKillClone() -> SimulatedFileSystem {
     lock.withLock {
-      let clone = Cloner(nextNumber: nextNumber, settings)
+      let clone = Cloner(nextNumber: nextNumber, changeCount: changeCount, settings)
       clone.addEntries(of: root, to: clone.fileSystem.root, entries: { $0.entries }) { file in
-        file.copy()
+        (file.content.copy(), true)
       }
       clone.addDurable(of: root)
       clone.fileSystem.unsyncedChanges = unsyncedChanges.map { change in
@@ -65,8 +66,10 @@ private final class Cloner {
   let fileSystem: SimulatedFileSystem
   private var copies: [ObjectIdentifier: Node] = [:]
 
-  init(nextNumber: UInt64, _ settings: SimulatedFileSystem.Settings) {
-    fileSystem = SimulatedFileSystem(root: DirectoryNode(number: 1), nextNumber: nextNumber)
+  init(nextNumber: UInt64, changeCount: Int64, _ settings: SimulatedFileSystem.Settings) {
+    fileSystem = SimulatedFileSystem(
+      root: DirectoryNode(number: 1, changed: changeCount), nextNumber: nextNumber,
+      changeCount: changeCount)
     fileSystem.settings = settings
   }
 
@@ -74,12 +77,13 @@ private final class Cloner {
   /// same order each time.
   func addEntries(
     of source: DirectoryNode, to copy: DirectoryNode,
-    entries: (DirectoryNode) -> [String: Node], content: (FileContent) -> FileContent
+    entries: (DirectoryNode) -> [String: Node],
+    content: (FileNode) -> (FileContent, keepsChangeTime: Bool)
   ) {
     copies[ObjectIdentifier(source)] = copy
     for (name, node) in entries(source).sorted(by: { $0.key < $1.key }) {
       if let directory = node as? DirectoryNode {
-        let new = DirectoryNode(number: directory.number)
+        let new = DirectoryNode(number: directory.number, changed: directory.changed)
         copy.entries[name] = new
         addEntries(of: directory, to: new, entries: entries, content: content)
       } else if let file = node as? FileNode {
@@ -103,7 +107,7 @@ private final class Cloner {
   func directory(_ source: DirectoryNode) -> DirectoryNode {
     if let copy = copies[ObjectIdentifier(source)] as? DirectoryNode { return copy }
     // It has a name no more, or only on disk.
-    let copy = DirectoryNode(number: source.number)
+    let copy = DirectoryNode(number: source.number, changed: source.changed)
     copies[ObjectIdentifier(source)] = copy
     copy.durable = source.durable.mapValues { node($0) }
     return copy
@@ -111,13 +115,17 @@ private final class Cloner {
 
   func node(_ source: Node) -> Node {
     if let directory = source as? DirectoryNode { return self.directory(directory) }
-    return file(source as! FileNode) { $0.copy() }
+    return file(source as! FileNode) { ($0.content.copy(), true) }
   }
 
-  private func file(_ source: FileNode, _ content: (FileContent) -> FileContent) -> FileNode {
+  private func file(
+    _ source: FileNode, _ content: (FileNode) -> (FileContent, keepsChangeTime: Bool)
+  ) -> FileNode {
     if let copy = copies[ObjectIdentifier(source)] as? FileNode { return copy }
-    let copy = FileNode(number: source.number)
-    copy.content = content(source.content)
+    let copy = FileNode(number: source.number, changed: source.changed)
+    let (bytes, keepsChangeTime) = content(source)
+    copy.content = bytes
+    if !keepsChangeTime { fileSystem.noteChange(of: copy) }
     copy.reserved = max(source.reserved, copy.roundUp(copy.content.size))
     copies[ObjectIdentifier(source)] = copy
     return copy

@@ -11,6 +11,9 @@ public import SystemPackage
 ///
 /// Thread-safe: one lock around everything. The hook runs outside it.
 ///
+/// Its ``FileInfo/changeNanoseconds`` count the changes of the whole file system; one that is made
+/// through a mapping is noted when the file is mapped, synced and unmapped.
+///
 /// A file cannot grow past its storage while it is mapped; that throws.
 public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
   /// The process number that lock files name.
@@ -21,6 +24,8 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
   let root: DirectoryNode
   var unsyncedChanges: [DirectoryChange] = []
   var nextNumber: UInt64
+  /// Counts changes of files and directories, from 1.
+  var changeCount: Int64
   private var lockedFiles: Set<UInt64> = []
   private var openFiles = 0
   private var usedBytes = 0
@@ -38,12 +43,13 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
   }
 
   public convenience init() {
-    self.init(root: DirectoryNode(number: 1), nextNumber: 2)
+    self.init(root: DirectoryNode(number: 1, changed: 1), nextNumber: 2, changeCount: 1)
   }
 
-  init(root: DirectoryNode, nextNumber: UInt64) {
+  init(root: DirectoryNode, nextNumber: UInt64, changeCount: Int64) {
     self.root = root
     self.nextNumber = nextNumber
+    self.changeCount = changeCount
   }
 
   // MARK: What tests set and see
@@ -171,6 +177,7 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
       if case .createOrTruncate = mode, file.content.size > 0 {
         guard file.content.resize(to: 0) else { throw Self.mappedError(.open, path) }
         setReserved(0, of: file)
+        noteChange(of: file)
       }
       openFiles += 1
       file.references += 1
@@ -191,8 +198,9 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
           let isLast = Self.names(of: path).last == name
           throw Self.error(isLast ? .alreadyExists : .notADirectory, .createDirectory, path)
         case nil:
-          let new = DirectoryNode(number: takeNumber())
+          let new = DirectoryNode(number: takeNumber(), changed: 0)
           directory.entries[name] = new
+          noteChange(of: directory, new)
           unsyncedChanges.append(.create(directory, name, new))
           directory = new
         }
@@ -226,6 +234,7 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
       }
       from.entries[old] = nil
       to.entries[new] = node
+      noteChange(of: from, to, node)
       unsyncedChanges.append(.rename(from, old, to, new, node))
     }
   }
@@ -237,6 +246,7 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
       guard let node = directory.entries[name] else { throw Self.error(.notFound, .remove, path) }
       guard let file = node as? FileNode else { throw Self.error(.isDirectory, .remove, path) }
       directory.entries[name] = nil
+      noteChange(of: directory, file)
       unsyncedChanges.append(.remove(directory, name, file))
       release(file)
     }
@@ -262,7 +272,8 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
       guard let node = node(at: path) else { return nil }
       let size = (node as? FileNode)?.content.size ?? 4096
       return FileInfo(
-        byteCount: Int64(size), isDirectory: node is DirectoryNode, device: 1, inode: node.number)
+        byteCount: Int64(size), isDirectory: node is DirectoryNode, device: 1, inode: node.number,
+        changeNanoseconds: node.changed)
     }
   }
 
@@ -284,6 +295,7 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
       let text = Array("\(Self.processNumber)\n".utf8)
       _ = file.content.resize(to: 0)
       _ = unsafe file.content.write(text.span.bytes, count: text.count, at: 0)
+      noteChange(of: file)
       return SimulatedFileLock(self, file.number)
     }
   }
@@ -342,11 +354,20 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
   }
 
   private func createFile(_ name: String, in directory: DirectoryNode) -> FileNode {
-    let file = FileNode(number: takeNumber())
+    let file = FileNode(number: takeNumber(), changed: 0)
     file.references = 1
     directory.entries[name] = file
+    noteChange(of: directory, file)
     unsyncedChanges.append(.create(directory, name, file))
     return file
+  }
+
+  /// Stamps what one operation changed. With the lock held.
+  func noteChange(of node: Node, _ second: Node? = nil, _ third: Node? = nil) {
+    changeCount += 1
+    node.changed = changeCount
+    second?.changed = changeCount
+    third?.changed = changeCount
   }
 
   private func takeNumber() -> UInt64 {

@@ -9,6 +9,7 @@ final class SharedState: Sendable {
   let epochs: EpochDomain
   let tables: TableCache
   let memory: MemoryCharge
+  let strainedTrees = StrainedTrees()
 
   init(visible: UInt64, epochs: EpochDomain, tables: TableCache, memory: MemoryCharge) {
     self.memory = memory
@@ -28,6 +29,7 @@ final class TreeCore: @unchecked Sendable {
   let options: TreeOptions
   let shared: SharedState
   private let memtableLimit: Int
+  private let strain: TreeStrain
 
   /// What readers use: always `current`.
   let state: EpochPointer<TreeState>
@@ -36,6 +38,7 @@ final class TreeCore: @unchecked Sendable {
   // The commit leader's.
   private var active: TreeMemtable
   private(set) var isFull = false
+  private var isNearlyFull = false
 
   // Guarded by the store's state lock.
   private(set) var current: TreeState
@@ -51,6 +54,7 @@ final class TreeCore: @unchecked Sendable {
     self.options = options
     self.shared = shared
     self.memtableLimit = memtableLimit
+    strain = TreeStrain(shared.strainedTrees)
     active = TreeMemtable(shared.memory)
     current = TreeState(active: active, immutables: [], levels: levels)
     state = EpochPointer(current)
@@ -77,14 +81,14 @@ final class TreeCore: @unchecked Sendable {
   func install(_ next: TreeState) {
     current = next
     state.swap(next, retiringIn: shared.epochs)
+    if next.immutables.isEmpty { strain.remove(.waitsForFlush) } else { strain.insert(.waitsForFlush) }
   }
 
   /// Lets go of everything: the tree was dropped. With the lead and the state lock held.
   func installEmpty() {
     active.release()
     for immutable in current.immutables { immutable.release() }
-    active = TreeMemtable(shared.memory)
-    isFull = false
+    beginMemtable()
     install(TreeState(active: active, immutables: [], levels: TreeState.noLevels))
   }
 
@@ -107,11 +111,22 @@ final class TreeCore: @unchecked Sendable {
     }
     let charged = active.memtable.chargedBytes
     active.charge(charged)
-    if charged >= memtableLimit
-      || active.memtable.rangeTombstoneCount >= TreeCore.rangeTombstoneLimit
+    if charged >= memtableLimit / 4 &* 3
+      || active.memtable.rangeTombstoneCount >= TreeCore.rangeTombstoneLimit / 4 &* 3
     {
-      isFull = true
+      noteFilling(charged)
     }
+  }
+
+  @inline(never)
+  private func noteFilling(_ charged: Int) {
+    if !isNearlyFull {
+      isNearlyFull = true
+      strain.insert(.nearlyFull)
+    }
+    isFull =
+      charged >= memtableLimit
+      || active.memtable.rangeTombstoneCount >= TreeCore.rangeTombstoneLimit
   }
 
   /// Range tombstones that a memtable may hold: reads beside a stream of them rebuild their index.
@@ -121,9 +136,16 @@ final class TreeCore: @unchecked Sendable {
   /// lock held.
   func rotate() {
     let full = active
+    full.noteWaiting()
+    beginMemtable()
+    install(current.with(active: active, immutables: [full] + current.immutables))
+  }
+
+  private func beginMemtable() {
     active = TreeMemtable(shared.memory)
     isFull = false
-    install(current.with(active: active, immutables: [full] + current.immutables))
+    isNearlyFull = false
+    strain.remove(.nearlyFull)
   }
 
   /// Whether the active memtable has anything in it, for the leader.

@@ -191,6 +191,43 @@ func code(_ body: () throws -> Void) -> FileSystemError.Code? {
     #expect(try fs.entries(of: world.path("e")) == [])
   }
 
+  @Test(arguments: World.Kind.allCases) func changeTimes(_ kind: World.Kind) throws {
+    let world = try World(kind)
+    let fs = world.fileSystem
+    let path = world.path("a")
+    func info() throws -> FileInfo { try #require(try fs.info(of: path)) }
+    try fs.writeWhole(path, [1])
+    let first = try info()
+    // Looking, reading and syncing change nothing.
+    _ = try fs.readWhole(path)
+    try fs.open(path, .readWrite).sync()
+    #expect(try info() == first)
+    // A new name is a change, and so are new bytes. The system's stamps step by some milliseconds.
+    var now = first
+    var tries = 0
+    while now.changeNanoseconds == first.changeNanoseconds, tries < 100_000 {
+      try fs.rename(path, to: world.path("b"))
+      try fs.rename(world.path("b"), to: path)
+      now = try info()
+      tries += 1
+    }
+    #expect(now.changeNanoseconds > first.changeNanoseconds)
+    #expect(now.inode == first.inode && now.device == first.device)
+    let renamed = now
+    let file = try fs.open(path, .readWrite)
+    tries = 0
+    while now.changeNanoseconds == renamed.changeNanoseconds, tries < 100_000 {
+      try file.write([2], at: 0)
+      now = try info()
+      tries += 1
+    }
+    #expect(now.changeNanoseconds > renamed.changeNanoseconds)
+    // A file that takes its place is another.
+    try fs.writeWhole(world.path("new"), [2])
+    try fs.rename(world.path("new"), to: path)
+    #expect(try info().inode != now.inode)
+  }
+
   @Test(arguments: World.Kind.allCases) func locks(_ kind: World.Kind) throws {
     let world = try World(kind)
     let fs = world.fileSystem

@@ -42,6 +42,67 @@ import Testing
     #expect(try fs.crashClone(.dropAll).readWhole("/a").count == 1300)
   }
 
+  /// A file that was changed or replaced never has the device, inode and change time of before; one
+  /// that a crash or a kill left alone keeps them.
+  @Test func everyChangeHasATimeOfItsOwn() throws {
+    var seen: Set<[Int64]> = []
+    func look(_ fs: SimulatedFileSystem, _ path: FilePath = "/a") throws -> [Int64] {
+      let info = try #require(try fs.info(of: path))
+      return [Int64(info.device), Int64(info.inode), info.changeNanoseconds]
+    }
+    func isNew(_ path: FilePath = "/a") throws -> Bool { seen.insert(try look(fs, path)).inserted }
+    let file = try durable("/a", 1, 8192)
+    #expect(try isNew())
+    try file.write([2], at: 0)
+    #expect(try isNew())
+    try file.truncate(to: 8000)
+    #expect(try isNew())
+    try file.allocate(8192)
+    #expect(try isNew())
+    var mapping: (any MappedFile)? = try file.map(8192)
+    #expect(try isNew())
+    mapping?.write([3], at: 0)
+    try file.sync()
+    #expect(try isNew())
+    mapping?.write([4], at: 0)
+    mapping = nil
+    #expect(try isNew())
+    try file.sync()
+    try fs.rename("/a", to: "/b")
+    #expect(try isNew("/b"))
+    try fs.writeWhole("/c", [1], synced: true)
+    try fs.rename("/c", to: "/b")
+    #expect(try isNew("/b"))
+    _ = try fs.open("/b", .createOrTruncate)
+    #expect(try isNew("/b"))
+    try fs.remove("/b")
+    try fs.writeWhole("/b", [1], synced: true)
+    #expect(try isNew("/b"))
+    try fs.createDirectory("/d")
+    #expect(try isNew("/d"))
+    try fs.writeWhole("/d/x", [1], synced: true)
+    #expect(try isNew("/d"))
+    try fs.sync(directory: "/")
+
+    let before = try look(fs, "/b")
+    for policy in CrashPolicy.allCases {
+      #expect(try look(fs.crashClone(policy, seed: 3), "/b") == before)
+    }
+    let killed = fs.processKillClone()
+    #expect(try look(killed, "/b") == before)
+    #expect(try look(killed, "/d") == look(fs, "/d"))
+    // The clone goes on counting where its original was.
+    try killed.writeWhole("/b", [5])
+    #expect(try !seen.contains(look(killed, "/b")))
+    // Bytes that a crash took back are not those that were seen before it.
+    let again = try fs.open("/b", .readWrite)
+    try again.write([9], at: 0)
+    let unsynced = try look(fs, "/b")
+    let crashed = fs.crashClone(.dropAll)
+    #expect(try crashed.readWhole("/b") == [1])
+    #expect(try look(crashed, "/b") != unsynced && look(crashed, "/b") != before)
+  }
+
   @Test func syncingAFileDoesNotSyncItsName() throws {
     try fs.createDirectory("/d")
     try fs.writeWhole("/d/a", [1], synced: true)

@@ -52,15 +52,18 @@ public struct Record: Hashable, Sendable {
   ///   - expiry: milliseconds since 1970 from which on the value counts as deleted; 0 for never.
   ///   - replacing: the context that the writer read with what it replaces, of this same key; empty to
   ///     replace nothing, ``context`` to replace all that is here.
+  ///   - sibling: one more value to replace, where it is here: the writer's own last one, beside
+  ///     others from the same store that it has not read, which no vector could tell apart.
   ///   - dot: a new one, minted by the store that holds this record.
   ///   - timestamp: greater than that of what is replaced.
   /// - Throws: ``CausalityError`` with code `.dotAlreadySeen` where the record or `replacing` has seen the
   ///   dot: then the store's count is not what it was. Nothing has changed.
   /// - Complexity: O(n) of the record's parts.
   public mutating func put(
-    _ value: [UInt8], expiry: UInt64 = 0, replacing: VersionVector, dot: Dot, timestamp: Timestamp
+    _ value: [UInt8], expiry: UInt64 = 0, replacing: VersionVector, and sibling: Dot? = nil, dot: Dot,
+    timestamp: Timestamp
   ) throws(CausalityError) {
-    try delete(replacing: replacing, dot: dot)
+    try delete(replacing: replacing, and: sibling, dot: dot)
     siblings.insert(Sibling(dot: dot, timestamp: timestamp, expiry: expiry, value: value))
   }
 
@@ -72,10 +75,13 @@ public struct Record: Hashable, Sendable {
   /// - Parameters: as of ``put(_:expiry:replacing:dot:timestamp:)``.
   /// - Throws: ``CausalityError`` with code `.dotAlreadySeen`; nothing has changed then.
   /// - Complexity: O(n) of the record's parts.
-  public mutating func delete(replacing: VersionVector, dot: Dot) throws(CausalityError) {
+  public mutating func delete(
+    replacing: VersionVector, and sibling: Dot? = nil, dot: Dot
+  ) throws(CausalityError) {
     try context.checkNew(dot)
     try replacing.checkNew(dot)
     siblings.remove(seenBy: replacing)
+    if let sibling { siblings.remove(sibling) }
     if !states.isEmpty {
       for position in states.indices { states[position].remove(seenBy: replacing) }
       states.removeAll { $0.isEmpty }

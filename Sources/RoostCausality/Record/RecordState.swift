@@ -90,7 +90,7 @@ public enum RecordState: Hashable, Sendable {
   }
 
   /// As ``DotStore/remove(seenBy:)``; may leave the state empty.
-  mutating func remove(seenBy vector: VersionVector) {
+  package mutating func remove(seenBy vector: VersionVector) {
     switch self {
     case .gCounter(var state):
       state.remove(seenBy: vector)

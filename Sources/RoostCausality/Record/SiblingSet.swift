@@ -42,6 +42,9 @@ public struct SiblingSet: DotStore {
   /// Adds a value beside those that are here.
   public mutating func insert(_ sibling: Sibling) { function.insert(sibling) }
 
+  /// Drops the one of that dot, where it is here.
+  mutating func remove(_ dot: Dot) { function.removeAll { $0.dot == dot } }
+
   /// Drops what has expired: a function of the siblings alone, so that all replicas agree.
   ///
   /// - Parameter milliseconds: since 1970.

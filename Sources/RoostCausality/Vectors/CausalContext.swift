@@ -3,7 +3,8 @@
 /// Opaque: bound to the database, keyspace and key it was read from, since the context of one key,
 /// used on another, would erase what nobody saw.
 ///
-///     payload := version u8 (1) | binding u64 LE | vector
+///     payload := version u8 (1) | binding u64 LE | vector | count u8 (0 or 1) | dot*
+///     dot     := replica u64 LE | counter varint
 ///     vector  := as in a record
 ///
 /// A plain value.
@@ -12,13 +13,18 @@ public struct CausalContext: Hashable, Sendable, CustomStringConvertible {
   package var binding: UInt64
   package var vector: VersionVector
 
-  package init(binding: UInt64, vector: VersionVector) {
+  /// One write more that was seen, where the vector cannot say so without claiming others: a client's
+  /// own, beside siblings from the same store that it has not read.
+  package var dot: Dot?
+
+  package init(binding: UInt64, vector: VersionVector, dot: Dot? = nil) {
     self.binding = binding
     self.vector = vector
+    self.dot = dot
   }
 
   /// Whether the read saw no write at all.
-  public var isEmpty: Bool { vector.isEmpty }
+  public var isEmpty: Bool { vector.isEmpty && dot == nil }
 
   public var description: String { "context \(CausalFormat.short.text(vector))" }
 
@@ -29,6 +35,11 @@ public struct CausalContext: Hashable, Sendable, CustomStringConvertible {
     bytes.append(Self.version)
     bytes.appendUInt64(binding)
     bytes.append(vector)
+    bytes.append(dot == nil ? 0 : 1)
+    if let dot {
+      bytes.appendUInt64(dot.replica.rawValue)
+      bytes.appendVarint(dot.counter)
+    }
   }
 
   /// Reads a payload: all of `bytes`.
@@ -40,6 +51,14 @@ public struct CausalContext: Hashable, Sendable, CustomStringConvertible {
     guard let binding = reader.readUInt64() else { throw reader.damaged("a context is cut short") }
     self.binding = binding
     vector = try reader.readVector()
+    dot = nil
+    guard let count = reader.readUInt8(), count <= 1 else { throw reader.damaged("a context is cut short") }
+    if count == 1 {
+      guard let replica = reader.readUInt64(), let counter = reader.readVarint(), counter >= 1 else {
+        throw reader.damaged("a context is cut short")
+      }
+      dot = Dot(replica: ReplicaID(rawValue: replica), counter: counter)
+    }
     try reader.expectEnd()
   }
 }

@@ -7,3 +7,11 @@ public struct MemberID: Hashable, Comparable, Sendable {
 
   public static func < (a: MemberID, b: MemberID) -> Bool { a.rawValue < b.rawValue }
 }
+
+extension MemberID: CustomStringConvertible {
+  /// 16 lower-case hexadecimal digits.
+  public var description: String {
+    let digits = String(rawValue, radix: 16)
+    return String(repeating: "0", count: 16 - digits.count) + digits
+  }
+}

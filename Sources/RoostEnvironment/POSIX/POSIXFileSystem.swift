@@ -99,7 +99,8 @@ public final class POSIXFileSystem: FileSystem {
     }
     return FileInfo(
       byteCount: Int64(status.st_size), isDirectory: status.isDirectory,
-      device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+      device: UInt64(status.st_dev), inode: UInt64(status.st_ino),
+      changeNanoseconds: Int64(status.st_ctim.tv_sec) &* 1_000_000_000 &+ Int64(status.st_ctim.tv_nsec))
   }
 
   public func lock(_ path: FilePath) throws(FileSystemError) -> any FileLock {

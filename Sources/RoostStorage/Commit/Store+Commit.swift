@@ -179,6 +179,8 @@ extension Store {
     do throws(StoreError) {
       try writer.flush()
       if synced {
+        pressure.isSyncing = true
+        defer { pressure.isSyncing = false }
         try writer.sync()
         counters.syncs.add(1)
       }

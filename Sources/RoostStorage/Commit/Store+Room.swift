@@ -1,4 +1,5 @@
 import RoostEnvironment
+import Synchronization
 
 // What a writer may have to wait for, before its group is logged:
 //
@@ -26,7 +27,10 @@ extension Store {
     if shared.memory.byteCount &+ byteCount > memoryCheckBytes { try makeMemoryRoom(for: byteCount) }
     if !fullTrees.isEmpty || pressure.isSet { try makeRoom() }
     if pressure.delayNanosecondsPerKiB > 0 { pace(byteCount) }
-    if writer.wantsNext, log.claimPreparing() { prepareLog() }
+    if writer.wantsNext {
+      if log.claimPreparing() { prepareLog() }
+      log.isEnding = writer.isEnding
+    }
   }
 
   /// A value may take an eighth of the budget, a batch a quarter: so a flush can always make room
@@ -191,9 +195,16 @@ final class WritePressure: @unchecked Sendable {
   // Read by the leader without the lock: a stale value costs one write's delay.
   private let flags = AtomicWord(0)
   private let delayRate = AtomicWord(0)
+  private let syncing = Atomic<Bool>(false)
 
   @inline(__always) var isSet: Bool { flags.load() != 0 }
   @inline(__always) var delayNanosecondsPerKiB: UInt64 { delayRate.load() }
+
+  /// Whether the leader syncs the log: writers queue meanwhile.
+  var isSyncing: Bool {
+    get { syncing.load(ordering: .relaxed) }
+    set { syncing.store(newValue, ordering: .relaxed) }
+  }
 
   func setLogFull() { flags.store(1) }
 

@@ -60,6 +60,14 @@ final class LogSet: @unchecked Sendable {
     if floor.load(ordering: .relaxed) != number { floor.store(number, ordering: .releasing) }
   }
 
+  /// Whether the segment that is being written is about to be full, as the commit leader found it
+  /// before the last group.
+  var isEnding: Bool {
+    get { ending.load(ordering: .relaxed) }
+    set { ending.store(newValue, ordering: .relaxed) }
+  }
+  private let ending = Atomic<Bool>(false)
+
   var floorNumber: UInt64 { floor.load(ordering: .acquiring) }
 
   /// Bytes of segments that hold records still needed.
@@ -185,6 +193,7 @@ final class LogSet: @unchecked Sendable {
 
   /// Records a segment as live: the manifest names it.
   func adopt(_ segment: LogSegment) {
+    isEnding = false
     let overtaken: [LogSegment] = lock.withLock {
       live.append(segment)
       // Made ready while an oversized segment was: numbers rise in the order of use.

@@ -103,6 +103,11 @@ final class LogWriter: @unchecked Sendable {
   @inline(__always)
   var wantsNext: Bool { cursor > limit / 4 }
 
+  /// Whether the segment is about to be full: the next one must then be named in the manifest
+  /// before the write goes on.
+  @inline(__always)
+  var isEnding: Bool { segment.capacity - cursor < min(64 << 10, segment.capacity / 16) }
+
   // MARK: Appending
 
   /// Begins a frame: the memory for up to `byteCount` bytes of payload, to be filled before

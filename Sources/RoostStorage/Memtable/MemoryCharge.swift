@@ -4,15 +4,20 @@ import Synchronization
 /// table yet, and the log pages that are mapped (rule 14). Thread-safe.
 final class MemoryCharge: Sendable {
   private let memtables = Atomic<Int>(0)
+  private let waiting = Atomic<Int>(0)
   private let logPages = Atomic<Int>(0)
 
   @inline(__always)
   var byteCount: Int { memtables.load(ordering: .relaxed) &+ logPages.load(ordering: .relaxed) }
 
   var memtableBytes: Int { memtables.load(ordering: .relaxed) }
+  /// What of ``memtableBytes`` waits for its flush.
+  var waitingBytes: Int { waiting.load(ordering: .relaxed) }
   var logBytes: Int { logPages.load(ordering: .relaxed) }
 
   func addMemtable(_ byteCount: Int) { memtables.wrappingAdd(byteCount, ordering: .relaxed) }
+
+  func addWaiting(_ byteCount: Int) { waiting.wrappingAdd(byteCount, ordering: .relaxed) }
 
   func setLog(_ byteCount: Int) { logPages.store(byteCount, ordering: .relaxed) }
 }

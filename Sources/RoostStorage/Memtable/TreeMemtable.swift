@@ -12,6 +12,7 @@ final class TreeMemtable: @unchecked Sendable {
   /// What of the memtable's memory is charged. The commit leader's; once the memtable is immutable,
   /// its flush's.
   private var charged: Int
+  private var isWaiting = false
 
   /// - Parameter memory: the store's, which the memtable is charged to until it is released.
   init(_ memory: MemoryCharge) {
@@ -42,6 +43,16 @@ final class TreeMemtable: @unchecked Sendable {
     charged = byteCount
   }
 
+  /// From now on the memtable is immutable and waits for its flush.
+  func noteWaiting() {
+    isWaiting = true
+    memory.addWaiting(charged)
+  }
+
   /// Ends the charge: the memtable is in a table now, and its memory goes with its last reader.
-  func release() { charge(0) }
+  func release() {
+    if isWaiting { memory.addWaiting(-charged) }
+    isWaiting = false
+    charge(0)
+  }
 }

@@ -1,4 +1,4 @@
-import RoostEnvironment
+package import RoostEnvironment
 import SystemPackage
 
 // CURRENT is text, so that a person can read it too:
@@ -80,6 +80,22 @@ package struct Marker: Sendable, Equatable {
     let path = directory.appending(FileNames.marker)
     let bytes = try readWholeFile(path, fileSystem, limit: 4096)
     return try decode(bytes, file: path.string)
+  }
+}
+
+extension Store {
+  /// What the file of the marker of a store in `directory` is now. Every opening replaces it, and
+  /// so does whoever puts another store or a copy in its place: looked at before opening, it is the
+  /// one that the last process left, or a stranger.
+  ///
+  /// - Returns: `nil` where there is no marker, and so no store.
+  /// - Throws: `.permissionDenied`, `.io`.
+  package static func markerInfo(
+    in directory: String, _ fileSystem: any FileSystem
+  ) throws(StoreError) -> FileInfo? {
+    try doing("look at the marker") { () throws(FileSystemError) in
+      try fileSystem.info(of: FilePath(directory).appending(FileNames.marker))
+    }
   }
 }
 

@@ -33,6 +33,8 @@ import Testing
     Array(Self.bytes[..<length]).withByteView {
       #expect(XXH64.hash($0) == plain)
       #expect(XXH64.hash($0, seed: 2_654_435_761) == seeded)
+      #expect(Checksum.xxh64($0.span) == plain)
+      #expect(Checksum.xxh64($0.span, seed: 2_654_435_761) == seeded)
     }
   }
 

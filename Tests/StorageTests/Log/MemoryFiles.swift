@@ -135,7 +135,7 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
   }
   func info(of path: FilePath) throws(FileSystemError) -> FileInfo? {
     contents[path.lastComponent!.string].map {
-      FileInfo(byteCount: Int64($0.count), isDirectory: false, device: 0, inode: 0)
+      FileInfo(byteCount: Int64($0.count), isDirectory: false, device: 0, inode: 0, changeNanoseconds: 0)
     }
   }
   func lock(_ path: FilePath) throws(FileSystemError) -> any FileLock {

@@ -51,4 +51,28 @@ import Testing
       #expect(error?.file == worlds[0].path(name).string)
     }
   }
+
+  /// What the database above knows a store's directory by: another store or a copy in its place is
+  /// seen before it is opened.
+  @Test func theMarkersFileTellsOneOpeningFromAnother() throws {
+    let world = SimulatedStore()
+    func info() throws -> FileInfo? {
+      try Store.markerInfo(in: SimulatedStore.path, world.fileSystem)
+    }
+    #expect(try info() == nil)
+    let store = try world.open()
+    let first = try #require(try info())
+    try store.tree("t").put("k", "v", .synced)
+    try store.close()
+    #expect(try info() == first)
+    #expect(try Store.markerInfo(in: SimulatedStore.path, world.crashed().fileSystem) == first)
+    try world.open().close()
+    let second = try #require(try info())
+    #expect(second != first)
+    // A copy of the same bytes.
+    try world.write(FileNames.marker, world.bytes(FileNames.marker))
+    #expect(try info() != second)
+    world.fileSystem.inject(FaultRule([.info], pathSuffix: FileNames.marker, .fail(.io)))
+    #expect(storeError { _ = try info() }?.code == .io)
+  }
 }

@@ -1,0 +1,150 @@
+import RoostCluster
+import RoostEnvironment
+import RoostStorage
+
+/// A database: partitioned keyspaces over one or several stores, in one process.
+///
+/// ```swift
+/// let database = try await Database.open(at: ["/disk1/app", "/disk2/app"])
+/// let posts = try await database.keyspace("posts", .eventual)
+/// try await posts.counter("likes:42").increment()
+/// ```
+///
+/// Each directory is a store. Keys are spread over them by consistent hashing; stores can be added,
+/// removed and weighed anew while the database is in use.
+///
+/// Thread-safe. Ends with ``close()``, or when the last reference goes: then as after a kill, which
+/// loses no acknowledged write.
+public final class Database: Sendable {
+  package let core: DatabaseCore
+
+  package init(_ core: DatabaseCore) { self.core = core }
+
+  /// Opens the database that the stores in these directories make up, or creates it there.
+  ///
+  /// - Parameters:
+  ///   - directories: one a store, in any order; all stores of the database.
+  ///   - options: resources and defaults, and what a new database is like.
+  ///   - environment: the outside world.
+  /// - Throws: ``DatabaseError`` with `.invalidArgument`, `.invalidOption`; `.missingStore` (a store
+  ///   of the database was left out: names it and the partitions out of reach); `.notAMember`,
+  ///   `.foreignStore` (a directory that is not of this database); `.tooManyReplicas` (more than
+  ///   stores); `.newerFormat`, `.corruption`; `.storage` with what the engine threw.
+  /// - Complexity: that of opening each store (``Store/open(at:_:environment:)``).
+  public static func open(
+    at directories: [String], _ options: DatabaseOptions = DatabaseOptions(),
+    environment: Environment = .posix()
+  ) async throws -> Database {
+    let workers = environment.makeWorkers()
+    defer { workers.shutdown() }
+    return try await onWorkers(workers) { () throws(DatabaseError) in
+      Database(try DatabaseOpening.open(directories, options, environment))
+    }
+  }
+
+  /// Opens the database in one directory.
+  ///
+  /// - Throws: as ``open(at:_:environment:)-([String],_,_)``.
+  public static func open(
+    at directory: String, _ options: DatabaseOptions = DatabaseOptions(),
+    environment: Environment = .posix()
+  ) async throws -> Database {
+    try await open(at: [directory], options, environment: environment)
+  }
+
+  /// Makes everything durable and lets go of the directories. Later calls throw `.closed`; closing
+  /// twice does nothing.
+  ///
+  /// Moves of partitions and builds of indexes end where they are, and go on at the next open.
+  ///
+  /// - Throws: the first failure; every store is closed all the same.
+  public func close() async throws {
+    let workers = core.shared.environment.makeWorkers()
+    defer { workers.shutdown() }
+    let core = core
+    try await onWorkers(workers) { () throws(DatabaseError) in try core.close() }
+  }
+
+  /// Names the database: the same in all its stores.
+  public var id: DatabaseID { core.id }
+
+  /// The keyspace of that name, created where it is missing.
+  ///
+  /// - Parameters:
+  ///   - name: 1 to 64 letters, digits, dots, dashes and underscores.
+  ///   - policy: what it promises: kept from its creation on.
+  /// - Throws: `.invalidArgument`; `.wrongPolicy` where it exists with another policy;
+  ///   `.tooManyReplicas`; `.closed`; creating may throw `.storage`.
+  public func keyspace(_ name: String, _ policy: KeyspacePolicy) async throws -> Keyspace {
+    try await opened(name, policy)
+  }
+
+  /// The keyspace of that name, which must exist.
+  ///
+  /// One whose siblings are resolved on read shows them unresolved, unless it was opened with its
+  /// policy.
+  ///
+  /// - Throws: `.unknownKeyspace`, and as ``keyspace(_:_:)``.
+  public func keyspace(_ name: String) async throws -> Keyspace { try await opened(name, nil) }
+
+  private func opened(_ name: String, _ policy: KeyspacePolicy?) async throws -> Keyspace {
+    let core = core
+    let keyspace = try await blocking { () throws(DatabaseError) in try core.keyspace(name, policy) }
+    return Keyspace(self, keyspace)
+  }
+
+  /// The names of all keyspaces, sorted.
+  public var keyspaceNames: [String] { core.keyspaceEntries.map(\.name) }
+
+  /// Runs a call that may block on a thread that may.
+  package func blocking<R: Sendable>(
+    _ body: @escaping @Sendable () throws(DatabaseError) -> R
+  ) async throws(DatabaseError) -> R {
+    guard let member = core.presentMembers.first else {
+      throw DatabaseError(.closed, "the database is closed")
+    }
+    return try await member.running(body)
+  }
+}
+
+extension Member {
+  /// Runs a call that may block on one of the store's threads.
+  func running<R: Sendable>(
+    _ body: @escaping @Sendable () throws(DatabaseError) -> R
+  ) async throws(DatabaseError) -> R {
+    let result: Result<R, DatabaseError> = await withCheckedContinuation { continuation in
+      calls.run {
+        do throws(DatabaseError) { continuation.resume(returning: .success(try body())) } catch {
+          continuation.resume(returning: .failure(error))
+        }
+      } refused: { error in
+        continuation.resume(returning: .failure(error!))
+      }
+    }
+    return try result.get()
+  }
+
+  /// Waits until every write that has returned is durable in the store.
+  func syncing() async throws(DatabaseError) {
+    let failure: DatabaseError? = await withCheckedContinuation { continuation in
+      calls.sync { continuation.resume(returning: $0) }
+    }
+    if let failure { throw failure }
+  }
+}
+
+/// Runs a call that may block on workers of its own.
+private func onWorkers<R: Sendable>(
+  _ workers: any Workers, _ body: @escaping @Sendable () throws(DatabaseError) -> R
+) async throws(DatabaseError) -> R {
+  let result: Result<R, DatabaseError> = await withCheckedContinuation { continuation in
+    workers.submit(.urgent) {
+      do throws(DatabaseError) { continuation.resume(returning: .success(try body())) } catch {
+        continuation.resume(returning: .failure(error))
+      }
+    }
+    // Simulated workers have no threads: then the caller's has to do.
+    while workers.runOneHere() {}
+  }
+  return try result.get()
+}

@@ -1,0 +1,156 @@
+import RoostCausality
+import RoostCluster
+import RoostStorage
+
+/// A named map of keys to records, spread over the stores of a ``Database``.
+///
+/// A key holds plain values, written with ``put(_:_:context:timeToLive:_:)``, or one typed state:
+/// a ``counter(_:)``, ``set(_:)``, ``map(_:)``, ``flag(_:)`` or ``register(_:)``. Concurrent writes
+/// of plain values are kept as siblings until a write hands back the context of a read that saw
+/// them; typed states merge.
+///
+/// Keys have 1 to 65,533 bytes. What stands between the first `{` and the next `}` of a key, where
+/// that is not empty, is its tag: keys of one tag share a partition.
+///
+/// Thread-safe; keeps its database open.
+public struct Keyspace: Sendable {
+  public let database: Database
+  package let core: KeyspaceCore
+
+  init(_ database: Database, _ core: KeyspaceCore) {
+    self.database = database
+    self.core = core
+  }
+
+  public var name: String { core.name }
+  public var policy: KeyspacePolicy { core.policy }
+
+  // MARK: - Reading
+
+  /// Reads a key.
+  ///
+  /// - Parameter key: 1 to 65,533 bytes.
+  /// - Returns: its values and the context to hand back with a write that replaces them; no values
+  ///   where it is absent, deleted or expired.
+  /// - Throws: `.invalidArgument`, `.unreachable` (no open store holds its partition), `.corruption`,
+  ///   `.storage`, `.closed`.
+  /// - Complexity: one lookup in a store (``Tree/get(_:)``), one a replica where there are several.
+  public func get(_ key: some ByteKey & Sendable) async throws -> Read {
+    try key.withKeyBytes { bytes throws(DatabaseError) in try core.read(bytes) }
+  }
+
+  /// Reads several keys, in their order. Each as ``get(_:)``, at its own moment.
+  public func multiGet(_ keys: [some ByteKey & Sendable]) async throws -> [Read] {
+    var reads: [Read] = []
+    reads.reserveCapacity(keys.count)
+    for key in keys {
+      reads.append(try key.withKeyBytes { bytes throws(DatabaseError) in try core.read(bytes) })
+    }
+    return reads
+  }
+
+  // MARK: - Writing
+
+  /// Writes a value.
+  ///
+  /// With the context of a read it replaces exactly what that read saw; without one it replaces
+  /// nothing, and stands beside what is there (in a keyspace where the last writer wins it always
+  /// replaces what its store has).
+  ///
+  /// - Parameters:
+  ///   - key: 1 to 65,533 bytes.
+  ///   - value: up to 1 GiB, less what the store's memory budget allows.
+  ///   - context: from a read of the same key.
+  ///   - timeToLive: after that time the value counts as deleted, on every replica alike; whole
+  ///     milliseconds. `nil` for never.
+  ///   - durability: what the write must survive; the database's default when `nil`.
+  /// - Returns: a context that has seen this write.
+  /// - Throws: `.invalidArgument`, `.foreignContext` (the context is another key's), `.wrongKind`
+  ///   (the key holds a typed state), `.unreachable`, `.closed`; `.indeterminate` (it may still
+  ///   appear); `.storage` with what the engine threw.
+  @discardableResult
+  public func put(
+    _ key: some ByteKey & Sendable, _ value: some ByteValue & Sendable,
+    context: CausalContext? = nil, timeToLive: Duration? = nil, _ durability: Durability? = nil
+  ) async throws -> CausalContext {
+    let value = value.withValueBytes { [UInt8](copying: $0) }
+    return try await write(key, durability) { key throws(DatabaseError) in
+      try core.put(key, value, context: context, timeToLive: timeToLive)
+    }
+  }
+
+  /// Writes a value if nothing was written to the key since `context` was read.
+  ///
+  /// Checked at one replica: it spares a useless write and is no mutual exclusion. Of two that race
+  /// at two servers both may succeed, and leave siblings.
+  ///
+  /// - Throws: `.conditionFailed` where the key has changed, and as
+  ///   ``put(_:_:context:timeToLive:_:)``.
+  @discardableResult
+  public func put(
+    _ key: some ByteKey & Sendable, _ value: some ByteValue & Sendable,
+    ifUnchangedSince context: CausalContext, timeToLive: Duration? = nil,
+    _ durability: Durability? = nil
+  ) async throws -> CausalContext {
+    let value = value.withValueBytes { [UInt8](copying: $0) }
+    return try await write(key, durability) { key throws(DatabaseError) in
+      try core.put(key, value, context: context, isConditional: true, timeToLive: timeToLive)
+    }
+  }
+
+  /// Deletes a key, values and typed states alike.
+  ///
+  /// With the context of a read it deletes exactly what that read saw; without one what the first
+  /// replica holds now. What is written concurrently stays.
+  ///
+  /// - Throws: as ``put(_:_:context:timeToLive:_:)``.
+  @discardableResult
+  public func delete(
+    _ key: some ByteKey & Sendable, context: CausalContext? = nil, _ durability: Durability? = nil
+  ) async throws -> CausalContext {
+    try await write(key, durability) { key throws(DatabaseError) in
+      try core.delete(key, context: context)
+    }
+  }
+
+  /// Deletes a key if nothing was written to it since `context` was read. As
+  /// ``put(_:_:ifUnchangedSince:timeToLive:_:)``.
+  @discardableResult
+  public func delete(
+    _ key: some ByteKey & Sendable, ifUnchangedSince context: CausalContext,
+    _ durability: Durability? = nil
+  ) async throws -> CausalContext {
+    try await write(key, durability) { key throws(DatabaseError) in
+      try core.delete(key, context: context, isConditional: true)
+    }
+  }
+
+  // MARK: - How writes run
+
+  /// Runs a write: on this thread where it will not wait, else on one that may; then waits for its
+  /// durability (rule 16: no thread of asynchronous code is held up).
+  func write<R: Sendable>(
+    _ key: some ByteKey & Sendable, _ durability: Durability?,
+    _ body: @Sendable @escaping (RawSpan) throws(DatabaseError) -> R
+  ) async throws(DatabaseError) -> R {
+    let waits = key.withKeyBytes { core.mayWait($0) }
+    let result: R
+    if waits, let member = key.withKeyBytes({ core.member(for: $0) }) {
+      result = try await member.running { () throws(DatabaseError) in
+        try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
+      }
+    } else {
+      result = try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
+    }
+    if (durability ?? core.shared.options.durability) == .synced {
+      for member in key.withKeyBytes({ core.owners(for: $0) }) { try await member.syncing() }
+    }
+    return result
+  }
+}
+
+extension [UInt8] {
+  init(copying bytes: RawSpan) {
+    self = unsafe bytes.withUnsafeBytes { unsafe [UInt8]($0) }
+  }
+}

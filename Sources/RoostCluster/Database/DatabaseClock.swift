@@ -1,0 +1,95 @@
+import RoostCausality
+import RoostEnvironment
+import Synchronization
+
+/// The database's hybrid logical clock, shared by all threads.
+///
+/// It never issues a timestamp above its bound, and every store of the database knows the bound
+/// durably before it is used: so a database that was killed starts above everything that it ever
+/// issued. The step is ``HybridLogicalClock/next(after:physicalMilliseconds:)``.
+///
+/// Thread-safe.
+final class DatabaseClock: @unchecked Sendable {
+  /// How far ahead of the last timestamp the bound is written.
+  static let windowMilliseconds: UInt64 = 4_000
+
+  private let time: any TimeSource
+  private let last: Atomic<UInt64>
+  private let bound: Atomic<UInt64>
+  /// Held while a higher bound is made durable.
+  private let raising = Lock()
+  /// Makes a bound durable in every store.
+  private let persist: (Timestamp) throws(DatabaseError) -> Void
+
+  /// - Parameter start: everything issued lies above it.
+  init(
+    _ time: any TimeSource, above start: Timestamp,
+    persist: @escaping (Timestamp) throws(DatabaseError) -> Void
+  ) {
+    self.time = time
+    self.persist = persist
+    last = Atomic(start.rawValue)
+    bound = Atomic(start.rawValue)
+  }
+
+  /// Milliseconds since 1970 by the machine's clock.
+  @inline(__always)
+  var physicalMilliseconds: UInt64 { time.wallClockNanoseconds / 1_000_000 }
+
+  /// The last timestamp that was issued or observed.
+  var latest: Timestamp { Timestamp(rawValue: last.load(ordering: .acquiring)) }
+
+  /// A timestamp above all that were issued or observed before.
+  ///
+  /// - Throws: what writing a higher bound throws, where one is due.
+  @inline(__always)
+  func now() throws(DatabaseError) -> Timestamp {
+    let physical = physicalMilliseconds
+    while true {
+      let before = last.load(ordering: .relaxed)
+      let next = HybridLogicalClock.next(
+        after: Timestamp(rawValue: before), physicalMilliseconds: physical)
+      if next.rawValue > bound.load(ordering: .acquiring) {
+        try raise(above: next)
+        continue
+      }
+      let (exchanged, _) = last.compareExchange(
+        expected: before, desired: next.rawValue, ordering: .acquiringAndReleasing)
+      if exchanged { return next }
+    }
+  }
+
+  /// Makes everything issued from now on lie above a timestamp that came from outside.
+  ///
+  /// - Throws: `.clockOutOfBound` where it lies further ahead of the machine's clock than clocks
+  ///   may differ: to follow it would drag every later timestamp along.
+  func observe(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
+    if remote.rawValue <= last.load(ordering: .relaxed) { return }
+    let physical = physicalMilliseconds
+    guard remote.milliseconds <= physical &+ maximumOffsetMilliseconds else {
+      throw DatabaseError(
+        .clockOutOfBound,
+        "a timestamp lies \(remote.milliseconds &- physical) ms in the future; clocks may differ by "
+          + "\(maximumOffsetMilliseconds) ms")
+    }
+    while true {
+      let before = last.load(ordering: .relaxed)
+      if remote.rawValue <= before { return }
+      if remote.rawValue > bound.load(ordering: .acquiring) { try raise(above: remote) }
+      let (exchanged, _) = last.compareExchange(
+        expected: before, desired: remote.rawValue, ordering: .acquiringAndReleasing)
+      if exchanged { return }
+    }
+  }
+
+  @inline(never)
+  private func raise(above needed: Timestamp) throws(DatabaseError) {
+    try raising.withLock { () throws(DatabaseError) in
+      if needed.rawValue <= bound.load(ordering: .acquiring) { return }
+      let higher = Timestamp(
+        milliseconds: max(needed.milliseconds, physicalMilliseconds) &+ Self.windowMilliseconds, logical: 0)
+      try persist(higher)
+      bound.store(higher.rawValue, ordering: .releasing)
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import RoostStorage
+
+// Keyspaces are created, opened and listed with `topology` held.
+
+extension DatabaseCore {
+  /// Opens a keyspace, or creates it.
+  ///
+  /// - Parameters:
+  ///   - name: 1 to 64 letters, digits, dots, dashes and underscores.
+  ///   - policy: what it is created with, and must have been created with; `nil` for an existing one
+  ///     as it is (one that resolves on read needs its policy, for the function).
+  /// - Throws: `.invalidArgument`, `.unknownKeyspace`, `.wrongPolicy`, `.tooManyReplicas`, `.closed`;
+  ///   creating may throw what writing to a store throws.
+  package func keyspace(
+    _ name: String, _ policy: KeyspacePolicy?
+  ) throws(DatabaseError) -> KeyspaceCore {
+    if let problem = Schema.problem(name: name, of: "a keyspace's name") { throw problem }
+    return try topology.withLock { () throws(DatabaseError) in
+      try shared.checkOpen()
+      if let open = keyspaces[name] {
+        if let policy { try check(policy, schema.keyspace(name)!, ringState.ring.replicas) }
+        return open
+      }
+      if schema.keyspace(name) == nil { try create(name, policy) }
+      let entry = schema.keyspace(name)!
+      let opened = try KeyspaceCore(entry, effective(policy, entry), shared)
+      for member in presentMembers { try opened.attach(member) }
+      keyspaces[name] = opened
+      return opened
+    }
+  }
+
+  /// The keyspaces that there are, by name.
+  package var keyspaceEntries: [Schema.Keyspace] { topology.withLock { schema.keyspaces } }
+
+  private func create(_ name: String, _ policy: KeyspacePolicy?) throws(DatabaseError) {
+    guard let policy else {
+      let names = schema.keyspaces.map { "`\($0.name)`" }.joined(separator: ", ")
+      throw DatabaseError(
+        .unknownKeyspace,
+        "there is no keyspace `\(name)`: the database has " + (names.isEmpty ? "none" : names))
+    }
+    let ring = ringState.ring
+    let replicas = policy.replicas == 0 ? ring.replicas : policy.replicas
+    guard replicas <= ring.replicas else {
+      throw DatabaseError(
+        .tooManyReplicas,
+        "the keyspace `\(name)` asks for \(replicas) replicas; the database has \(ring.replicas), on "
+          + "\(ring.members.count) stores")
+    }
+    guard replicas == ring.replicas else {
+      throw DatabaseError(
+        .invalidOption,
+        "the keyspace `\(name)` asks for \(replicas) replicas; every keyspace of this database has "
+          + "\(ring.replicas)")
+    }
+    var next = schema
+    let id = (schema.keyspaces.map(\.id).max() ?? 0) + 1
+    next.keyspaces.append(
+      Schema.Keyspace(id: id, name: name, kind: policy.kind, replicas: replicas, indexes: []))
+    next.keyspaces.sort { $0.name < $1.name }
+    try install(next)
+  }
+
+  private func check(
+    _ policy: KeyspacePolicy, _ entry: Schema.Keyspace, _ ringReplicas: Int
+  ) throws(DatabaseError) {
+    guard policy.kind == entry.kind else {
+      throw DatabaseError(
+        .wrongPolicy,
+        "the keyspace `\(entry.name)` was created with the policy \(entry.kind), not \(policy.kind)")
+    }
+    let replicas = policy.replicas == 0 ? entry.replicas : policy.replicas
+    guard replicas == entry.replicas else {
+      throw DatabaseError(
+        .wrongPolicy,
+        "the keyspace `\(entry.name)` was created with \(entry.replicas) replicas, not \(replicas)")
+    }
+  }
+
+  private func effective(
+    _ policy: KeyspacePolicy?, _ entry: Schema.Keyspace
+  ) throws(DatabaseError) -> KeyspacePolicy {
+    if let policy {
+      try check(policy, entry, ringState.ring.replicas)
+      return KeyspacePolicy(siblings: policy.siblings, replicas: entry.replicas)
+    }
+    switch entry.kind {
+    case .keep: return KeyspacePolicy(siblings: .keep, replicas: entry.replicas)
+    case .lastWriterWins: return KeyspacePolicy(siblings: .lastWriterWins, replicas: entry.replicas)
+    case .resolve:
+      // Without the function its siblings are shown as they are, which is what inspecting needs.
+      return KeyspacePolicy(siblings: .keep, replicas: entry.replicas)
+    }
+  }
+}

@@ -1,0 +1,140 @@
+package import RoostCausality
+import RoostEnvironment
+import RoostStorage
+import Synchronization
+
+/// A database as one process holds it: its members, who holds which partition, and its keyspaces.
+/// Everything here is synchronous; the face puts `async` around it.
+///
+/// Locks are taken in this order, and any may be skipped: `topology`; key stripes, in order, all of
+/// them or one; then what a member or the clock holds for itself. No key stripe is held while
+/// another is taken singly.
+///
+/// Thread-safe.
+package final class DatabaseCore: @unchecked Sendable {
+  /// Stores that one process may hold of a database, those included that have left it since it was
+  /// opened.
+  package static let slotLimit = 256
+
+  /// What reads and writes need, shared with the keyspaces.
+  package let shared: DatabaseShared
+  package var options: DatabaseOptions { shared.options }
+  package var id: DatabaseID { shared.id }
+
+  /// Guards what follows, and orders changes of ring and schema: each is durable in every store
+  /// before the next begins.
+  let topology = Lock()
+  /// Signalled when a move, an index or closing makes progress.
+  let topologyChanged: Condition
+  var ringState: RingState
+  var schema: Schema
+  var slotOf: [MemberID: Int] = [:]
+  var nextSlot = 0
+  var keyspaces: [String: KeyspaceCore] = [:]
+  /// What moving partitions last failed of, until it is tried again.
+  var transferFailure: DatabaseError?
+  let transfers: TransferState
+
+  init(
+    _ parts: DatabaseOpening.Parts, _ ringState: RingState, _ schema: Schema, _ opened: [Member],
+    clockAbove: Timestamp
+  ) {
+    self.ringState = ringState
+    self.schema = schema
+    topologyChanged = Condition(topology)
+    transfers = TransferState(parts.environment, parts.options)
+    shared = DatabaseShared(parts, ringState.ring, clockAbove: clockAbove)
+    for member in opened {
+      shared.members.publish(member, at: member.slot)
+      slotOf[member.id] = member.slot
+      nextSlot = max(nextSlot, member.slot + 1)
+    }
+    shared.locks.withAll { routeAll() }
+  }
+
+  // MARK: - Members
+
+  /// The members whose stores are open, by slot.
+  package var presentMembers: [Member] { shared.presentMembers }
+
+  /// Puts the ring's state into the route table. With all key locks held.
+  func routeAll() {
+    for partition in 0..<shared.routes.partitionCount { route(partition) }
+  }
+
+  /// Puts one partition's owners into the route table. With all key locks held.
+  func route(_ partition: Int) {
+    let owners = ringState.ring.replicas(of: partition).map { slotOf[$0] ?? Int(RouteTable.none) }
+    let copy = ringState.copies.first { $0.partition == partition }
+    let target = copy.flatMap { slotOf[$0.to] }
+    shared.routes.set(partition, owners: owners, pending: target)
+  }
+
+  /// Makes a ring state durable in every store, then lets it count. With `topology` held.
+  func install(_ next: RingState, _ change: () -> Void = {}) throws(DatabaseError) {
+    var next = next
+    next.revision = ringState.revision + 1
+    let bytes = next.encoded()
+    for member in presentMembers { try member.writeSystem(Member.SystemKey.ring, bytes) }
+    shared.locks.withAll {
+      ringState = next
+      change()
+      routeAll()
+    }
+    topologyChanged.broadcast()
+  }
+
+  /// Makes a schema durable in every store, then lets it count. With `topology` held.
+  func install(_ next: Schema) throws(DatabaseError) {
+    var next = next
+    next.revision = schema.revision + 1
+    let bytes = next.encoded()
+    for member in presentMembers { try member.writeSystem(Member.SystemKey.schema, bytes) }
+    schema = next
+    topologyChanged.broadcast()
+  }
+
+  // MARK: - Closing
+
+  /// Ends moves and builds, which go on at the next open, notes a clean close and closes every
+  /// store. Closing twice does nothing.
+  ///
+  /// - Throws: the first failure; every store is closed all the same.
+  package func close() throws(DatabaseError) {
+    // With all key locks held nobody is between minting a dot and writing it.
+    let wasClosed = shared.locks.withAll { shared.closed.exchange(true, ordering: .acquiringAndReleasing) }
+    if wasClosed { return }
+    transfers.stop()
+    topology.withLock { topologyChanged.broadcast() }
+    var problem: DatabaseError?
+    let latest = ClockRecord.encode(shared.clock.latest)
+    for member in presentMembers {
+      // What was issued is all below: so the next open need not start at the far end of the window.
+      do throws(DatabaseError) {
+        try member.writeSystem(Member.SystemKey.clock, latest)
+      } catch { problem = problem ?? error }
+      do throws(DatabaseError) { try member.close() } catch { problem = problem ?? error }
+    }
+    if let problem { throw problem }
+  }
+}
+
+// clock := version u8 (1) | bound u64 little-endian
+
+/// The record `clock` of the system tree: no timestamp above it was ever issued.
+package enum ClockRecord {
+  package static func encode(_ bound: Timestamp) -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: 1)
+    writer.write(fixed: bound.rawValue)
+    return writer.bytes
+  }
+
+  package static func decode(_ bytes: [UInt8]) throws(DatabaseError) -> Timestamp {
+    var reader = FieldReader(bytes, "the clock record")
+    _ = try reader.readVersion(upTo: 1)
+    let bound = Timestamp(rawValue: try reader.readFixed())
+    try reader.readEnd()
+    return bound
+  }
+}

@@ -1,0 +1,333 @@
+import RoostCausality
+package import RoostEnvironment
+import RoostStorage
+
+// How a database is opened:
+//
+// 1. Each directory's marker is looked at, then its store is opened (which replaces the marker).
+// 2. The identity records tell who is who. Where no store says that creation was completed, the
+//    database is made, from the beginning: nobody can have used it yet.
+// 3. The ring and the schema of the highest revision count; stores that lag are brought up to them.
+//    A member whose store was not given is missing: an error that names it, unless asked for.
+// 4. Each store goes on as the incarnation that it was only after a clean close of just this
+//    directory; else it takes a new one. The record that says "open" is durable before any dot is
+//    minted.
+
+/// Opens the stores of a database and makes one of them.
+package enum DatabaseOpening {
+  struct Parts {
+    var environment: Environment
+    var options: DatabaseOptions
+    var id: DatabaseID
+  }
+
+  /// A store that was opened, and what it says of itself.
+  private struct Candidate {
+    var path: String
+    var store: Store
+    var system: Tree
+    var marker: FileInfo?
+    var identity: IdentityRecord?
+    var ring: RingState?
+    var schema: Schema?
+    var clock: Timestamp?
+  }
+
+  package static func open(
+    _ directories: [String], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) -> DatabaseCore {
+    try options.validate()
+    let paths = try normalized(directories)
+    try checkOptions(options, paths)
+    var candidates: [Candidate] = []
+    do throws(DatabaseError) {
+      for path in paths { candidates.append(try openStore(path, options, environment)) }
+      return try assemble(&candidates, options, environment)
+    } catch {
+      for candidate in candidates { try? candidate.store.close() }
+      throw error
+    }
+  }
+
+  static func normalized(_ directories: [String]) throws(DatabaseError) -> [String] {
+    guard !directories.isEmpty else {
+      throw DatabaseError(.invalidArgument, "a database needs at least one directory")
+    }
+    guard directories.count <= DatabaseCore.slotLimit / 2 else {
+      throw DatabaseError(
+        .invalidArgument, "\(directories.count) directories; the limit is \(DatabaseCore.slotLimit / 2)")
+    }
+    var paths: [String] = []
+    for directory in directories {
+      let path = withoutTrailingSlashes(directory)
+      guard !path.isEmpty else { throw DatabaseError(.invalidArgument, "a directory's name is empty") }
+      guard !paths.contains(path) else {
+        throw DatabaseError(.invalidArgument, "the directory \(path) is named twice")
+      }
+      paths.append(path)
+    }
+    return paths
+  }
+
+  static func withoutTrailingSlashes(_ path: String) -> String {
+    var path = Substring(path)
+    while path.count > 1, path.hasSuffix("/") { path = path.dropLast() }
+    return String(path)
+  }
+
+  private static func checkOptions(
+    _ options: DatabaseOptions, _ paths: [String]
+  ) throws(DatabaseError) {
+    for directory in options.members.keys.sorted()
+    where !paths.contains(withoutTrailingSlashes(directory)) {
+      throw DatabaseError(
+        .invalidOption, "members names \(directory), which is not among the directories")
+    }
+  }
+
+  static func storeOptions(_ options: DatabaseOptions) -> StoreOptions {
+    var storeOptions = options.store
+    storeOptions.creation = options.creation
+    // Syncs are asked for by name, once for all that waits.
+    storeOptions.durability = .applied
+    return storeOptions
+  }
+
+  private static func openStore(
+    _ path: String, _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) -> Candidate {
+    try storing("\(path) could not be opened") { () throws(StoreError) in
+      let marker = try Store.markerInfo(in: path, environment.fileSystem)
+      let store = try Store.open(at: path, storeOptions(options), environment: environment)
+      do throws(StoreError) {
+        // A plain store is left as it is.
+        if let strange = store.treeNames.first, store.existingTree(Member.systemTree) == nil {
+          throw StoreError(
+            .notAStore, "\(path) is a store with trees of its own (`\(strange)`), not a database's")
+        }
+        let system = try store.tree(Member.systemTree)
+        return Candidate(path: path, store: store, system: system, marker: marker)
+      } catch {
+        try? store.close()
+        throw error
+      }
+    }
+  }
+
+  private static func read(_ candidate: inout Candidate) throws(DatabaseError) {
+    let path = candidate.path
+    func record(_ key: String) throws(DatabaseError) -> [UInt8]? {
+      let system = candidate.system
+      return try storing("\(key) of \(path) could not be read") { () throws(StoreError) in
+        try system.get(key)
+      }
+    }
+    if let bytes = try record(Member.SystemKey.identity) {
+      candidate.identity = try IdentityRecord(decoding: bytes)
+    }
+    if let bytes = try record(Member.SystemKey.ring) { candidate.ring = try RingState(decoding: bytes) }
+    if let bytes = try record(Member.SystemKey.schema) { candidate.schema = try Schema(decoding: bytes) }
+    if let bytes = try record(Member.SystemKey.clock) { candidate.clock = try ClockRecord.decode(bytes) }
+  }
+
+  private static func assemble(
+    _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) -> DatabaseCore {
+    for index in candidates.indices { try read(&candidates[index]) }
+    let complete = candidates.filter { $0.identity?.isComplete == true }
+    if complete.isEmpty {
+      try create(&candidates, options, environment)
+    } else {
+      try checkSameDatabase(candidates, complete[0].identity!.database, complete[0].path)
+    }
+    // The highest revision is what was decided last; whoever lags was not reached in time.
+    let ringState = candidates.compactMap(\.ring).max { $0.revision < $1.revision }
+    let schema = candidates.compactMap(\.schema).max { $0.revision < $1.revision }
+    guard var ringState, let schema else {
+      throw DatabaseError(.corruption, "no store of the database has its ring and its schema")
+    }
+    try checkMembers(candidates, ringState, options)
+    for candidate in candidates {
+      if ringState.places[candidate.identity!.member] != candidate.path {
+        ringState.places[candidate.identity!.member] = candidate.path
+      }
+    }
+    let clock = candidates.compactMap(\.clock).max() ?? .zero
+    var members: [Member] = []
+    for (slot, candidate) in candidates.enumerated() {
+      members.append(try join(candidate, slot, ringState, schema, environment))
+    }
+    let parts = Parts(
+      environment: environment, options: options, id: candidates[0].identity!.database)
+    return DatabaseCore(parts, ringState, schema, members, clockAbove: clock)
+  }
+
+  // MARK: - Creation
+
+  /// Makes a database of all the given stores.
+  ///
+  /// Everything is written to every store before the first of them says that it is complete: so one
+  /// that does say so proves that all have their records.
+  private static func create(
+    _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) {
+    if options.creation == .mustExist {
+      throw DatabaseError(.notAMember, "\(candidates[0].path) holds no database")
+    }
+    let id = DatabaseID(environment.randomness)
+    var ringMembers: [RingMember] = []
+    var places: [MemberID: String] = [:]
+    let wishes = Dictionary(
+      options.members.map { (withoutTrailingSlashes($0.key), $0.value) }, uniquingKeysWith: { $1 })
+    for candidate in candidates {
+      let member = MemberID(rawValue: Member.newReplica(environment.randomness))
+      let wish = wishes[candidate.path] ?? DatabaseOptions.Member()
+      ringMembers.append(
+        RingMember(
+          id: member, name: memberName(candidate.path), weight: wish.weight, zone: wish.zone))
+      places[member] = candidate.path
+    }
+    let ring: Ring
+    do throws(RingError) {
+      ring = try Ring(
+        partitionCount: options.partitionCount(stores: candidates.count), replicas: options.replicas,
+        members: ringMembers)
+    } catch { throw DatabaseError(error) }
+    let ringState = RingState(ring: ring, places: places)
+    let schema = Schema()
+    for isComplete in [false, true] {
+      for index in candidates.indices {
+        let identity = IdentityRecord(
+          database: id, member: ringMembers[index].id, isComplete: isComplete,
+          replica: ReplicaID(rawValue: Member.newReplica(environment.randomness)), closed: nil)
+        candidates[index].identity = identity
+        candidates[index].ring = ringState
+        candidates[index].schema = schema
+        let candidate = candidates[index]
+        try storing("the database could not be created in \(candidate.path)") { () throws(StoreError) in
+          var batch = WriteBatch()
+          batch.put(Member.SystemKey.identity, identity.encoded(), in: candidate.system)
+          batch.put(Member.SystemKey.ring, ringState.encoded(), in: candidate.system)
+          batch.put(Member.SystemKey.schema, schema.encoded(), in: candidate.system)
+          batch.put(Member.SystemKey.clock, ClockRecord.encode(.zero), in: candidate.system)
+          try candidate.store.commit(batch, .synced)
+        }
+      }
+    }
+  }
+
+  /// What a member is called: its directory's last component.
+  static func memberName(_ path: String) -> String {
+    String(path.split(separator: "/").last ?? "store")
+  }
+
+  // MARK: - Checks
+
+  private static func checkSameDatabase(
+    _ candidates: [Candidate], _ database: DatabaseID, _ named: String
+  ) throws(DatabaseError) {
+    for candidate in candidates {
+      guard let identity = candidate.identity else {
+        throw DatabaseError(
+          .notAMember,
+          "\(candidate.path) is no member of the database in \(named); open without it, then add it")
+      }
+      guard identity.database == database else {
+        throw DatabaseError(
+          .foreignStore,
+          "\(candidate.path) belongs to the database \(identity.database), \(named) to \(database)")
+      }
+    }
+  }
+
+  private static func checkMembers(
+    _ candidates: [Candidate], _ ringState: RingState, _ options: DatabaseOptions
+  ) throws(DatabaseError) {
+    var present: Set<MemberID> = []
+    for candidate in candidates {
+      let member = candidate.identity!.member
+      guard ringState.ring.members.contains(where: { $0.id == member }) else {
+        throw DatabaseError(
+          .notAMember, "\(candidate.path) has left the database, or never completed joining it")
+      }
+      guard present.insert(member).inserted else {
+        let other = candidates.first { $0.identity!.member == member }!
+        throw DatabaseError(
+          .foreignStore, "\(candidate.path) and \(other.path) are copies of one store")
+      }
+    }
+    let missing = ringState.ring.members.filter { !present.contains($0.id) }
+    if missing.isEmpty || options.allowsMissingStores { return }
+    var unreachable: [Int] = []
+    var thinner = 0
+    for partition in 0..<ringState.ring.partitionCount {
+      let replicas = ringState.ring.replicas(of: partition)
+      if replicas.allSatisfy({ !present.contains($0) }) {
+        unreachable.append(partition)
+      } else if replicas.contains(where: { !present.contains($0) }) {
+        thinner += 1
+      }
+    }
+    let names = missing.map { ringState.places[$0.id] ?? $0.name }.joined(separator: ", ")
+    var text = "the database has more stores than were opened: \(names) missing. "
+    text +=
+      unreachable.isEmpty
+      ? "No partition would be out of reach"
+      : "Out of reach: \(unreachable.count) of \(ringState.ring.partitionCount) partitions "
+        + "(\(PartitionList.text(unreachable)))"
+    if thinner > 0 { text += "; \(thinner) more have fewer replicas" }
+    throw DatabaseError(.missingStore, text)
+  }
+
+  // MARK: - Joining
+
+  /// Makes a member of a store: settles its incarnation and brings its records up to date.
+  private static func join(
+    _ candidate: Candidate, _ slot: Int, _ ringState: RingState, _ schema: Schema,
+    _ environment: Environment
+  ) throws(DatabaseError) -> Member {
+    var identity = candidate.identity!
+    var counter: UInt64 = 0
+    if let closed = identity.closed, let marker = candidate.marker,
+      closed.device == marker.device, closed.inode == marker.inode,
+      closed.changeNanoseconds == marker.changeNanoseconds
+    {
+      counter = closed.counter
+    } else {
+      identity.replica = ReplicaID(rawValue: Member.newReplica(environment.randomness))
+    }
+    identity.closed = nil
+    let record = identity
+    try storing("\(candidate.path) could not be opened") { () throws(StoreError) in
+      var batch = WriteBatch()
+      batch.put(Member.SystemKey.identity, record.encoded(), in: candidate.system)
+      if candidate.ring != ringState {
+        batch.put(Member.SystemKey.ring, ringState.encoded(), in: candidate.system)
+      }
+      if candidate.schema != schema {
+        batch.put(Member.SystemKey.schema, schema.encoded(), in: candidate.system)
+      }
+      try candidate.store.commit(batch, .synced)
+    }
+    return Member(
+      slot: slot, path: candidate.path, store: candidate.store, system: candidate.system,
+      identity: identity, counter: counter, environment)
+  }
+}
+
+/// Partition numbers as people read them: `3, 7–12, 40`.
+package enum PartitionList {
+  package static func text(_ partitions: [Int], atMost limit: Int = 12) -> String {
+    var parts: [String] = []
+    var index = 0
+    let sorted = partitions.sorted()
+    while index < sorted.count {
+      var end = index
+      while end + 1 < sorted.count, sorted[end + 1] == sorted[end] + 1 { end += 1 }
+      parts.append(end == index ? "\(sorted[index])" : "\(sorted[index])–\(sorted[end])")
+      index = end + 1
+    }
+    if parts.count > limit { return parts.prefix(limit).joined(separator: ", ") + ", …" }
+    return parts.joined(separator: ", ")
+  }
+}

@@ -1,0 +1,90 @@
+public import RoostStorage
+
+/// How a database is opened, and the resources it may use.
+public struct DatabaseOptions: Sendable {
+  /// How a store takes part in the ring. Used when it becomes a member; later changes go through
+  /// the database's own calls.
+  public struct Member: Sendable, Equatable {
+    /// Its share of the partitions, beside the others': 1 to 1000.
+    public var weight: Int
+    /// What fails together: replicas of a partition go to distinct zones where possible. Empty for
+    /// none.
+    public var zone: String
+
+    public init(weight: Int = 100, zone: String = "") {
+      self.weight = weight
+      self.zone = zone
+    }
+  }
+
+  /// What to do about the directories.
+  public var creation: StoreOptions.Creation = .createIfMissing
+
+  /// The durability of a write that names none. `.applied` survives the process, `.synced` the
+  /// machine.
+  public var durability: Durability = .applied
+
+  /// How many partitions a new database has, for good: 1 to 32,768. At least 64 times the largest
+  /// number of members that it will ever have keeps their shares within 2% of each other; each
+  /// partition costs a cursor in a scan over all keys. `nil`: 256, or 128 a store, rounded up to a
+  /// power of two, where that is more.
+  public var partitionCount: Int?
+
+  /// How many stores of a new database hold each partition: 1 to 16. Keyspaces may use fewer.
+  public var replicas = 1
+
+  /// Weight and zone by directory, as given to `open`.
+  public var members: [String: Member] = [:]
+
+  /// Open with some stores missing. Partitions that none of the others holds are out of reach:
+  /// calls on their keys throw `.unreachable`. The ring cannot be changed meanwhile.
+  public var allowsMissingStores = false
+
+  /// How each store is opened. `creation` and `durability` are taken from here, not from there.
+  public var store = StoreOptions()
+
+  /// Bytes a second that moving partitions between stores may take. `nil` for no limit.
+  public var transferBytesPerSecond: Int? = 64 << 20
+
+  /// How far the clocks of two databases that exchange states may be apart. A state from further in
+  /// the future is refused.
+  public var maximumClockOffset: Duration = .milliseconds(500)
+
+  public init() {}
+
+  /// - Throws: `.invalidOption` naming the first option outside its limits.
+  package func validate() throws(DatabaseError) {
+    func check(_ ok: Bool, _ text: @autoclosure () -> String) throws(DatabaseError) {
+      if !ok { throw DatabaseError(.invalidOption, text()) }
+    }
+    if let partitionCount {
+      try check(
+        partitionCount >= 1 && partitionCount <= 32_768,
+        "partitionCount is \(partitionCount), must be 1 to 32768")
+    }
+    try check(replicas >= 1 && replicas <= 16, "replicas is \(replicas), must be 1 to 16")
+    if let transferBytesPerSecond {
+      try check(
+        transferBytesPerSecond >= 1_024,
+        "transferBytesPerSecond is \(transferBytesPerSecond), must be at least 1024")
+    }
+    for (directory, member) in members {
+      try check(
+        member.weight >= 1 && member.weight <= 1_000,
+        "the weight of \(directory) is \(member.weight), must be 1 to 1000")
+    }
+    try check(
+      maximumClockOffset >= .zero && maximumClockOffset <= .seconds(86_400),
+      "maximumClockOffset is \(maximumClockOffset), must be 0 to one day")
+    do throws(StoreError) { try store.validate() } catch {
+      throw DatabaseError(.invalidOption, "store: \(error.message)", cause: error)
+    }
+  }
+
+  func partitionCount(stores: Int) -> Int {
+    if let partitionCount { return partitionCount }
+    var count = 256
+    while count < 128 * stores, count < 32_768 { count *= 2 }
+    return count
+  }
+}

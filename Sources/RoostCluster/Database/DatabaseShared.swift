@@ -1,0 +1,70 @@
+package import RoostEnvironment
+import RoostCausality
+import Synchronization
+
+/// What every read and write of a database needs: its members, the routes to them, the key locks
+/// and the clock.
+///
+/// Thread-safe.
+package final class DatabaseShared: Sendable {
+  package let environment: Environment
+  package let options: DatabaseOptions
+  package let id: DatabaseID
+  let members = PublishedSlots<Member>(capacity: DatabaseCore.slotLimit)
+  let routes: RouteTable
+  let locks = KeyLocks()
+  let clock: DatabaseClock
+  let closed = Atomic<Bool>(false)
+  let maximumClockOffsetMilliseconds: UInt64
+  /// Repairs that reads began and that failed: the next read tries again.
+  let failedRepairs = Atomic<Int>(0)
+  private let forwarding = Lock()
+  private let broken = BrokenForwards()
+
+  private final class BrokenForwards: @unchecked Sendable {
+    // Guarded by `forwarding`.
+    var failures: [Int: DatabaseError] = [:]
+  }
+
+  init(_ parts: DatabaseOpening.Parts, _ ring: Ring, clockAbove: Timestamp) {
+    environment = parts.environment
+    options = parts.options
+    id = parts.id
+    let (seconds, attoseconds) = parts.options.maximumClockOffset.components
+    maximumClockOffsetMilliseconds =
+      UInt64(seconds) * 1_000 + UInt64(attoseconds / 1_000_000_000_000_000)
+    routes = RouteTable(partitionCount: ring.partitionCount, replicas: ring.replicas)
+    let members = members
+    clock = DatabaseClock(parts.environment.time, above: clockAbove) { bound throws(DatabaseError) in
+      for slot in 0..<members.capacity {
+        guard let member = members[slot] else { continue }
+        try member.writeSystem(Member.SystemKey.clock, ClockRecord.encode(bound))
+      }
+    }
+  }
+
+  /// The members whose stores are open, by slot.
+  package var presentMembers: [Member] {
+    (0..<members.capacity).compactMap { members[$0] }
+  }
+
+  @inline(__always)
+  func checkOpen() throws(DatabaseError) {
+    if closed.load(ordering: .acquiring) { throw DatabaseError(.closed, "the database is closed") }
+  }
+
+  package var isClosed: Bool { closed.load(ordering: .acquiring) }
+
+  func repairFailed(_ error: DatabaseError) { failedRepairs.wrappingAdd(1, ordering: .relaxed) }
+
+  /// A write could not be forwarded to the store that its partition is moving to: that copy is not
+  /// whole, and must be made again.
+  func forwardFailed(_ partition: Int, _ error: DatabaseError) {
+    forwarding.withLock { broken.failures[partition] = error }
+  }
+
+  /// Why a forward of the partition failed since this was last asked, if one did.
+  func takeForwardFailure(_ partition: Int) -> DatabaseError? {
+    forwarding.withLock { broken.failures.removeValue(forKey: partition) }
+  }
+}

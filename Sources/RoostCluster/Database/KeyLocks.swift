@@ -1,0 +1,54 @@
+import RoostEnvironment
+import RoostStorage
+import Synchronization
+
+/// The striped key locks: whoever changes a key's record, for whatever reason, holds its stripe from
+/// the read to the last replica's write.
+///
+/// A stripe also lends scratch memory to its holder, and tells the change feed which change number
+/// may still be on its way.
+///
+/// Thread-safe.
+final class KeyLocks: Sendable {
+  static let count = 256
+
+  let stripes: [KeyStripe]
+
+  init() { stripes = (0..<Self.count).map { _ in KeyStripe() } }
+
+  @inline(__always)
+  subscript(_ hash: UInt64) -> KeyStripe { stripes[Int(truncatingIfNeeded: hash) & (Self.count - 1)] }
+
+  /// Runs `body` while nobody changes any key.
+  ///
+  /// Stripes are taken in order, so that two callers cannot hold each other up. Nobody may hold a
+  /// stripe and take another.
+  func withAll<R, E: Error>(_ body: () throws(E) -> R) throws(E) -> R {
+    for stripe in stripes { stripe.lock.lock() }
+    defer { for stripe in stripes { stripe.lock.unlock() } }
+    return try body()
+  }
+
+  /// A change number below which nothing is on its way any more, where `latest` was the clock's
+  /// last timestamp before this call.
+  func settled(_ latest: UInt64) -> UInt64 {
+    var settled = latest
+    for stripe in stripes {
+      let floor = stripe.inFlight.load(ordering: .sequentiallyConsistent)
+      if floor != 0, floor < settled { settled = floor }
+    }
+    return settled
+  }
+}
+
+/// One stripe of ``KeyLocks``.
+final class KeyStripe: @unchecked Sendable {
+  let lock = Lock()
+  /// While its holder writes: a timestamp below the change numbers of that write; else 0.
+  let inFlight = Atomic<UInt64>(0)
+
+  // Scratch of whoever holds the lock.
+  var key: [UInt8] = []
+  var value: [UInt8] = []
+  var feedKey: [UInt8] = []
+}

@@ -1,0 +1,71 @@
+import Synchronization
+
+/// Which member slots hold which partition, as every read and write looks it up.
+///
+/// Writers look while they hold a key lock, and the table changes only while all key locks are held:
+/// so a write sees one state of it throughout. Readers hold nothing: they look, read, and look again
+/// at ``version``; where it has changed they start over, because the store they read from may have
+/// dropped the partition meanwhile.
+///
+/// Thread-safe.
+@safe
+final class RouteTable: @unchecked Sendable {
+  /// Stands where no member is.
+  static let none: UInt16 = .max
+
+  let partitionCount: Int
+  let replicas: Int
+  private let owners: UnsafeMutablePointer<Atomic<UInt16>>
+  private let pending: UnsafeMutablePointer<Atomic<UInt16>>
+  private let changes = Atomic<UInt64>(0)
+
+  init(partitionCount: Int, replicas: Int) {
+    self.partitionCount = partitionCount
+    self.replicas = replicas
+    unsafe owners = .allocate(capacity: partitionCount * replicas)
+    unsafe pending = .allocate(capacity: partitionCount)
+    for index in 0..<(partitionCount * replicas) {
+      unsafe (owners + index).initialize(to: Atomic(Self.none))
+    }
+    for index in 0..<partitionCount { unsafe (pending + index).initialize(to: Atomic(Self.none)) }
+  }
+
+  deinit {
+    unsafe owners.deinitialize(count: partitionCount * replicas)
+    unsafe pending.deinitialize(count: partitionCount)
+    unsafe owners.deallocate()
+    unsafe pending.deallocate()
+  }
+
+  /// Rises with every change.
+  @inline(__always)
+  var version: UInt64 { changes.load(ordering: .acquiring) }
+
+  /// The member slot of one replica of a partition.
+  @inline(__always)
+  func owner(_ partition: Int, _ replica: Int = 0) -> Int {
+    precondition(partition >= 0 && partition < partitionCount && replica >= 0 && replica < replicas)
+    return unsafe Int(owners[partition &* replicas &+ replica].load(ordering: .acquiring))
+  }
+
+  /// The member slot to which a partition is moving, or `none`: writes are forwarded there.
+  @inline(__always)
+  func pendingOwner(_ partition: Int) -> Int {
+    precondition(partition >= 0 && partition < partitionCount)
+    return unsafe Int(pending[partition].load(ordering: .acquiring))
+  }
+
+  /// Changes a partition's owners, with all key locks held.
+  func set(_ partition: Int, owners new: [Int], pending target: Int?) {
+    precondition(new.count == replicas)
+    // Readers that loaded the version before see it change, whichever of the entries they saw.
+    changes.wrappingAdd(1, ordering: .acquiringAndReleasing)
+    for (replica, owner) in new.enumerated() {
+      unsafe owners[partition * replicas + replica].store(
+        UInt16(truncatingIfNeeded: owner), ordering: .releasing)
+    }
+    unsafe pending[partition].store(
+      target.map { UInt16(truncatingIfNeeded: $0) } ?? Self.none, ordering: .releasing)
+    changes.wrappingAdd(1, ordering: .acquiringAndReleasing)
+  }
+}

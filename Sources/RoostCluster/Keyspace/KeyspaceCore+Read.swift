@@ -1,0 +1,91 @@
+package import RoostCausality
+import RoostStorage
+
+// How a key is read: from the one replica that there is, or, where there are several, from all that
+// are present, joined. A replica that had less than the join learns it at once (read repair).
+//
+// No lock is taken. A partition may move away between the look at the route table and the read of
+// the store; then the table's version has changed, and the read starts over.
+
+extension KeyspaceCore {
+  /// The record of a key, without what has expired; `nil` where the key was never written.
+  ///
+  /// - Throws: `.invalidArgument`, `.unreachable`, `.closed`, `.corruption`, `.storage`.
+  package func record(_ key: RawSpan) throws(DatabaseError) -> Record? {
+    let (hash, partition) = try locate(key)
+    var storedKey: [UInt8] = []
+    storedKey.reserveCapacity(key.byteCount + StoredKey.prefixBytes)
+    StoredKey.make(partition, key, into: &storedKey)
+    while true {
+      let version = shared.routes.version
+      var record: Record?
+      if replicas == 1 {
+        record = try firstPart(partition).load(storedKey)?.record
+      } else {
+        record = try joined(hash, partition, storedKey)
+      }
+      guard shared.routes.version == version else { continue }
+      if record == nil { return nil }
+      _ = record!.expire(at: shared.clock.physicalMilliseconds)
+      return record
+    }
+  }
+
+  /// The join of all present replicas' records; those that had less are repaired.
+  private func joined(
+    _ hash: UInt64, _ partition: Int, _ storedKey: [UInt8]
+  ) throws(DatabaseError) -> Record? {
+    let (owners, _) = try allParts(partition)
+    var found: [Record?] = []
+    var joined: Record?
+    for part in owners {
+      let record = try part.load(storedKey)?.record
+      found.append(record)
+      guard let record else { continue }
+      if joined == nil { joined = record } else { joined!.join(record) }
+    }
+    guard let joined else { return nil }
+    if found.contains(where: { $0 != joined }) { repair(hash, partition, storedKey, joined) }
+    return joined
+  }
+
+  /// Brings replicas up to what a read found. The read succeeds all the same where this fails: the
+  /// next one tries again.
+  private func repair(_ hash: UInt64, _ partition: Int, _ storedKey: [UInt8], _ joined: Record) {
+    let stripe = shared.locks[hash]
+    stripe.lock.lock()
+    defer { stripe.lock.unlock() }
+    guard !shared.isClosed else { return }
+    beginChange(stripe)
+    defer { endChange(stripe) }
+    do throws(DatabaseError) {
+      stripe.key = storedKey
+      let timestamp = try shared.clock.now()
+      let (owners, pending) = try allParts(partition)
+      for part in owners { _ = try part.join(stripe, partition, joined, timestamp, self) }
+      if let pending { _ = try pending.join(stripe, partition, joined, timestamp, self) }
+    } catch { shared.repairFailed(error) }
+  }
+
+  /// A context bound to the key, for what a read of it saw.
+  package func context(_ key: RawSpan, _ record: Record?) -> CausalContext {
+    CausalContext(binding: binding(key), vector: record?.context ?? VersionVector())
+  }
+
+  /// The values of a record as the keyspace's policy shows them.
+  package func visible(_ record: Record?) -> [Sibling] {
+    guard let record else { return [] }
+    let siblings = record.siblings.elements
+    guard siblings.count > 1 else { return siblings }
+    switch policy.siblings {
+    case .keep: return siblings
+    case .lastWriterWins: return [record.siblings.latest!]
+    case .resolve(let resolve):
+      guard let value = resolve(siblings.map(\.value)) else { return [] }
+      let latest = record.siblings.latest!
+      return [
+        Sibling(dot: latest.dot, timestamp: latest.timestamp, expiry: latest.expiry, value: value)
+      ]
+    }
+  }
+}

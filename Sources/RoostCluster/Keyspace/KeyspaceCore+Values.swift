@@ -1,0 +1,161 @@
+package import RoostCausality
+import RoostStorage
+
+// What clients do to plain values and to whole keys.
+
+extension KeyspaceCore {
+  /// Writes a value; see `Keyspace.put`.
+  package func put(
+    _ key: RawSpan, _ value: [UInt8], context: CausalContext?, isConditional: Bool = false,
+    timeToLive: Duration? = nil
+  ) throws(DatabaseError) -> CausalContext {
+    let lifetime = try Self.milliseconds(timeToLive)
+    let bound = binding(key)
+    return try update(key, context: context) { record, stamp throws(DatabaseError) in
+      if isConditional, let context { try Self.checkUnchanged(record, context) }
+      var replacing = context?.vector ?? VersionVector()
+      if case .lastWriterWins = policy.siblings { replacing.merge(record.context) }
+      try Self.checkKind(record, replacing)
+      let expiry = lifetime.map { stamp.milliseconds &+ $0 } ?? 0
+      try causally { () throws(CausalityError) in
+        try record.put(
+          value, expiry: expiry, replacing: replacing, and: context?.dot, dot: stamp.dot,
+          timestamp: stamp.timestamp)
+      }
+      // What the writer may replace next: all that is here, where that is only its own value; else
+      // what it saw, and this one, but not the siblings that it has not read.
+      let isAlone = record.siblings.count == 1 && record.states.isEmpty
+      let next =
+        isAlone
+        ? CausalContext(binding: bound, vector: record.context)
+        : CausalContext(binding: bound, vector: replacing, dot: stamp.dot)
+      return (true, next)
+    }
+  }
+
+  /// Deletes a key; see `Keyspace.delete`.
+  package func delete(
+    _ key: RawSpan, context: CausalContext?, isConditional: Bool = false
+  ) throws(DatabaseError) -> CausalContext {
+    let bound = binding(key)
+    return try update(key, context: context) { record, stamp throws(DatabaseError) in
+      if isConditional, let context { try Self.checkUnchanged(record, context) }
+      let replacing = context?.vector ?? record.context
+      // Nothing to delete here, and nothing elsewhere that the caller saw: not worth a tombstone.
+      if record.isTombstone, replacing.isAtMost(record.context) {
+        return (false, CausalContext(binding: bound, vector: record.context))
+      }
+      try causally { () throws(CausalityError) in
+        try record.delete(replacing: replacing, and: context?.dot, dot: stamp.dot)
+      }
+      let seen = record.isTombstone ? record.context : replacing
+      return (true, CausalContext(binding: bound, vector: seen))
+    }
+  }
+
+  /// Changes a key's typed state.
+  ///
+  /// - Throws: `.wrongKind` where the key holds something else, `.counterOverflow`, and as
+  ///   ``update(_:context:_:)``.
+  package func change<State: MergeableState, R>(
+    _ key: RawSpan, _ type: State.Type,
+    _ body: (inout State, Stamp) throws(CausalityError) -> R
+  ) throws(DatabaseError) -> R {
+    try update(key) { record, stamp throws(DatabaseError) in
+      try Self.check(record, is: State.kind)
+      return (true, try Self.apply(&record, stamp, body))
+    }
+  }
+
+  /// A key's typed state; empty where it is absent.
+  ///
+  /// - Throws: `.wrongKind` where the key holds something else, and as ``record(_:)``.
+  package func state<State: MergeableState>(
+    _ key: RawSpan, _ type: State.Type
+  ) throws(DatabaseError) -> State {
+    guard let record = try record(key) else { return State() }
+    try Self.check(record, is: State.kind)
+    return record.state(as: type)
+  }
+
+  private static func apply<State: MergeableState, R>(
+    _ record: inout Record, _ stamp: Stamp,
+    _ body: (inout State, Stamp) throws(CausalityError) -> R
+  ) throws(DatabaseError) -> R {
+    do {
+      return try record.update(State.self, dot: stamp.dot) { state, _ in try body(&state, stamp) }
+    } catch let error as CausalityError {
+      throw DatabaseError(error)
+    } catch {
+      preconditionFailure("only what the pure values throw is thrown here: \(error)")
+    }
+  }
+
+  // MARK: - Checks
+
+  private static func milliseconds(_ timeToLive: Duration?) throws(DatabaseError) -> UInt64? {
+    guard let timeToLive else { return nil }
+    guard timeToLive >= .milliseconds(1), timeToLive <= .seconds(1 << 38) else {
+      throw DatabaseError(
+        .invalidArgument, "a time to live of \(timeToLive): it must be from 1 ms to \(1 << 38) s")
+    }
+    let (seconds, attoseconds) = timeToLive.components
+    return UInt64(seconds) * 1_000 + UInt64(attoseconds / 1_000_000_000_000_000)
+  }
+
+  private static func checkUnchanged(
+    _ record: Record, _ context: CausalContext
+  ) throws(DatabaseError) {
+    // One that names a dot of its own was given out beside siblings that it has not seen.
+    guard context.dot == nil, record.context.isAtMost(context.vector) else {
+      throw DatabaseError(.conditionFailed, "the key was written since the context was read")
+    }
+  }
+
+  /// A plain value does not go beside a counter or a set.
+  private static func checkKind(_ record: Record, _ replacing: VersionVector) throws(DatabaseError) {
+    if record.states.isEmpty { return }
+    for var state in record.states {
+      state.remove(seenBy: replacing)
+      if !state.isEmpty {
+        throw DatabaseError(
+          .wrongKind, "the key holds a \(state.kind): hand over the context of a read to replace it")
+      }
+    }
+  }
+
+  private static func check(_ record: Record, is kind: RecordKind) throws(DatabaseError) {
+    if record.siblings.isEmpty, record.states.allSatisfy({ $0.kind == kind }) { return }
+    let held = record.siblings.isEmpty ? "a \(record.states.first { $0.kind != kind }!.kind)" : "plain values"
+    throw DatabaseError(.wrongKind, "the key holds \(held), not a \(kind)")
+  }
+
+  // MARK: - Who must be durable
+
+  /// The member whose store coordinates the key.
+  package func member(for key: RawSpan) -> Member? {
+    guard let (_, partition) = try? locate(key) else { return nil }
+    return (try? firstPart(partition))?.member
+  }
+
+  /// The present members that hold the key.
+  package func owners(for key: RawSpan) -> [Member] {
+    guard let (_, partition) = try? locate(key) else { return [] }
+    return (try? allParts(partition).owners.map(\.member)) ?? []
+  }
+
+  /// Makes all that was written to a key's partition durable, on the calling thread.
+  package func sync(_ key: RawSpan) throws(DatabaseError) {
+    for member in owners(for: key) {
+      try storing("\(member.path) could not be synced") { () throws(StoreError) in
+        try member.store.sync()
+      }
+    }
+  }
+}
+
+/// Wraps what the pure values throw.
+@inline(__always)
+package func causally<R>(_ body: () throws(CausalityError) -> R) throws(DatabaseError) -> R {
+  do { return try body() } catch { throw DatabaseError(error) }
+}

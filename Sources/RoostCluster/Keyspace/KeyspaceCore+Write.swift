@@ -1,0 +1,250 @@
+package import RoostCausality
+import RoostStorage
+
+// How a key is written, whoever writes it (a client, an import, a repair, a move):
+//
+// 1. The key's stripe is locked: nobody else changes the key meanwhile, on any store.
+// 2. The coordinator is the first present replica of the partition. Its record is read, what has
+//    expired is dropped from it, and the change is made: by minting a dot, or by joining.
+// 3. The record is written, in one batch with the feed's entry and the entries of indexes.
+// 4. Every other replica, and the store that the partition is moving to, reads its own record,
+//    joins the new one and writes.
+// 5. The stripe is unlocked. Where the write must survive the machine, the caller then waits for
+//    the stores' next sync.
+
+extension KeyspaceCore {
+  /// What a change may use: the dot that it mints and the moment it happens.
+  package struct Stamp {
+    package var dot: Dot
+    package var timestamp: Timestamp
+    package var milliseconds: UInt64
+  }
+
+  /// Changes a key's record at its coordinator and ships the result to the other replicas.
+  ///
+  /// - Parameter body: changes the record; where it throws, nothing was written. It returns whether
+  ///   anything changed, with its result.
+  /// - Throws: what `body` throws; `.invalidArgument`, `.unreachable`, `.closed`; `.indeterminate`
+  ///   where some replica failed after another had written; what the coordinator's store throws.
+  package func update<R>(
+    _ key: RawSpan, context: CausalContext? = nil,
+    _ body: (inout Record, Stamp) throws(DatabaseError) -> (isChanged: Bool, result: R)
+  ) throws(DatabaseError) -> R {
+    let (hash, partition) = try locate(key)
+    if let context { try checkBound(context, key) }
+    let stripe = shared.locks[hash]
+    stripe.lock.lock()
+    defer { stripe.lock.unlock() }
+    try shared.checkOpen()
+    let part = try firstPart(partition)
+    if let context { try checkKnown(context, partition) }
+    StoredKey.make(partition, key, into: &stripe.key)
+    let old = try part.load(stripe.key)
+    var record = old?.record ?? Record()
+    let milliseconds = shared.clock.physicalMilliseconds
+    _ = record.expire(at: milliseconds)
+    beginChange(stripe)
+    defer { endChange(stripe) }
+    let timestamp = try shared.clock.now()
+    let stamp = Stamp(dot: part.member.mint(), timestamp: timestamp, milliseconds: milliseconds)
+    let (isChanged, result) = try body(&record, stamp)
+    guard isChanged else { return result }
+    try part.store(stripe, partition, old, record, timestamp, self)
+    if replicas > 1 || shared.routes.pendingOwner(partition) != Int(RouteTable.none) {
+      try ship(stripe, partition, record, timestamp, from: part)
+    }
+    return result
+  }
+
+  /// Joins a state into every replica of its key. Doing it twice is doing it once.
+  ///
+  /// - Returns: whether any replica learned anything.
+  /// - Throws: as ``update(_:context:_:)``, and `.clockOutOfBound`.
+  package func join(_ key: RawSpan, _ state: Record) throws(DatabaseError) -> Bool {
+    let (hash, partition) = try locate(key)
+    try shared.clock.observe(
+      state.highestTimestamp, maximumOffsetMilliseconds: shared.maximumClockOffsetMilliseconds)
+    try learn(of: state.context)
+    let stripe = shared.locks[hash]
+    stripe.lock.lock()
+    defer { stripe.lock.unlock() }
+    try shared.checkOpen()
+    StoredKey.make(partition, key, into: &stripe.key)
+    let (owners, pending) = try allParts(partition)
+    beginChange(stripe)
+    defer { endChange(stripe) }
+    let timestamp = try shared.clock.now()
+    var isChanged = false
+    for (index, part) in owners.enumerated() {
+      do throws(DatabaseError) {
+        if try part.join(stripe, partition, state, timestamp, self) { isChanged = true }
+      } catch {
+        if index == 0 { throw error }
+        throw indeterminate(partition, part, error)
+      }
+    }
+    if let pending { forward(stripe, partition, state, timestamp, to: pending) }
+    return isChanged
+  }
+
+  // MARK: - Steps
+
+  /// The feed must not pass a change number that is on its way: says so before one is taken.
+  @inline(__always)
+  func beginChange(_ stripe: KeyStripe) {
+    stripe.inFlight.store(max(1, shared.clock.latest.rawValue), ordering: .sequentiallyConsistent)
+  }
+
+  @inline(__always)
+  func endChange(_ stripe: KeyStripe) {
+    stripe.inFlight.store(0, ordering: .releasing)
+    signal.changed()
+  }
+
+  @inline(never)
+  private func ship(
+    _ stripe: KeyStripe, _ partition: Int, _ record: Record, _ timestamp: Timestamp,
+    from coordinator: KeyspacePart
+  ) throws(DatabaseError) {
+    let (owners, pending) = try allParts(partition)
+    for part in owners where part !== coordinator {
+      do throws(DatabaseError) {
+        _ = try part.join(stripe, partition, record, timestamp, self)
+      } catch { throw indeterminate(partition, part, error) }
+    }
+    if let pending { forward(stripe, partition, record, timestamp, to: pending) }
+  }
+
+  /// A store that a partition moves to is no replica yet: the write succeeds without it, but the
+  /// move must not complete then.
+  private func forward(
+    _ stripe: KeyStripe, _ partition: Int, _ record: Record, _ timestamp: Timestamp,
+    to part: KeyspacePart
+  ) {
+    do throws(DatabaseError) {
+      _ = try part.join(stripe, partition, record, timestamp, self)
+    } catch { shared.forwardFailed(partition, error) }
+  }
+
+  private func indeterminate(
+    _ partition: Int, _ part: KeyspacePart, _ error: DatabaseError
+  ) -> DatabaseError {
+    DatabaseError(
+      .indeterminate,
+      "the write is at the first replica of partition \(partition) and failed at \(part.member.path): "
+        + "it may still appear (\(error.message))", cause: error.cause)
+  }
+
+  /// Interleaving 16: a context of another key would replace what was never read here.
+  func checkBound(_ context: CausalContext, _ key: RawSpan) throws(DatabaseError) {
+    guard context.binding == binding(key) else {
+      throw DatabaseError(
+        .foreignContext,
+        "the context was read from another key, keyspace or database than the key written")
+    }
+  }
+
+  /// A context that names dots which this incarnation has not minted comes from a state that was
+  /// lost: nothing may be replaced by it.
+  func checkKnown(_ context: CausalContext, _ partition: Int) throws(DatabaseError) {
+    for replica in 0..<replicas {
+      let slot = shared.routes.owner(partition, replica)
+      guard slot != Int(RouteTable.none), let part = parts[slot] else { continue }
+      if part.member.isAheadOfUs(context.vector) {
+        throw DatabaseError(
+          .foreignContext, "the context names writes that \(part.member.path) has not made")
+      }
+    }
+  }
+
+  /// A state that names an incarnation of ours above its own counter knows dots that we lost: the
+  /// incarnation ends before it can mint them again.
+  func learn(of vector: VersionVector) throws(DatabaseError) {
+    for member in shared.presentMembers where member.isAheadOfUs(vector) {
+      try member.takeNewIncarnation()
+    }
+  }
+}
+
+extension KeyspacePart {
+  /// The record under a stored key.
+  @inline(__always)
+  func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
+    do {
+      return try records.withValue(forKey: storedKey) { try StoredRecord(decoding: $0) }
+    } catch let error as DatabaseError {
+      throw damaged(storedKey, error)
+    } catch let error as StoreError {
+      throw DatabaseError(error)
+    } catch {
+      throw DatabaseError(.corruption, "\(error)")
+    }
+  }
+
+  @inline(never)
+  private func damaged(_ storedKey: [UInt8], _ error: DatabaseError) -> DatabaseError {
+    let key = String(decoding: storedKey.dropFirst(StoredKey.prefixBytes), as: UTF8.self)
+    return DatabaseError(
+      error.code, "the record of the key `\(key)` in \(member.path): \(error.message)", cause: error.cause)
+  }
+
+  /// Writes a record with its feed entry, in one batch.
+  func store(
+    _ stripe: KeyStripe, _ partition: Int, _ old: StoredRecord?, _ record: Record,
+    _ timestamp: Timestamp, _ keyspace: KeyspaceCore
+  ) throws(DatabaseError) {
+    StoredRecord.encode(timestamp.rawValue, record, into: &stripe.value)
+    var batch = WriteBatch()
+    batch.put(stripe.key, stripe.value, in: records)
+    if let old {
+      FeedKey.make(partition, old.changeNumber, into: &stripe.feedKey)
+      batch.delete(stripe.feedKey, in: changes)
+    }
+    FeedKey.make(partition, timestamp.rawValue, into: &stripe.feedKey)
+    batch.put(stripe.feedKey, stripe.key[StoredKey.prefixBytes...], in: changes)
+    try storing { () throws(StoreError) in try member.store.commit(batch, .applied) }
+  }
+
+  /// Joins a state into this store's record of the key.
+  ///
+  /// - Returns: whether the record changed; where not, nothing is written.
+  func join(
+    _ stripe: KeyStripe, _ partition: Int, _ state: Record, _ timestamp: Timestamp,
+    _ keyspace: KeyspaceCore
+  ) throws(DatabaseError) -> Bool {
+    let old = try load(stripe.key)
+    var joined = old?.record ?? Record()
+    joined.join(state)
+    if let old, old.record == joined { return false }
+    if old == nil, joined == Record() { return false }
+    try store(stripe, partition, old, joined, timestamp, keyspace)
+    return true
+  }
+}
+
+// feed key := partition u16 big-endian | change number u64 big-endian
+
+/// Where a change stands in a keyspace's feed; the value is the user's key.
+package enum FeedKey {
+  package static let byteCount = 10
+
+  static func make(_ partition: Int, _ number: UInt64, into buffer: inout [UInt8]) {
+    buffer.removeAll(keepingCapacity: true)
+    buffer.append(UInt8(truncatingIfNeeded: partition >> 8))
+    buffer.append(UInt8(truncatingIfNeeded: partition))
+    for shift in stride(from: 56, through: 0, by: -8) {
+      buffer.append(UInt8(truncatingIfNeeded: number >> UInt64(shift)))
+    }
+  }
+
+  package static func make(_ partition: Int, _ number: UInt64) -> [UInt8] {
+    var bytes: [UInt8] = []
+    make(partition, number, into: &bytes)
+    return bytes
+  }
+
+  package static func number(_ key: RawSpan) -> UInt64? {
+    guard key.byteCount == byteCount else { return nil }
+    return unsafe UInt64(bigEndian: key.unsafeLoadUnaligned(fromByteOffset: 2, as: UInt64.self))
+  }
+}

@@ -1,0 +1,125 @@
+import RoostCausality
+import RoostStorage
+
+/// A keyspace as one process holds it: a tree of records and one of changes in every member's store.
+///
+/// Synchronous; the face puts `async` around it. Thread-safe.
+package final class KeyspaceCore: @unchecked Sendable {
+  package let name: String
+  package let schemaID: UInt64
+  package let policy: KeyspacePolicy
+  /// How many of the ring's replicas hold this keyspace's keys.
+  package let replicas: Int
+  package let shared: DatabaseShared
+  let parts: PublishedSlots<KeyspacePart>
+  /// What contexts and tokens of this keyspace are bound to.
+  let bindingSeed: UInt64
+  /// Wakes whoever waits for changes.
+  let signal = ChangeSignal()
+
+  init(_ schema: Schema.Keyspace, _ policy: KeyspacePolicy, _ shared: DatabaseShared) {
+    name = schema.name
+    schemaID = schema.id
+    self.policy = policy
+    replicas = schema.replicas
+    self.shared = shared
+    parts = PublishedSlots(capacity: DatabaseCore.slotLimit)
+    var identity = FieldWriter()
+    identity.write(fixed: shared.id.high)
+    identity.write(fixed: shared.id.low)
+    identity.write(fixed: schema.id)
+    bindingSeed = Checksum.xxh64(identity.bytes)
+  }
+
+  /// Opens the keyspace's trees in a member's store. With the database's `topology` held.
+  func attach(_ member: Member) throws(DatabaseError) {
+    let name = name
+    let part = try storing("the keyspace `\(name)` could not be opened in \(member.path)") {
+      () throws(StoreError) in
+      var options = TreeOptions()
+      options.cutPrefixLength = StoredKey.prefixBytes
+      return KeyspacePart(
+        member, records: try member.store.tree(Self.recordTree(name), options),
+        changes: try member.store.tree(Self.changeTree(name), options))
+    }
+    parts.publish(part, at: member.slot)
+  }
+
+  package static func recordTree(_ keyspace: String) -> String { "keyspace/" + keyspace }
+  package static func changeTree(_ keyspace: String) -> String { "changes/" + keyspace }
+
+  // MARK: - Where keys are
+
+  /// A key's hash and partition, once its length was found good.
+  @inline(__always)
+  func locate(_ key: RawSpan) throws(DatabaseError) -> (hash: UInt64, partition: Int) {
+    guard key.byteCount >= 1, key.byteCount <= StoredKey.longestKey else { throw badKey(key.byteCount) }
+    let hash = Placement.hash(key)
+    return (hash, Placement.partition(ofHash: hash, count: shared.routes.partitionCount))
+  }
+
+  @inline(never)
+  private func badKey(_ count: Int) -> DatabaseError {
+    DatabaseError(
+      .invalidArgument,
+      count == 0
+        ? "a key must have at least one byte"
+        : "a key of \(count) bytes; the limit is \(StoredKey.longestKey)")
+  }
+
+  /// What a context of the key is bound to.
+  @inline(__always)
+  func binding(_ key: RawSpan) -> UInt64 { Checksum.xxh64(key, seed: bindingSeed) }
+
+  /// The first present member's part of a partition.
+  @inline(__always)
+  func firstPart(_ partition: Int) throws(DatabaseError) -> KeyspacePart {
+    let slot = shared.routes.owner(partition)
+    if slot != Int(RouteTable.none), let part = parts[slot] { return part }
+    return try laterPart(partition)
+  }
+
+  @inline(never)
+  private func laterPart(_ partition: Int) throws(DatabaseError) -> KeyspacePart {
+    try shared.checkOpen()
+    for replica in 0..<replicas {
+      let slot = shared.routes.owner(partition, replica)
+      if slot != Int(RouteTable.none), let part = parts[slot] { return part }
+    }
+    throw DatabaseError(
+      .unreachable, "no open store holds partition \(partition) of the keyspace `\(name)`")
+  }
+
+  /// All present parts of a partition, its replicas in order, and last the one it is moving to.
+  func allParts(
+    _ partition: Int
+  ) throws(DatabaseError) -> (owners: [KeyspacePart], pending: KeyspacePart?) {
+    var owners: [KeyspacePart] = []
+    for replica in 0..<replicas {
+      let slot = shared.routes.owner(partition, replica)
+      if slot != Int(RouteTable.none), let part = parts[slot] { owners.append(part) }
+    }
+    if owners.isEmpty { _ = try laterPart(partition) }
+    let target = shared.routes.pendingOwner(partition)
+    return (owners, target == Int(RouteTable.none) ? nil : parts[target])
+  }
+
+  /// Whether a write to the key's partition is likely to wait for the engine. A hint.
+  package func mayWait(_ key: RawSpan) -> Bool {
+    guard let (_, partition) = try? locate(key), let part = try? firstPart(partition) else { return false }
+    return part.member.store.mayWait
+  }
+}
+
+/// A keyspace's trees in one member's store.
+final class KeyspacePart: Sendable {
+  let member: Member
+  let records: Tree
+  let changes: Tree
+
+  init(_ member: Member, records: Tree, changes: Tree) {
+    self.member = member
+    self.records = records
+    self.changes = changes
+  }
+}

@@ -1,0 +1,48 @@
+/// What a keyspace promises about its keys: chosen when it is created, and kept.
+public struct KeyspacePolicy: Sendable {
+  /// What concurrent writes of plain values become.
+  public enum Siblings: Sendable {
+    /// All are kept until a write that saw them replaces them. A read may return several values.
+    case keep
+    /// The one with the latest hybrid logical timestamp counts: the others are decided against.
+    case lastWriterWins
+    /// A read returns what `resolve` makes of the values: `nil` reads as absent. It runs on reads
+    /// only and nothing of it is stored, because two stored resolutions would be concurrent again.
+    /// It must be a pure function, and must not mind the order.
+    case resolve(with: @Sendable (_ values: [[UInt8]]) -> [UInt8]?)
+  }
+
+  public var siblings: Siblings
+  /// How many stores hold each key; 0 for as many as the database has replicas, and no other number
+  /// is taken yet.
+  public var replicas: Int
+
+  /// Keys written at any replica; concurrent writes are kept as siblings, typed values are merged as
+  /// CRDTs.
+  ///
+  /// - Parameters:
+  ///   - siblings: what concurrent plain values become.
+  ///   - replicas: how many stores hold each key: as many as ``DatabaseOptions/replicas``, or `nil` for
+  ///     the same.
+  public static func eventual(_ siblings: Siblings = .keep, replicas: Int? = nil) -> KeyspacePolicy {
+    KeyspacePolicy(siblings: siblings, replicas: replicas ?? 0)
+  }
+
+  /// ``eventual(_:replicas:)`` with siblings kept, on as many stores as the database has replicas.
+  public static var eventual: KeyspacePolicy { eventual() }
+
+  /// What of the policy is kept on disk.
+  package enum Kind: UInt8, Sendable {
+    case keep = 1
+    case lastWriterWins = 2
+    case resolve = 3
+  }
+
+  package var kind: Kind {
+    switch siblings {
+    case .keep: .keep
+    case .lastWriterWins: .lastWriterWins
+    case .resolve: .resolve
+    }
+  }
+}

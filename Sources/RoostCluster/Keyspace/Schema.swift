@@ -1,0 +1,112 @@
+// The record `schema` of the system tree:
+//
+//   schema   := version u8 (1) | revision varint | count varint | keyspace*
+//   keyspace := id varint | name lengthPrefixed | kind u8 | replicas varint | count varint | index*
+//   kind     := 1 siblings, 2 last writer wins, 3 resolved on read
+//   index    := name lengthPrefixed | extractor version varint | generation varint
+//             | state u8 (0 building, 1 ready, 2 stale) | position lengthPrefixed
+//
+// Keyspaces are sorted by name, a keyspace's indexes too. An id or a generation is never used again.
+
+/// The keyspaces of a database. Every store has a copy; the highest revision counts.
+package struct Schema: Equatable, Sendable {
+  static let version: UInt8 = 1
+
+  package struct Keyspace: Equatable, Sendable {
+    package var id: UInt64
+    package var name: String
+    package var kind: KeyspacePolicy.Kind
+    package var replicas: Int
+    package var indexes: [Index]
+  }
+
+  package struct Index: Equatable, Sendable {
+    package enum State: UInt8, Sendable {
+      case building = 0
+      case ready = 1
+      /// Writes passed it by: the extractor was not declared. It must be built again.
+      case stale = 2
+    }
+    package var name: String
+    /// The version of the extractor that the entries come from.
+    package var extractorVersion: UInt64
+    /// Which tree holds the entries.
+    package var generation: UInt64
+    package var state: State
+    /// While it is being built: how far, as the builder words it.
+    package var position: [UInt8]
+  }
+
+  package var revision: UInt64 = 0
+  package var keyspaces: [Keyspace] = []
+
+  package init() {}
+
+  package func keyspace(_ name: String) -> Keyspace? { keyspaces.first { $0.name == name } }
+
+  package func encoded() -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: Self.version)
+    writer.write(varint: revision)
+    writer.write(count: keyspaces.count)
+    for keyspace in keyspaces {
+      writer.write(varint: keyspace.id)
+      writer.write(text: keyspace.name)
+      writer.write(byte: keyspace.kind.rawValue)
+      writer.write(count: keyspace.replicas)
+      writer.write(count: keyspace.indexes.count)
+      for index in keyspace.indexes {
+        writer.write(text: index.name)
+        writer.write(varint: index.extractorVersion)
+        writer.write(varint: index.generation)
+        writer.write(byte: index.state.rawValue)
+        writer.write(lengthPrefixed: index.position)
+      }
+    }
+    return writer.bytes
+  }
+
+  package init(decoding bytes: [UInt8]) throws(DatabaseError) {
+    var reader = FieldReader(bytes, "the schema record")
+    _ = try reader.readVersion(upTo: Self.version)
+    revision = try reader.readVarint()
+    for _ in 0..<(try reader.readCount(of: 5)) {
+      let id = try reader.readVarint()
+      let name = try reader.readText()
+      let rawKind = try reader.readByte()
+      guard let kind = KeyspacePolicy.Kind(rawValue: rawKind) else {
+        throw reader.damaged("a keyspace of kind \(rawKind)")
+      }
+      let replicas = try reader.readVarint()
+      guard replicas >= 1, replicas <= 1_000 else { throw reader.damaged("\(replicas) replicas") }
+      var keyspace = Keyspace(id: id, name: name, kind: kind, replicas: Int(replicas), indexes: [])
+      for _ in 0..<(try reader.readCount(of: 5)) {
+        let name = try reader.readText()
+        let extractorVersion = try reader.readVarint()
+        let generation = try reader.readVarint()
+        let rawState = try reader.readByte()
+        guard let state = Index.State(rawValue: rawState) else {
+          throw reader.damaged("an index in state \(rawState)")
+        }
+        keyspace.indexes.append(
+          Index(
+            name: name, extractorVersion: extractorVersion, generation: generation, state: state,
+            position: try reader.readLengthPrefixed()))
+      }
+      keyspaces.append(keyspace)
+    }
+    try reader.readEnd()
+  }
+
+  /// What is wrong with a keyspace's or an index's name, if anything.
+  package static func problem(name: String, of what: String) -> DatabaseError? {
+    let allowed = name.utf8.allSatisfy { byte in
+      (0x30...0x39).contains(byte) || (0x41...0x5A).contains(byte) || (0x61...0x7A).contains(byte)
+        || byte == 0x2E || byte == 0x2D || byte == 0x5F
+    }
+    if allowed, !name.isEmpty, name.utf8.count <= 64 { return nil }
+    return DatabaseError(
+      .invalidArgument,
+      "\(what) must have 1 to 64 letters, digits, dots, dashes and underscores; `\(name)` has not")
+  }
+}

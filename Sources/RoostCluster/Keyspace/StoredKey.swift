@@ -1,0 +1,31 @@
+/// How a user's key stands in a keyspace's tree: the partition's number, two bytes, big-endian, then
+/// the key. So a partition is one contiguous range, and its keys keep their order.
+package enum StoredKey {
+  package static let prefixBytes = 2
+  /// The longest user key.
+  package static let longestKey = 65_535 - prefixBytes
+
+  @inline(__always)
+  static func make(_ partition: Int, _ key: RawSpan, into buffer: inout [UInt8]) {
+    buffer.removeAll(keepingCapacity: true)
+    buffer.append(UInt8(truncatingIfNeeded: partition >> 8))
+    buffer.append(UInt8(truncatingIfNeeded: partition))
+    unsafe key.withUnsafeBytes { unsafe buffer.append(contentsOf: $0) }
+  }
+
+  package static func make(_ partition: Int, _ key: [UInt8] = []) -> [UInt8] {
+    [UInt8(truncatingIfNeeded: partition >> 8), UInt8(truncatingIfNeeded: partition)] + key
+  }
+
+  /// The first stored key behind a partition; `nil` behind the last that two bytes can name.
+  package static func end(of partition: Int) -> [UInt8]? {
+    partition >= 0xFFFF ? nil : make(partition + 1)
+  }
+
+  /// The partition of a stored key, or `nil` where it is too short to have one.
+  package static func partition(of key: RawSpan) -> Int? {
+    guard key.byteCount >= prefixBytes else { return nil }
+    return unsafe Int(key.unsafeLoad(fromByteOffset: 0, as: UInt8.self)) << 8
+      | Int(key.unsafeLoad(fromByteOffset: 1, as: UInt8.self))
+  }
+}

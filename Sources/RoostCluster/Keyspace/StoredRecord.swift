@@ -1,0 +1,62 @@
+package import RoostCausality
+import RoostStorage
+
+// stored := change number u64 little-endian | record (see RoostCausality/Record)
+
+/// A record as it stands in a store: with the number of the change that brought it there.
+package struct StoredRecord {
+  package static let headerBytes = 8
+
+  /// A timestamp of the store's clock, above all earlier ones of this store. The feed's entry of the
+  /// record has the same.
+  package var changeNumber: UInt64
+  package var record: Record
+
+  package init(changeNumber: UInt64, record: Record) {
+    self.changeNumber = changeNumber
+    self.record = record
+  }
+
+  package init(decoding bytes: RawSpan) throws(DatabaseError) {
+    guard bytes.byteCount > Self.headerBytes else {
+      throw DatabaseError(.corruption, "a stored record of \(bytes.byteCount) bytes is cut off")
+    }
+    changeNumber = unsafe UInt64(
+      littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: UInt64.self))
+    do throws(CausalityError) {
+      record = try Record(decoding: bytes.extracting(droppingFirst: Self.headerBytes))
+    } catch { throw DatabaseError(error) }
+  }
+
+  static func encode(_ changeNumber: UInt64, _ record: Record, into bytes: inout [UInt8]) {
+    bytes.removeAll(keepingCapacity: true)
+    for shift in stride(from: 0, to: 64, by: 8) {
+      bytes.append(UInt8(truncatingIfNeeded: changeNumber >> UInt64(shift)))
+    }
+    record.encode(into: &bytes)
+  }
+}
+
+extension DatabaseError {
+  /// What the pure values found wrong.
+  package init(_ error: CausalityError) {
+    let code: Code =
+      switch error.code {
+      case .newerFormat: .newerFormat
+      case .overflow: .counterOverflow
+      default: .corruption
+      }
+    self.init(code, "\(error)")
+  }
+
+  package init(_ error: RingError) {
+    let code: Code =
+      switch error.code {
+      case .tooFewMembers: .tooManyReplicas
+      case .damaged: .corruption
+      case .newerFormat: .newerFormat
+      default: .invalidMembers
+      }
+    self.init(code, "\(error)")
+  }
+}

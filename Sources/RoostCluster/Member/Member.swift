@@ -1,0 +1,134 @@
+package import RoostCausality
+package import RoostEnvironment
+package import RoostStorage
+
+/// One open store of a database: its system tree, and the identity under which it mints dots.
+///
+/// Thread-safe.
+package final class Member: @unchecked Sendable {
+  /// The tree that holds what the database knows of itself.
+  package static let systemTree = "database"
+
+  package enum SystemKey {
+    package static let identity = "identity"
+    package static let clock = "clock"
+    package static let ring = "ring"
+    package static let schema = "schema"
+  }
+
+  /// Its place in the tables of this process.
+  package let slot: Int
+  package let id: MemberID
+  package let path: String
+  package let store: Store
+  package let system: Tree
+  /// Runs what would block callers' threads: syncs on the urgent lane, moves on the other.
+  package let workers: any Workers
+  private let environment: Environment
+  package let calls: DeferredCalls
+
+  /// Guards the identity, and that dots rise.
+  private let lock = Lock()
+  private var identity: IdentityRecord
+  private var counter: UInt64
+
+  init(
+    slot: Int, path: String, store: Store, system: Tree, identity: IdentityRecord, counter: UInt64,
+    _ environment: Environment
+  ) {
+    self.slot = slot
+    self.id = identity.member
+    self.path = path
+    self.store = store
+    self.system = system
+    self.identity = identity
+    self.counter = counter
+    self.environment = environment
+    workers = environment.makeWorkers()
+    calls = DeferredCalls(store, workers, path)
+  }
+
+  // MARK: - Dots
+
+  /// The incarnation that mints now.
+  package var replica: ReplicaID { lock.withLock { identity.replica } }
+
+  /// Names a new write. Under the key's lock.
+  @inline(__always)
+  func mint() -> Dot {
+    lock.withLock {
+      counter &+= 1
+      return Dot(replica: identity.replica, counter: counter)
+    }
+  }
+
+  /// Whether a state names this incarnation with a counter that it has not reached: then someone
+  /// holds dots that this store has lost, or never minted.
+  func isAheadOfUs(_ vector: VersionVector) -> Bool {
+    lock.withLock { vector[identity.replica] > counter }
+  }
+
+  /// Takes a new incarnation: a durable one, before it mints its first dot.
+  ///
+  /// Whatever happened to the dots of the old one, none of the new can meet them.
+  func takeNewIncarnation() throws(DatabaseError) {
+    // Held across the sync: until the record is durable nobody mints, as either.
+    try lock.withLock { () throws(DatabaseError) in
+      var next = identity
+      next.replica = ReplicaID(rawValue: Self.newReplica(environment.randomness))
+      next.closed = nil
+      try write(next)
+      identity = next
+      counter = 0
+    }
+  }
+
+  static func newReplica(_ randomness: any Randomness) -> UInt64 {
+    while true {
+      let value = randomness.next()
+      if value != 0 { return value }
+    }
+  }
+
+  private func write(_ record: IdentityRecord) throws(DatabaseError) {
+    try storing("the identity of \(path) could not be written") { () throws(StoreError) in
+      try system.put(SystemKey.identity, record.encoded(), .synced)
+    }
+  }
+
+  // MARK: - System records
+
+  /// Writes a record of the system tree durably.
+  func writeSystem(_ key: String, _ value: [UInt8]) throws(DatabaseError) {
+    try storing("\(key) of \(path) could not be written") { () throws(StoreError) in
+      try system.put(key, value, .synced)
+    }
+  }
+
+  // MARK: - Closing
+
+  /// Notes a clean close, so that the next open goes on as the same incarnation, and closes.
+  func close() throws(DatabaseError) {
+    workers.shutdown()
+    calls.close()
+    var first: DatabaseError?
+    do throws(DatabaseError) {
+      let marker = try storing { () throws(StoreError) in
+        try Store.markerInfo(in: path, environment.fileSystem)
+      }
+      if let marker {
+        try lock.withLock { () throws(DatabaseError) in
+          var record = identity
+          record.closed = IdentityRecord.CleanClose(
+            counter: counter, device: marker.device, inode: marker.inode,
+            changeNanoseconds: marker.changeNanoseconds)
+          try write(record)
+        }
+      }
+    } catch { first = error }
+    do throws(StoreError) { try store.close() } catch {
+      if first == nil { first = DatabaseError(error, "\(path) could not be closed") }
+    }
+    if let first { throw first }
+  }
+}

@@ -1,0 +1,120 @@
+/// The way from one ring to another: which replicas move, in which order.
+///
+/// Whoever carries it out takes over `start`, which admits the new members and holds all that the ring
+/// held, then copies and applies the moves. Moves of different partitions may run at once and in any
+/// order; those of one partition one after the other, in the order of `moves`, so that never two of its
+/// replicas are on their way together. When all are applied the ring is `target`.
+///
+/// A plan is not kept: when the process ends half-way, `ring.plan(to: ring.staying)` makes the rest of
+/// it anew from the ring as it stands. A value.
+public struct RingPlan: Sendable, Equatable {
+  /// The ring before the first move: its members are those of both rings. Who coordinates a partition
+  /// may differ from the ring planned from; who holds it does not.
+  public let start: Ring
+  /// The first moves of all partitions, by partition; then the second ones; and so on.
+  public let moves: [PartitionMove]
+  public let target: Ring
+  /// Whether the ring planned from is the target already.
+  public let isEmpty: Bool
+
+  /// How many partitions come to a member.
+  public func incoming(_ id: MemberID) -> Int { moves.count { $0.to == id } }
+
+  /// How many partitions go from a member.
+  public func outgoing(_ id: MemberID) -> Int { moves.count { $0.from == id } }
+}
+
+extension Ring {
+  /// What to move so that these are the members: for some that join, leave, change weight or zone, in
+  /// any combination, also while an earlier plan is half done.
+  ///
+  /// Moves as little as any plan does that meets the ring's rules (``Ring``). That is, for each member,
+  /// what it lacks to its new number of slots, unless zones or the distinctness of a list stand in the
+  /// way.
+  ///
+  /// - Parameter wanted: all members that shall be, in any order.
+  /// - Throws: ``RingError`` with the codes of ``init(partitionCount:replicas:members:epoch:)``.
+  /// - Complexity: O(Q · M · log Q) for Q partitions and M members, and O(Q · N + M²) for each move
+  ///   that cannot be made directly, N being the replicas.
+  public func plan(to wanted: [RingMember]) throws(RingError) -> RingPlan {
+    let wanted = try Self.checked(wanted, replicas: replicas)
+    var start = admitting(wanted)
+    // From places in `start` to places among those wanted, and back.
+    let back = wanted.map { start.index(of: $0.id) ?? 0 }
+    var place = Array(repeating: -1, count: start.members.count)
+    for (new, old) in back.enumerated() { place[old] = new }
+
+    let lists = RingSolver.solve(
+      members: wanted, replicas: replicas, current: start.slots.map { place[Int($0)] })
+    start.order(towards: lists.map { UInt16(back[$0]) })
+    for index in start.members.indices.reversed() where start.isLeaving[index] {
+      if !start.slots.contains(UInt16(index)) { start.drop(index) }
+    }
+    var isEmpty = false
+    if start == self { isEmpty = true } else { start.epoch += 1 }
+
+    let moves = start.moves(to: lists.map { wanted[$0].id })
+    let target = Ring(
+      partitionCount: partitionCount, replicas: replicas, epoch: start.epoch + UInt64(moves.count),
+      members: wanted, isLeaving: Array(repeating: false, count: wanted.count),
+      slots: lists.map { UInt16($0) })
+    guard target.epoch <= Self.maximumEpoch else {
+      throw RingError(.epochOutOfRange, "the epoch would go above 2^62")
+    }
+    return RingPlan(start: start, moves: moves, target: target, isEmpty: isEmpty)
+  }
+
+  /// This ring with those that are new among the members, and those that are not wanted leaving.
+  private func admitting(_ wanted: [RingMember]) -> Ring {
+    let leaving = members.filter { old in !wanted.contains { $0.id == old.id } }
+    let all = (wanted + leaving).sorted { $0.id < $1.id }
+    let leavers = Set(leaving.map(\.id))
+    var ring = self
+    ring.members = all
+    ring.isLeaving = all.map { leavers.contains($0.id) }
+    let places = members.map { UInt16(ring.index(of: $0.id) ?? 0) }
+    ring.slots = slots.map { places[Int($0)] }
+    return ring
+  }
+
+  /// Orders each list as the target's. Who is in both stands at the same place in both, and who goes
+  /// stands, where it can be, where a member of its own zone comes: then no list is worse spread on the
+  /// way than before or after.
+  private mutating func order(towards target: [UInt16]) {
+    let zones = ZoneSpread(members, replicas: 1).zone
+    for first in stride(from: 0, to: slots.count, by: replicas) {
+      let places = first..<first + replicas
+      for place in places where slots[place] != target[place] {
+        if let other = places.first(where: { slots[$0] == target[place] }) {
+          slots.swapAt(place, other)
+        }
+      }
+      let moving = places.filter { slots[$0] != target[$0] }
+      func fits(_ place: Int, _ wanted: Int) -> Bool {
+        zones[Int(slots[place])] == zones[Int(target[wanted])]
+      }
+      for place in moving where !fits(place, place) {
+        if let other = moving.first(where: { fits($0, place) && !fits($0, $0) }) {
+          slots.swapAt(place, other)
+        }
+      }
+    }
+  }
+
+  private func moves(to target: [MemberID]) -> [PartitionMove] {
+    var rounds: [[PartitionMove]] = []
+    for partition in 0..<partitionCount {
+      var round = 0
+      for slot in 0..<replicas {
+        let place = partition * replicas + slot
+        let from = members[Int(slots[place])].id
+        if from == target[place] { continue }
+        if rounds.count == round { rounds.append([]) }
+        rounds[round].append(
+          PartitionMove(partition: partition, slot: slot, from: from, to: target[place]))
+        round += 1
+      }
+    }
+    return rounds.flatMap { $0 }
+  }
+}
