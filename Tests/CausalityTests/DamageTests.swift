@@ -4,8 +4,8 @@ import Testing
 
 @testable import RoostCausality
 
-/// Whatever bytes there are, reading them throws or gives a record that is written as it was read; and a record
-/// that was read does everything records do.
+/// Whatever bytes there are, reading them throws or gives a record that is written as it was read; and a
+/// record that was read does everything records do.
 // Budget: 20 s
 @Suite struct DamageTests {
   /// - Returns: whether the bytes were taken.
@@ -123,7 +123,8 @@ import Testing
       let bytes = record.encoded
       try checkRead(bytes, beside: Record())
       for position in bytes.indices {
-        for value in [0, 1, 2, 0x7F, 0x80, 0xFF, bytes[position] ^ 1] as [UInt8] where value != bytes[position] {
+        let other = bytes[position] ^ 1
+        for value in [0, 1, 2, 0x7F, 0x80, 0xFF, other] as [UInt8] where value != bytes[position] {
           var damaged = bytes
           damaged[position] = value
           if try checkRead(damaged, beside: record) { found += 1 }

@@ -24,7 +24,8 @@ import Testing
       try Record(decoding: bytes)
     }
     #expect(error?.code == .damaged, sourceLocation: sourceLocation)
-    #expect(error?.message.contains(message) == true, "\(error?.message ?? "")", sourceLocation: sourceLocation)
+    let isNamed = error?.message.contains(message) == true
+    #expect(isNamed, "\(error?.message ?? "")", sourceLocation: sourceLocation)
     #expect(error?.offset.map { $0 <= bytes.count } == true, sourceLocation: sourceLocation)
   }
 

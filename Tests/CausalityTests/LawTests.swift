@@ -2,8 +2,8 @@ import RoostCausality
 import TestSupport
 import Testing
 
-/// Joins commute, associate, are idempotent and monotone, and the order is theirs: for each type by itself, for
-/// vectors and for whole records.
+/// Joins commute, associate, are idempotent and monotone, and the order is theirs: for each type by
+/// itself, for vectors and for whole records.
 // Budget: 20 s
 @Suite struct LawTests {
   @Test func `version vectors`() throws { try lawsHold(VersionVector.self) }

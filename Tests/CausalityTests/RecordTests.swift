@@ -44,6 +44,19 @@ import Testing
     #expect(there.joined(here).values == ["new"] && there.compare(to: here) == .before)
   }
 
+  @Test func `a writer's own last value goes, and others of that store that it has not read stay`() throws {
+    var record = try Record().putting("other's", none, dot("a", 1)).putting("own", none, dot("a", 2))
+    let before = record
+    try record.put(
+      [65], replacing: none, and: dot("a", 2), dot: dot("a", 3), timestamp: .zero)
+    #expect(record.values == ["A", "other's"] && before.compare(to: record) == .before)
+    #expect(before.joined(record) == record)
+    try record.delete(replacing: none, and: dot("a", 3), dot: dot("a", 4))
+    #expect(record.values == ["other's"])
+    try record.delete(replacing: none, and: dot("b", 9), dot: dot("a", 5))
+    #expect(record.values == ["other's"] && record.context == VersionVector([dot("a", 5)]))
+  }
+
   @Test func `states are found by their type, in order of kind`() throws {
     var record = Record()
     try record.update(ORMap.self, dot: dot("a", 1)) { map, dot in

@@ -15,8 +15,10 @@ import Testing
     #expect(text(record) == "counter 2  dots n1#17:1 n2#4:1  context {n1:17, n2:4}")
     #expect("\(record)" == "counter 2  dots 6123#17:1 6223#4:1  context {6123:17, 6223:4}")
     #expect(CausalFormat.long.text(record.context) == "{6123456789abcdef:17, 6223456789abcdef:4}")
+    var other = Record()
     try record.update(PNCounter.self, dot: dot("b", 5)) { try $0.increment(by: -.max, dot: $1) }
-    try record.update(PNCounter.self, dot: dot("c", 5)) { try $0.increment(by: -4, dot: $1) }
+    try other.update(PNCounter.self, dot: dot("c", 5)) { try $0.increment(by: -4, dot: $1) }
+    record.join(other)
     #expect(text(record).hasPrefix("counter overflow  dots n1#17:1 n2#5:1-9223372036854775807 n2#5:0-4"))
   }
 
@@ -24,7 +26,8 @@ import Testing
     var record = try Record().putting("a \"b\"", VersionVector(), dot("a", 1))
     #expect(text(record) == #""a \"b\"" n1#1 at 0.1  context {n1:1}"#)
     try record.put(
-      [0xFF, 0], expiry: 9, replacing: VersionVector(), dot: dot("b", 2), timestamp: Timestamp(milliseconds: 3))
+      [0xFF, 0], expiry: 9, replacing: VersionVector(), dot: dot("b", 2),
+      timestamp: Timestamp(milliseconds: 3))
     #expect(named.parts(record) == [
       "2 siblings", #""a \"b\"" n1#1 at 0.1"#, "0xff00 n2#2 at 3.0 expires 9", "context {n1:1, n2:2}",
     ])

@@ -2,8 +2,8 @@ import Testing
 
 @testable import RoostCausality
 
-/// The reference cases of dotted version vector sets (`dvvset.erl` by Gonçalves; Preguiça, Baquero, Almeida,
-/// Fonte, Gonçalves): the numbers of our dots differ, the live values and the order relations agree.
+/// The reference cases of dotted version vector sets (`dvvset.erl` by Gonçalves; Preguiça, Baquero,
+/// Almeida, Fonte, Gonçalves): the numbers of our dots differ, live values and order relations agree.
 // Budget: 1 s
 @Suite struct SiblingReferenceTests {
   let none = VersionVector()

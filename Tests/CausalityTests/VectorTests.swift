@@ -75,15 +75,22 @@ import Testing
   }
 
   @Test func `a context reads back, and nothing else does`() throws {
-    let context = CausalContext(
-      binding: 0x0102_0304_0506_0708, vector: VersionVector([dot("a", 300), dot("b", 1)]))
-    var bytes: [UInt8] = []
-    context.encode(into: &bytes)
-    #expect(bytes.count == 1 + 8 + 1 + 10 + 9)
-    #expect(Array(bytes.prefix(9)) == [1, 8, 7, 6, 5, 4, 3, 2, 1])
-    #expect(try CausalContext(decoding: bytes.rawSpan) == context)
-    #expect(!context.isEmpty && CausalContext(binding: 7, vector: VersionVector()).isEmpty)
+    let vector = VersionVector([dot("a", 300), dot("b", 1)])
+    for own in [nil, dot("c", 7), dot("a", 301)] {
+      let context = CausalContext(binding: 0x0102_0304_0506_0708, vector: vector, dot: own)
+      var bytes: [UInt8] = []
+      context.encode(into: &bytes)
+      #expect(Array(bytes.prefix(10)) == [1, 8, 7, 6, 5, 4, 3, 2, 1, 2])
+      #expect(try decode(bytes) == context)
+      try expectOneSpelling(bytes)
+    }
+    let nothing = CausalContext(binding: 7, vector: VersionVector())
+    #expect(nothing.isEmpty && nothing != CausalContext(binding: 8, vector: VersionVector()))
+    #expect(!CausalContext(binding: 7, vector: vector).isEmpty)
+    #expect(!CausalContext(binding: 7, vector: VersionVector(), dot: dot("a", 1)).isEmpty)
+  }
 
+  private func expectOneSpelling(_ bytes: [UInt8]) throws {
     for position in bytes.indices {
       #expect(throws: CausalityError.self) { try decode(Array(bytes[..<position])) }
       for value in UInt8.min ... .max where value != bytes[position] {

@@ -36,8 +36,8 @@ struct Mint {
   func timestamp(_ random: inout SplitMix64) -> Timestamp { Timestamp(rawValue: UInt64(random.below(8))) }
 }
 
-/// Several replicas that change one value and tell each other whole states, late, twice or never; now and then
-/// one takes a new identity, or loses all it held and takes a new one.
+/// Several replicas that change one value and tell each other whole states, late, twice or never; now and
+/// then one takes a new identity, or loses all it held and takes a new one.
 struct History<Value: Lattice> {
   /// All states there ever were, in order.
   private(set) var past: [Value] = [Value()]

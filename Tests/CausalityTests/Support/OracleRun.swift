@@ -94,26 +94,42 @@ struct OracleRun {
     let dot = replicas[here].mint.dot(&random)
     let expiry = random.chance(1, of: 3) ? UInt64(1 + random.below(100)) : 0
     let part = Oracle.Part(place: "sibling", dot: dot, content: random.bytes(2), expiry: expiry)
+    let own = randomOwn(here)
     let before = replicas[here].record
     try replicas[here].record.put(
-      part.content, expiry: expiry, replacing: read.record.context, dot: dot, timestamp: .zero)
-    try expectReplaced(before, read.record, replicas[here].record, dot)
-    happen(here, Oracle.Event(adds: [part], removes: oracle.added(read.known), dot: dot), with: read.known)
+      part.content, expiry: expiry, replacing: read.record.context, and: own?.dot, dot: dot,
+      timestamp: .zero)
+    try expectReplaced(before, read.record, own, replicas[here].record, dot)
+    var event = Oracle.Event(adds: [part], removes: oracle.added(read.known), dot: dot)
+    if let own { event.removes.insert(own) }
+    happen(here, event, with: read.known)
   }
 
   private mutating func delete(_ here: Int) throws {
     let read = randomRead(here)
     let dot = replicas[here].mint.dot(&random)
+    let own = randomOwn(here)
     let before = replicas[here].record
-    try replicas[here].record.delete(replacing: read.record.context, dot: dot)
-    try expectReplaced(before, read.record, replicas[here].record, dot)
-    happen(here, Oracle.Event(adds: [], removes: oracle.added(read.known), dot: dot), with: read.known)
+    try replicas[here].record.delete(replacing: read.record.context, and: own?.dot, dot: dot)
+    try expectReplaced(before, read.record, own, replicas[here].record, dot)
+    var event = Oracle.Event(adds: [], removes: oracle.added(read.known), dot: dot)
+    if let own { event.removes.insert(own) }
+    happen(here, event, with: read.known)
+  }
+
+  /// Now and then, a value that is here, for its writer to replace beside what it has read.
+  private mutating func randomOwn(_ here: Int) -> Oracle.Part? {
+    guard random.chance(1, of: 4) else { return nil }
+    let siblings = oracle.live(replicas[here].known).filter { $0.place == "sibling" }
+    return siblings.sorted { $0.dot < $1.dot }.randomElement(using: &random)
   }
 
   /// What the client read and replaced is gone, what it had not seen stays.
-  private func expectReplaced(_ before: Record, _ read: Record, _ after: Record, _ dot: Dot) throws {
+  private func expectReplaced(
+    _ before: Record, _ read: Record, _ own: Oracle.Part?, _ after: Record, _ dot: Dot
+  ) throws {
     try check(after.parts.isDisjoint(with: read.parts), "what was read and replaced is gone")
-    let unseen = before.parts.filter { !read.context.contains($0.dot) }
+    let unseen = before.parts.filter { !read.context.contains($0.dot) && $0 != own }
     try check(after.parts.isSuperset(of: unseen), "what was not seen stays")
     try check(after.parts.subtracting(unseen).allSatisfy { $0.dot == dot }, "nothing else is added")
     try check(before.compare(to: after) == .before, "a write is after what it wrote on")

@@ -152,12 +152,16 @@ extension Record: Lattice {
       default: random.pick(known).context
       }
     }
+    /// Now and then one of the values, for its writer to replace.
+    func own() -> Dot? {
+      random.chance(1, of: 4) ? random.pick(known).siblings.elements.randomElement(using: &random)?.dot : nil
+    }
     switch random.below(16) {
     case 0..<5:
       try put(
         random.bytes(random.below(3)), expiry: random.chance(1, of: 3) ? UInt64(1 + random.below(100)) : 0,
-        replacing: replacing(), dot: mint.dot(&random), timestamp: timestamp)
-    case 5..<7: try delete(replacing: replacing(), dot: mint.dot(&random))
+        replacing: replacing(), and: own(), dot: mint.dot(&random), timestamp: timestamp)
+    case 5..<7: try delete(replacing: replacing(), and: own(), dot: mint.dot(&random))
     case 7: _ = expire(at: UInt64(random.below(100)))
     case 8: try change(GCounter.self)
     case 9: try change(PNCounter.self)
