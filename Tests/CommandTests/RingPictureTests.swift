@@ -127,7 +127,7 @@ import Testing
     #expect(try changed("--weigh", "disk2:7").map(\.weight) == [1, 7, 1])
     let added = try changed("--add", "a", "--add", "b:3", "--add", "c:2:room:1", "--remove", "disk1")
     #expect(added.map(\.name) == ["disk2", "disk3", "a", "b", "c"])
-    #expect(added.map(\.weight) == [1, 1, 1, 3, 2] && added.map(\.zone).last == "room:1")
+    #expect(added.map(\.weight) == [1, 1, 100, 3, 2] && added.map(\.zone).last == "room:1")
     #expect(Set(added.map(\.id)).count == 5)
     #expect(try RingChanges.parse([]).isEmpty && !RingChanges.parse(["--add", "x"]).isEmpty)
   }

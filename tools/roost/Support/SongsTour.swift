@@ -44,8 +44,8 @@ struct SongsTour {
         "Four stores hold \(Format.count(Self.songs)) songs and their plays; a fifth joins while "
           + "\(Format.count(plays - Self.songs)) more are")
       try TourText.line(
-        "played. \(Format.count(moved.movesDone, "partition")) of \(database.ring.partitionCount) moved, with "
-          + "\(Format.count(moved.keysMoved)) songs. Counted again, each on the store that has it now:")
+        "played. \(Format.count(moved.movesDone, "partition")) of \(database.ring.partitionCount) "
+          + "moved, with \(Format.count(moved.keysMoved)) songs. Counted again, where they are now:")
       var sum = 0
       for number in 0..<Self.songs {
         sum += Int(try key(number).withKeyBytes { try songs.state($0, PNCounter.self).value() })
