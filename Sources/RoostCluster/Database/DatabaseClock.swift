@@ -39,6 +39,9 @@ final class DatabaseClock: @unchecked Sendable {
   /// The last timestamp that was issued or observed.
   var latest: Timestamp { Timestamp(rawValue: last.load(ordering: .acquiring)) }
 
+  /// What every store of the database knows: no timestamp above it was issued yet.
+  var durableBound: Timestamp { Timestamp(rawValue: bound.load(ordering: .acquiring)) }
+
   /// A timestamp above all that were issued or observed before.
   ///
   /// - Throws: what writing a higher bound throws, where one is due.
@@ -59,11 +62,8 @@ final class DatabaseClock: @unchecked Sendable {
     }
   }
 
-  /// Makes everything issued from now on lie above a timestamp that came from outside.
-  ///
-  /// - Throws: `.clockOutOfBound` where it lies further ahead of the machine's clock than clocks
-  ///   may differ: to follow it would drag every later timestamp along.
-  func observe(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
+  /// - Throws: as ``observe(_:maximumOffsetMilliseconds:)``, which would.
+  func check(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
     if remote.rawValue <= last.load(ordering: .relaxed) { return }
     let physical = physicalMilliseconds
     guard remote.milliseconds <= physical &+ maximumOffsetMilliseconds else {
@@ -72,6 +72,14 @@ final class DatabaseClock: @unchecked Sendable {
         "a timestamp lies \(remote.milliseconds &- physical) ms in the future; clocks may differ by "
           + "\(maximumOffsetMilliseconds) ms")
     }
+  }
+
+  /// Makes everything issued from now on lie above a timestamp that came from outside.
+  ///
+  /// - Throws: `.clockOutOfBound` where it lies further ahead of the machine's clock than clocks
+  ///   may differ: to follow it would drag every later timestamp along.
+  func observe(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
+    try check(remote, maximumOffsetMilliseconds: maximumOffsetMilliseconds)
     while true {
       let before = last.load(ordering: .relaxed)
       if remote.rawValue <= before { return }
@@ -81,6 +89,10 @@ final class DatabaseClock: @unchecked Sendable {
       if exchanged { return }
     }
   }
+
+  /// Waits until a bound that is being written is written: to the stores that were members when that
+  /// began.
+  func finishRaising() { raising.withLock {} }
 
   @inline(never)
   private func raise(above needed: Timestamp) throws(DatabaseError) {

@@ -22,7 +22,7 @@ package enum DatabaseOpening {
   }
 
   /// A store that was opened, and what it says of itself.
-  private struct Candidate {
+  struct Candidate {
     var path: String
     var store: Store
     var system: Tree
@@ -39,9 +39,11 @@ package enum DatabaseOpening {
     try options.validate()
     let paths = try normalized(directories)
     try checkOptions(options, paths)
+    try checkRing(paths, options, environment)
     var candidates: [Candidate] = []
     do throws(DatabaseError) {
       for path in paths { candidates.append(try openStore(path, options, environment)) }
+      if options.opensKnownStores { try openKnownStores(&candidates, options, environment) }
       return try assemble(&candidates, options, environment)
     } catch {
       for candidate in candidates { try? candidate.store.close() }
@@ -85,6 +87,37 @@ package enum DatabaseOpening {
     }
   }
 
+  /// A ring that cannot be is refused before the first directory is made for it.
+  private static func checkRing(
+    _ paths: [String], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) {
+    for path in paths {
+      let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
+        try Store.markerInfo(in: path, environment.fileSystem)
+      }
+      if marker != nil { return }
+    }
+    _ = try makeRing(paths, options) { MemberID(rawValue: UInt64($0 + 1)) }
+  }
+
+  private static func makeRing(
+    _ paths: [String], _ options: DatabaseOptions, _ id: (_ index: Int) -> MemberID
+  ) throws(DatabaseError) -> Ring {
+    let wishes = Dictionary(
+      options.members.map { (withoutTrailingSlashes($0.key), $0.value) }, uniquingKeysWith: { $1 })
+    var members: [RingMember] = []
+    for (index, path) in paths.enumerated() {
+      let wish = wishes[path] ?? DatabaseOptions.Member()
+      members.append(
+        RingMember(id: id(index), name: memberName(path), weight: wish.weight, zone: wish.zone))
+    }
+    do throws(RingError) {
+      return try Ring(
+        partitionCount: options.partitionCount(stores: paths.count), replicas: options.replicas,
+        members: members)
+    } catch { throw DatabaseError(error) }
+  }
+
   static func storeOptions(_ options: DatabaseOptions) -> StoreOptions {
     var storeOptions = options.store
     storeOptions.creation = options.creation
@@ -93,7 +126,7 @@ package enum DatabaseOpening {
     return storeOptions
   }
 
-  private static func openStore(
+  static func openStore(
     _ path: String, _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) -> Candidate {
     try storing("\(path) could not be opened") { () throws(StoreError) in
@@ -114,7 +147,45 @@ package enum DatabaseOpening {
     }
   }
 
-  private static func read(_ candidate: inout Candidate) throws(DatabaseError) {
+  /// Opens the members that the given stores name and that were not given. One that is not found is
+  /// left to the check of members.
+  private static func openKnownStores(
+    _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) {
+    for index in candidates.indices { try read(&candidates[index]) }
+    guard let newest = candidates.max(by: { ($0.ring?.revision ?? 0) < ($1.ring?.revision ?? 0) }),
+      let ringState = newest.ring
+    else { return }
+    let present = Set(candidates.compactMap(\.identity?.member))
+    for member in ringState.ring.members where !present.contains(member.id) {
+      guard let place = ringState.places[member.id] else { continue }
+      for path in [place, beside(newest.path, place)] where !candidates.contains(where: { $0.path == path }) {
+        let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
+          try Store.markerInfo(in: path, environment.fileSystem)
+        }
+        guard marker != nil else { continue }
+        var found = try openStore(path, options, environment)
+        candidates.append(found)
+        try read(&found)
+        if found.identity?.member == member.id {
+          candidates[candidates.count - 1] = found
+          break
+        }
+        // Another store has taken the place.
+        candidates.removeLast()
+        try? found.store.close()
+      }
+    }
+  }
+
+  /// The last component of `place`, in the directory that `path` is in.
+  static func beside(_ path: String, _ place: String) -> String {
+    let name = place.split(separator: "/").last.map(String.init) ?? place
+    guard let slash = path.lastIndex(of: "/") else { return name }
+    return String(path[...slash]) + name
+  }
+
+  static func read(_ candidate: inout Candidate) throws(DatabaseError) {
     let path = candidate.path
     func record(_ key: String) throws(DatabaseError) -> [UInt8]? {
       let system = candidate.system
@@ -175,30 +246,15 @@ package enum DatabaseOpening {
       throw DatabaseError(.notAMember, "\(candidates[0].path) holds no database")
     }
     let id = DatabaseID(environment.randomness)
-    var ringMembers: [RingMember] = []
-    var places: [MemberID: String] = [:]
-    let wishes = Dictionary(
-      options.members.map { (withoutTrailingSlashes($0.key), $0.value) }, uniquingKeysWith: { $1 })
-    for candidate in candidates {
-      let member = MemberID(rawValue: Member.newReplica(environment.randomness))
-      let wish = wishes[candidate.path] ?? DatabaseOptions.Member()
-      ringMembers.append(
-        RingMember(
-          id: member, name: memberName(candidate.path), weight: wish.weight, zone: wish.zone))
-      places[member] = candidate.path
-    }
-    let ring: Ring
-    do throws(RingError) {
-      ring = try Ring(
-        partitionCount: options.partitionCount(stores: candidates.count), replicas: options.replicas,
-        members: ringMembers)
-    } catch { throw DatabaseError(error) }
+    let ids = candidates.map { _ in MemberID(rawValue: Member.newReplica(environment.randomness)) }
+    let ring = try makeRing(candidates.map(\.path), options) { ids[$0] }
+    let places = Dictionary(uniqueKeysWithValues: zip(ids, candidates.map(\.path)))
     let ringState = RingState(ring: ring, places: places)
     let schema = Schema()
     for isComplete in [false, true] {
       for index in candidates.indices {
         let identity = IdentityRecord(
-          database: id, member: ringMembers[index].id, isComplete: isComplete,
+          database: id, member: ids[index], isComplete: isComplete,
           replica: ReplicaID(rawValue: Member.newReplica(environment.randomness)), closed: nil)
         candidates[index].identity = identity
         candidates[index].ring = ringState

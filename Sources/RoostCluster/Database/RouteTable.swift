@@ -12,11 +12,14 @@ import Synchronization
 final class RouteTable: @unchecked Sendable {
   /// Stands where no member is.
   static let none: UInt16 = .max
+  /// Beside a pending owner: the move may be decided at any moment, so it must have every write.
+  private static let settles: UInt16 = 1 << 15
 
   let partitionCount: Int
   let replicas: Int
   private let owners: UnsafeMutablePointer<Atomic<UInt16>>
   private let pending: UnsafeMutablePointer<Atomic<UInt16>>
+  private let tenancies: UnsafeMutablePointer<Atomic<UInt64>>
   private let changes = Atomic<UInt64>(0)
 
   init(partitionCount: Int, replicas: Int) {
@@ -24,8 +27,10 @@ final class RouteTable: @unchecked Sendable {
     self.replicas = replicas
     unsafe owners = .allocate(capacity: partitionCount * replicas)
     unsafe pending = .allocate(capacity: partitionCount)
+    unsafe tenancies = .allocate(capacity: partitionCount * replicas)
     for index in 0..<(partitionCount * replicas) {
       unsafe (owners + index).initialize(to: Atomic(Self.none))
+      unsafe (tenancies + index).initialize(to: Atomic(0))
     }
     for index in 0..<partitionCount { unsafe (pending + index).initialize(to: Atomic(Self.none)) }
   }
@@ -33,6 +38,8 @@ final class RouteTable: @unchecked Sendable {
   deinit {
     unsafe owners.deinitialize(count: partitionCount * replicas)
     unsafe pending.deinitialize(count: partitionCount)
+    unsafe tenancies.deinitialize(count: partitionCount * replicas)
+    unsafe tenancies.deallocate()
     unsafe owners.deallocate()
     unsafe pending.deallocate()
   }
@@ -48,21 +55,50 @@ final class RouteTable: @unchecked Sendable {
     return unsafe Int(owners[partition &* replicas &+ replica].load(ordering: .acquiring))
   }
 
+  /// The ring's epoch at which one replica of a partition came to the member that holds it.
+  func tenancy(_ partition: Int, _ replica: Int) -> UInt64 {
+    precondition(partition >= 0 && partition < partitionCount && replica >= 0 && replica < replicas)
+    return unsafe tenancies[partition &* replicas &+ replica].load(ordering: .acquiring)
+  }
+
   /// The member slot to which a partition is moving, or `none`: writes are forwarded there.
   @inline(__always)
   func pendingOwner(_ partition: Int) -> Int {
     precondition(partition >= 0 && partition < partitionCount)
-    return unsafe Int(pending[partition].load(ordering: .acquiring))
+    let entry = unsafe pending[partition].load(ordering: .acquiring)
+    return Int(entry == Self.none ? entry : entry & ~Self.settles)
+  }
+
+  /// Whether the store that the partition is moving to may own it on disk already. Then a write is
+  /// done only when it is done there too.
+  @inline(__always)
+  func isSettling(_ partition: Int) -> Bool {
+    precondition(partition >= 0 && partition < partitionCount)
+    let entry = unsafe pending[partition].load(ordering: .acquiring)
+    return entry != Self.none && entry & Self.settles != 0
+  }
+
+  /// Says of a partition that is moving whether the move may be decided from now on, with all key
+  /// locks held. Readers need not look again: who owns it stays.
+  func setSettling(_ partition: Int, _ value: Bool) {
+    let entry = unsafe pending[partition].load(ordering: .acquiring)
+    if entry == Self.none { return }
+    unsafe pending[partition].store(
+      value ? entry | Self.settles : entry & ~Self.settles, ordering: .releasing)
   }
 
   /// Changes a partition's owners, with all key locks held.
-  func set(_ partition: Int, owners new: [Int], pending target: Int?) {
-    precondition(new.count == replicas)
+  func set(
+    _ partition: Int, owners new: [Int], tenancies newTenancies: [UInt64], pending target: Int?
+  ) {
+    precondition(new.count == replicas && newTenancies.count == replicas)
     // Readers that loaded the version before see it change, whichever of the entries they saw.
     changes.wrappingAdd(1, ordering: .acquiringAndReleasing)
     for (replica, owner) in new.enumerated() {
       unsafe owners[partition * replicas + replica].store(
         UInt16(truncatingIfNeeded: owner), ordering: .releasing)
+      unsafe tenancies[partition * replicas + replica].store(
+        newTenancies[replica], ordering: .releasing)
     }
     unsafe pending[partition].store(
       target.map { UInt16(truncatingIfNeeded: $0) } ?? Self.none, ordering: .releasing)

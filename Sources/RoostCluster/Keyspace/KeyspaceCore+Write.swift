@@ -7,8 +7,8 @@ import RoostStorage
 // 2. The coordinator is the first present replica of the partition. Its record is read, what has
 //    expired is dropped from it, and the change is made: by minting a dot, or by joining.
 // 3. The record is written, in one batch with the feed's entry and the entries of indexes.
-// 4. Every other replica, and the store that the partition is moving to, reads its own record,
-//    joins the new one and writes.
+// 4. The store that the partition is moving to, and every other replica, reads its own record,
+//    joins the new one and writes. The former goes first: whatever any replica has, it has.
 // 5. The stripe is unlocked. Where the write must survive the machine, the caller then waits for
 //    the stores' next sync.
 
@@ -75,6 +75,7 @@ extension KeyspaceCore {
     defer { endChange(stripe) }
     let timestamp = try shared.clock.now()
     var isChanged = false
+    if let pending { try forward(stripe, partition, state, timestamp, to: pending) }
     for (index, part) in owners.enumerated() {
       do throws(DatabaseError) {
         if try part.join(stripe, partition, state, timestamp, self) { isChanged = true }
@@ -83,7 +84,6 @@ extension KeyspaceCore {
         throw indeterminate(partition, part, error)
       }
     }
-    if let pending { forward(stripe, partition, state, timestamp, to: pending) }
     return isChanged
   }
 
@@ -97,7 +97,9 @@ extension KeyspaceCore {
 
   @inline(__always)
   func endChange(_ stripe: KeyStripe) {
-    stripe.inFlight.store(0, ordering: .releasing)
+    // In one order with the look at who follows: either that sees a follower, or the follower, who
+    // looks here after it said that it follows, sees this.
+    stripe.inFlight.store(0, ordering: .sequentiallyConsistent)
     signal.changed()
   }
 
@@ -107,23 +109,27 @@ extension KeyspaceCore {
     from coordinator: KeyspacePart
   ) throws(DatabaseError) {
     let (owners, pending) = try allParts(partition)
+    if let pending { try forward(stripe, partition, record, timestamp, to: pending) }
     for part in owners where part !== coordinator {
       do throws(DatabaseError) {
         _ = try part.join(stripe, partition, record, timestamp, self)
       } catch { throw indeterminate(partition, part, error) }
     }
-    if let pending { forward(stripe, partition, record, timestamp, to: pending) }
   }
 
   /// A store that a partition moves to is no replica yet: the write succeeds without it, but the
-  /// move must not complete then.
-  private func forward(
+  /// move must not complete then. While the move is being decided it may be one already, by what is
+  /// on disk: then the write needs it.
+  func forward(
     _ stripe: KeyStripe, _ partition: Int, _ record: Record, _ timestamp: Timestamp,
     to part: KeyspacePart
-  ) {
+  ) throws(DatabaseError) {
     do throws(DatabaseError) {
       _ = try part.join(stripe, partition, record, timestamp, self)
-    } catch { shared.forwardFailed(partition, error) }
+    } catch {
+      shared.forwardFailed(partition, error)
+      if shared.routes.isSettling(partition) { throw indeterminate(partition, part, error) }
+    }
   }
 
   private func indeterminate(
@@ -170,8 +176,24 @@ extension KeyspacePart {
   /// The record under a stored key.
   @inline(__always)
   func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
+    try load(storedKey) { bytes throws(DatabaseError) in try StoredRecord(decoding: bytes) }
+  }
+
+  /// The record under a stored key, and how many bytes it takes.
+  func loadWithSize(
+    _ storedKey: [UInt8]
+  ) throws(DatabaseError) -> (StoredRecord, byteCount: Int)? {
+    try load(storedKey) { bytes throws(DatabaseError) in
+      (try StoredRecord(decoding: bytes), bytes.byteCount)
+    }
+  }
+
+  @inline(__always)
+  private func load<R>(
+    _ storedKey: [UInt8], _ body: (RawSpan) throws(DatabaseError) -> R
+  ) throws(DatabaseError) -> R? {
     do {
-      return try records.withValue(forKey: storedKey) { try StoredRecord(decoding: $0) }
+      return try records.withValue(forKey: storedKey) { try body($0) }
     } catch let error as DatabaseError {
       throw damaged(storedKey, error)
     } catch let error as StoreError {
@@ -182,7 +204,7 @@ extension KeyspacePart {
   }
 
   @inline(never)
-  private func damaged(_ storedKey: [UInt8], _ error: DatabaseError) -> DatabaseError {
+  func damaged(_ storedKey: [UInt8], _ error: DatabaseError) -> DatabaseError {
     let key = String(decoding: storedKey.dropFirst(StoredKey.prefixBytes), as: UTF8.self)
     return DatabaseError(
       error.code, "the record of the key `\(key)` in \(member.path): \(error.message)", cause: error.cause)
@@ -201,6 +223,7 @@ extension KeyspacePart {
       batch.delete(stripe.feedKey, in: changes)
     }
     FeedKey.make(partition, timestamp.rawValue, into: &stripe.feedKey)
+    latestChanges.raise(partition, to: timestamp.rawValue)
     batch.put(stripe.feedKey, stripe.key[StoredKey.prefixBytes...], in: changes)
     try storing { () throws(StoreError) in try member.store.commit(batch, .applied) }
   }
