@@ -24,7 +24,7 @@ package enum DatabaseOpening {
   }
 
   /// A store that was opened, and what it says of itself.
-  private struct Candidate {
+  struct Candidate {
     var path: String
     var store: Store
     var system: Tree
@@ -44,6 +44,7 @@ package enum DatabaseOpening {
     var candidates: [Candidate] = []
     do throws(DatabaseError) {
       candidates = try openStores(paths, options, environment)
+      if options.opensKnownStores { try openKnownStores(&candidates, options, environment) }
       return try assemble(&candidates, options, environment)
     } catch {
       for candidate in candidates { try? candidate.store.close() }
@@ -58,25 +59,26 @@ package enum DatabaseOpening {
   ) throws(DatabaseError) -> [Candidate] {
     var found: [String: Candidate] = [:]
     do throws(DatabaseError) {
-      var markers: [String: FileInfo] = [:]
+      var present: Set<String> = []
       for path in paths {
-        markers[path] = try storing("\(path) could not be opened") { () throws(StoreError) in
+        let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
           try Store.markerInfo(in: path, environment.fileSystem)
         }
+        if marker != nil { present.insert(path) }
       }
-      if options.creation == .mustNotExist, let path = paths.first(where: { markers[$0] != nil }) {
+      if options.creation == .mustNotExist, let path = paths.first(where: { present.contains($0) }) {
         throw DatabaseError(
           StoreError(.alreadyExists, "there is a store already", file: path), "\(path) must be empty")
       }
-      for path in paths where markers[path] != nil {
-        found[path] = try openStore(path, markers[path], options, environment)
+      for path in paths where present.contains(path) {
+        found[path] = try openStore(path, options, environment)
         try read(&found[path]!)
       }
       let absent = paths.filter { found[$0] == nil }
       if let whole = paths.lazy.compactMap({ found[$0] }).first(where: { $0.identity?.isComplete == true }) {
         try checkAbsent(absent, paths.compactMap { found[$0]?.ring }, whole.path)
       } else {
-        for path in absent { found[path] = try openStore(path, nil, options, environment) }
+        for path in absent { found[path] = try openStore(path, options, environment) }
       }
       return paths.compactMap { found[$0] }
     } catch {
@@ -143,12 +145,14 @@ package enum DatabaseOpening {
     return storeOptions
   }
 
-  /// - Parameter marker: what was there before.
-  private static func openStore(
-    _ path: String, _ marker: FileInfo?, _ options: DatabaseOptions, _ environment: Environment
+  static func openStore(
+    _ path: String, _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) -> Candidate {
-    let store = try storing("\(path) could not be opened") { () throws(StoreError) in
-      try Store.open(at: path, storeOptions(options), environment: environment)
+    let (marker, store) = try storing("\(path) could not be opened") { () throws(StoreError) in
+      (
+        try Store.markerInfo(in: path, environment.fileSystem),
+        try Store.open(at: path, storeOptions(options), environment: environment)
+      )
     }
     do throws(DatabaseError) {
       // A plain store is left as it is.
@@ -166,7 +170,45 @@ package enum DatabaseOpening {
     }
   }
 
-  private static func read(_ candidate: inout Candidate) throws(DatabaseError) {
+  /// Opens the members that the given stores name and that were not given. One that is not found is
+  /// left to the check of members.
+  private static func openKnownStores(
+    _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) {
+    for index in candidates.indices { try read(&candidates[index]) }
+    guard let newest = candidates.max(by: { ($0.ring?.revision ?? 0) < ($1.ring?.revision ?? 0) }),
+      let ringState = newest.ring
+    else { return }
+    let present = Set(candidates.compactMap(\.identity?.member))
+    for member in ringState.ring.members where !present.contains(member.id) {
+      guard let place = ringState.places[member.id] else { continue }
+      for path in [place, beside(newest.path, place)] where !candidates.contains(where: { $0.path == path }) {
+        let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
+          try Store.markerInfo(in: path, environment.fileSystem)
+        }
+        guard marker != nil else { continue }
+        var found = try openStore(path, options, environment)
+        candidates.append(found)
+        try read(&found)
+        if found.identity?.member == member.id {
+          candidates[candidates.count - 1] = found
+          break
+        }
+        // Another store has taken the place.
+        candidates.removeLast()
+        try? found.store.close()
+      }
+    }
+  }
+
+  /// The last component of `place`, in the directory that `path` is in.
+  static func beside(_ path: String, _ place: String) -> String {
+    let name = place.split(separator: "/").last.map(String.init) ?? place
+    guard let slash = path.lastIndex(of: "/") else { return name }
+    return String(path[...slash]) + name
+  }
+
+  static func read(_ candidate: inout Candidate) throws(DatabaseError) {
     let path = candidate.path
     func record(_ key: String) throws(DatabaseError) -> [UInt8]? {
       let system = candidate.system
