@@ -34,4 +34,10 @@ extension KeyspaceCore {
     let record = try record(key)
     return Read(siblings: visible(record), context: context(key, record), record: record)
   }
+
+  /// A record that was found otherwise, as a read would show it now.
+  func read(_ key: RawSpan, _ record: Record) -> Read {
+    let record = unexpired(record)
+    return Read(siblings: visible(record), context: context(key, record), record: record)
+  }
 }

@@ -97,7 +97,9 @@ extension KeyspaceCore {
 
   @inline(__always)
   func endChange(_ stripe: KeyStripe) {
-    stripe.inFlight.store(0, ordering: .releasing)
+    // In one order with the look at who follows: either that sees a follower, or the follower, who
+    // looks here after it said that it follows, sees this.
+    stripe.inFlight.store(0, ordering: .sequentiallyConsistent)
     signal.changed()
   }
 
@@ -172,8 +174,24 @@ extension KeyspacePart {
   /// The record under a stored key.
   @inline(__always)
   func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
+    try load(storedKey) { bytes throws(DatabaseError) in try StoredRecord(decoding: bytes) }
+  }
+
+  /// The record under a stored key, and how many bytes it takes.
+  func loadWithSize(
+    _ storedKey: [UInt8]
+  ) throws(DatabaseError) -> (StoredRecord, byteCount: Int)? {
+    try load(storedKey) { bytes throws(DatabaseError) in
+      (try StoredRecord(decoding: bytes), bytes.byteCount)
+    }
+  }
+
+  @inline(__always)
+  private func load<R>(
+    _ storedKey: [UInt8], _ body: (RawSpan) throws(DatabaseError) -> R
+  ) throws(DatabaseError) -> R? {
     do {
-      return try records.withValue(forKey: storedKey) { try StoredRecord(decoding: $0) }
+      return try records.withValue(forKey: storedKey) { try body($0) }
     } catch let error as DatabaseError {
       throw damaged(storedKey, error)
     } catch let error as StoreError {
@@ -203,6 +221,7 @@ extension KeyspacePart {
       batch.delete(stripe.feedKey, in: changes)
     }
     FeedKey.make(partition, timestamp.rawValue, into: &stripe.feedKey)
+    latestChanges.raise(partition, to: timestamp.rawValue)
     batch.put(stripe.feedKey, stripe.key[StoredKey.prefixBytes...], in: changes)
     try storing { () throws(StoreError) in try member.store.commit(batch, .applied) }
   }
