@@ -36,7 +36,7 @@ struct RoostCommand: ParsableCommand {
         name: "Databases: several stores, siblings, counters, sets",
         subcommands: [
           Create.self, Keyspaces.self, Increment.self, SetAdd.self, SetRemove.self, SetMembers.self,
-          Flagged.self, Assign.self,
+          Flagged.self, Assign.self, ChangesCommand.self, Exchange.self,
         ]),
       CommandGroup(
         name: "Whole trees", subcommands: [Import.self, Export.self, Trees.self, Drop.self]),

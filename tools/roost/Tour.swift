@@ -33,6 +33,7 @@ struct Tour: ParsableCommand {
     try unicode.run(input, isWhole: data == nil)
     try KillTour(directory: scratch.appending("killed"), killAfter: killAfter).run()
     try unicode.dumpBlock()
+    try LikesTour(directory: scratch.appending("likes")).run()
     let output = Output.standard
     try output.line(
       "\nThe tour took \(Format.duration(start.duration(to: .now))). Everything it claims, it "
