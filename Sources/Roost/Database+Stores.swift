@@ -21,7 +21,7 @@ extension Database {
   /// - Throws: ``DatabaseError`` with `.invalidArgument` (weight or zone, or the directory is a store
   ///   of the database already), `.foreignStore` (it belongs to another database), `.invalidMembers`
   ///   (it is a copy of a member; too many members), `.missingStore` (the database was opened without
-  ///   some of its stores), `.storage` (it cannot be created, or is a store of something else),
+  ///   some of its stores), `.storage` (it cannot be created),
   ///   `.closed`.
   /// - Complexity: opens the store, plans (``Ring/plan(to:)``) and syncs each store once.
   @discardableResult

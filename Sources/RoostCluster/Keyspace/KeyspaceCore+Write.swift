@@ -156,7 +156,9 @@ extension KeyspaceCore {
     for replica in 0..<replicas {
       let slot = shared.routes.owner(partition, replica)
       guard slot != Int(RouteTable.none), let part = parts[slot] else { continue }
-      if part.member.isAheadOfUs(context.vector) {
+      if part.member.isAheadOfUs(context.vector)
+        || context.dot.map({ part.member.isAheadOfUs(VersionVector([$0])) }) == true
+      {
         throw DatabaseError(
           .foreignContext, "the context names writes that \(part.member.path) has not made")
       }

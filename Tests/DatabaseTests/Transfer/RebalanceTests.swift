@@ -176,7 +176,7 @@ import Testing
     let plain = try Store.open(at: TransferWorld.path(8), environment: world.environment)
     _ = try plain.tree("users")
     try plain.close()
-    refused(.storage, "users") { _ = try core.addStore(TransferWorld.path(8), weight: 1, zone: "") }
+    refused(.foreignStore, "users") { _ = try core.addStore(TransferWorld.path(8), weight: 1, zone: "") }
     #expect(core.presentMembers.count == 2)
     #expect(core.rebalance.isBalanced)
     try core.close()
