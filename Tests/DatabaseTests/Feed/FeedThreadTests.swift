@@ -23,7 +23,8 @@ import Testing
   }
 
   @Test func `no change is lost between the pages of a reader`() throws {
-    let database = try SynchronousDatabase(stores: 2, partitions: 4)
+    let folder = try TemporaryDirectory()
+    let database = try SynchronousDatabase(in: folder, stores: 2, partitions: 4)
     let posts = database.posts
     let writers = 3
     let rounds = TestSize.of(quick: 400, full: 4_000)
@@ -59,6 +60,7 @@ import Testing
     #expect(failures.withLock { $0 } == [])
     let count = told.withLock { $0.count }
     #expect(count == writers * rounds)
+    try database.core.close()
   }
 
   @Test func `a follower misses no wake-up`() async throws {
@@ -67,27 +69,20 @@ import Testing
     let posts = try await database.keyspace("posts", .eventual)
     let rounds = TestSize.of(quick: 300, full: 3_000)
     let core = posts.core
-    let (turns, taking) = AsyncStream.makeStream(of: Int.self)
-    let writer = Thread {
-      // Writes one after the other, each when the one before was told.
-      let next = DispatchSemaphore(value: 1)
-      let listener = Task.detached(priority: nil) {
-        for await _ in turns { next.signal() }
-      }
+    let next = DispatchSemaphore(value: 0)
+    // Writes one after the other, each when the one before was told.
+    Thread {
       for round in 0..<rounds {
-        next.wait()
+        if round > 0 { next.wait() }
         _ = "k\(round)".withKeyBytes { try? core.put($0, [1], context: nil) }
       }
-      listener.cancel()
-    }
-    writer.start()
+    }.start()
     var seen = 0
     for try await _ in posts.changes() {
       seen += 1
-      taking.yield(seen)
+      next.signal()
       if seen == rounds { break }
     }
-    taking.finish()
     #expect(seen == rounds)
     try await database.close()
   }

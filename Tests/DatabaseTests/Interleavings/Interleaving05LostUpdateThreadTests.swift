@@ -12,8 +12,9 @@ import Testing
 @Suite(.serialized) struct Interleaving05LostUpdateThreadTests {
   @Test(arguments: [1, 2])
   func `no write of a key is lost beside others`(stores: Int) throws {
+    let folder = try TemporaryDirectory()
     let database = try SynchronousDatabase(
-      SimulatedEnvironment(seed: 1), stores: stores, partitions: 4, replicas: stores)
+      in: folder, stores: stores, partitions: 4, replicas: stores)
     let other = try SynchronousDatabase(SimulatedEnvironment(seed: 2), partitions: 4)
     let rounds = TestSize.of(quick: 100, full: 400)
     let pages = try (0..<rounds).map { round in
@@ -47,5 +48,6 @@ import Testing
       stride(from: 0, to: rounds, by: 10).map { "\(thread)-\($0)" }
     }
     #expect(try database.values("bio") == (written + ["other\(rounds - 1)"]).sorted())
+    try database.core.close()
   }
 }
