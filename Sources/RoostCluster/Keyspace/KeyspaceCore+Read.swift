@@ -19,10 +19,16 @@ extension KeyspaceCore {
     while true {
       let version = shared.routes.version
       var record: Record?
-      if replicas == 1 {
-        record = try firstPart(partition).load(storedKey)?.record
-      } else {
-        record = try joined(hash, partition, storedKey)
+      do throws(DatabaseError) {
+        if replicas == 1 {
+          record = try firstPart(partition).load(storedKey)?.record
+        } else {
+          record = try joined(hash, partition, storedKey)
+        }
+      } catch {
+        // A store that left the database while it was being read.
+        guard shared.routes.version != version else { throw error }
+        continue
       }
       guard shared.routes.version == version else { continue }
       if record == nil { return nil }
@@ -62,8 +68,8 @@ extension KeyspaceCore {
       stripe.key = storedKey
       let timestamp = try shared.clock.now()
       let (owners, pending) = try allParts(partition)
+      if let pending { try forward(stripe, partition, joined, timestamp, to: pending) }
       for part in owners { _ = try part.join(stripe, partition, joined, timestamp, self) }
-      if let pending { _ = try pending.join(stripe, partition, joined, timestamp, self) }
     } catch { shared.repairFailed(error) }
   }
 
