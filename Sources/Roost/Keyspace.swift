@@ -17,6 +17,10 @@ public struct Keyspace: Sendable {
   public let database: Database
   package let core: KeyspaceCore
 
+  /// What `Codable` values are encoded with through this value of the keyspace: JSON unless another
+  /// is set.
+  public var codec: any Codec = .json
+
   init(_ database: Database, _ core: KeyspaceCore) {
     self.database = database
     self.core = core

@@ -73,6 +73,8 @@ import Testing
     ("Sources/RoostEnvironment/A.swift", "import RoostStorage"),
     ("Sources/RoostSimulation/A.swift", "import RoostStorage"),
     ("Sources/RoostCluster/A.swift", "import RoostTransactions"),
+    ("Sources/Roost/A.swift", "import FoundationEssentials"),
+    ("Sources/RoostCluster/Codec/A.swift", "import Foundation"),
     ("Sources/Unknown/A.swift", "import RoostEnvironment"),
   ])
   func `a stray import is found`(path: String, line: String) {
@@ -86,6 +88,7 @@ import Testing
     ("Sources/RoostStorage/A.swift", "let text = \"import Glibc\""),
     ("Sources/RoostEnvironment/POSIX/A.swift", "import Glibc"),
     ("Sources/Roost/A.swift", "@_exported import RoostStorage"),
+    ("Sources/Roost/Codec/A.swift", "import FoundationEssentials"),
   ])
   func `a drawn import passes`(path: String, line: String) {
     #expect(Rules.strayImports(file(line, at: path)) == [])

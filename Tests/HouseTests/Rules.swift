@@ -17,6 +17,10 @@ enum Rules {
       "RoostTransactions", "RoostCluster", "RoostCausality", "RoostNetwork", "RoostStorage",
       "RoostEnvironment",
     ],
+    // Codable's encoders are Foundation's: one folder uses them.
+    "Roost/Codec": [
+      "RoostCluster", "RoostCausality", "RoostStorage", "FoundationEssentials", "Foundation",
+    ],
     "RoostTransactions": ["RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment"],
     "RoostCluster": ["RoostCausality", "RoostStorage", "RoostEnvironment"],
     "RoostNetwork": [
@@ -41,6 +45,7 @@ enum Rules {
     let parts = path.split(separator: "/")
     guard parts.count > 2, parts[0] == "Sources" else { return nil }
     if parts[1] == "RoostEnvironment" && parts[2] == "POSIX" { return "RoostEnvironment/POSIX" }
+    if parts[1] == "Roost" && parts[2] == "Codec" { return "Roost/Codec" }
     return String(parts[1])
   }
 

@@ -1,4 +1,7 @@
 import ArgumentParser
+import Roost
+import RoostCausality
+import RoostCluster
 import RoostStorage
 
 /// `roost get`: shows one value.
@@ -13,14 +16,21 @@ struct Get: ParsableCommand {
         roost get ./db photo --raw > cat.jpg    the bytes, untouched
         roost get ./db u:1 --json               {"key":"u:1","value":"Ada"}
 
+      In a database it shows every sibling with its dot, typed values, and the context:
+        roost get ./disk1 likes:42              counter 2    dots …    context {…}
+        roost get ./disk1 bio --show-context    to hand back with `roost put --context`
+
       \(BytesOptions.help)
       """)
 
   @OptionGroup var directory: DirectoryArgument
   @Argument(help: "The key.") var key: String
   @OptionGroup var tree: TreeOption
+  @OptionGroup var keyspace: KeyspaceOption
   @Flag(help: "Write the value as it is, without a newline.") var raw = false
   @Flag(help: "Write a JSON object with key and value.") var json = false
+  @Flag(help: "Of a database: only the context of the read, for --context.") var showContext = false
+  @Flag(help: "Of a database: all digits of replicas.") var long = false
   @OptionGroup var bytes: BytesOptions
 
   func validate() throws {
@@ -29,6 +39,8 @@ struct Get: ParsableCommand {
 
   func run() throws {
     let key = try bytes.bytes(self.key, "key")
+    if try DatabaseDirectory.isDatabase(directory.directory) { return try showRecord(key) }
+    if showContext { try DatabaseDirectory.require(directory.directory) }
     let value = try withStore(directory.directory) { try $0.requireTree(tree.tree).get(key) }
     guard let value else { throw Failure(.absent, "there is no key `\(bytes.text(key))`") }
     let output = Output.standard
@@ -39,5 +51,55 @@ struct Get: ParsableCommand {
     } else {
       try output.line(bytes.text(value))
     }
+  }
+
+  private func showRecord(_ key: [UInt8]) throws {
+    let (record, visible, context) = try withDatabase(directory.directory) { database in
+      let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
+      return try key.withKeyBytes { key in
+        let record = try keyspace.record(key)
+        return (record, keyspace.visible(record), keyspace.context(key, record))
+      }
+    }
+    let output = Output.standard
+    if showContext { return try output.line(ContextText.text(context)) }
+    guard let record, !record.isTombstone else {
+      throw Failure(.absent, "there is no key `\(bytes.text(key))`")
+    }
+    if raw {
+      guard visible.count == 1 else {
+        throw Failure.usage("--raw is for a key of one value; `\(bytes.text(key))` has \(visible.count)")
+      }
+      output.buffer.append(contentsOf: visible[0].value)
+    } else if json {
+      var writer = JSONWriter()
+      writer.beginObject()
+      writer.member("key", data: key)
+      RecordView(bytes: bytes).write(record, visible: visible, to: &writer)
+      writer.endObject()
+      try output.line(String(decoding: writer.bytes, as: UTF8.self))
+    } else {
+      try output.line(RecordView(bytes: bytes, long: long).line(record))
+    }
+  }
+}
+
+/// A context as text: the hexadecimal digits of its bytes.
+enum ContextText {
+  static func text(_ context: CausalContext) -> String {
+    var payload: [UInt8] = []
+    context.encode(into: &payload)
+    return Hexadecimal.text(SealedToken.seal(.context, payload))
+  }
+
+  /// - Throws: ``Failure``, `.damagedToken`.
+  static func context(_ text: String) throws -> CausalContext {
+    guard let bytes = Hexadecimal.bytes(text.utf8) else {
+      throw Failure.usage("a context is an even number of hexadecimal digits")
+    }
+    let payload = try SealedToken.open(.context, bytes)
+    do throws(CausalityError) {
+      return try unsafe CausalContext(decoding: payload.span.bytes)
+    } catch { throw DatabaseError(.damagedToken, "\(error)") }
   }
 }

@@ -1,4 +1,7 @@
 import ArgumentParser
+import Roost
+import RoostCausality
+import RoostCluster
 import RoostStorage
 
 /// `roost put`: stores one value.
@@ -16,6 +19,10 @@ struct Put: ParsableCommand {
         roost put ./db --sync u:1 Ada           returns once it is on the disk
         roost put ./db -- -key -value           what begins with a dash
 
+      In a database a value stands beside what is there, unless it replaces what was read:
+        roost put ./disk1 bio merged --context $(roost get ./disk1 bio --show-context)
+        roost put ./disk1 session x --ttl 3600
+
       \(BytesOptions.help)
       """)
 
@@ -23,6 +30,10 @@ struct Put: ParsableCommand {
   @Argument(help: "The key, 1 to 65,535 bytes.") var key: String
   @Argument(help: "The value; - reads it from standard input, as it is.") var value: String
   @OptionGroup var tree: TreeOption
+  @OptionGroup var keyspace: KeyspaceOption
+  @Option(help: "Of a database: replace what the read with this context saw.") var context: String?
+  @Flag(help: "Of a database: replace what is there now.") var replace = false
+  @Option(help: "Of a database: seconds after which the value counts as deleted.") var ttl: Double?
   @Flag(help: "Return once the write would survive power loss.") var sync = false
   @OptionGroup var bytes: BytesOptions
 
@@ -31,8 +42,31 @@ struct Put: ParsableCommand {
     // Before the store is created.
     if key.isEmpty { throw Failure.usage("a key must have at least one byte") }
     let value = value == "-" ? try Input(nil).readAll() : try bytes.bytes(self.value, "value")
+    if try DatabaseDirectory.isDatabase(directory.directory) { return try putRecord(key, value) }
+    if context != nil || replace || ttl != nil { try DatabaseDirectory.require(directory.directory) }
     try withStore(directory.directory, creates: true) { store in
       try store.tree(tree.tree).put(key, value, sync ? .synced : .applied)
+    }
+  }
+
+  func validate() throws {
+    if context != nil && replace { throw ValidationError("--context and --replace exclude each other.") }
+    if let ttl, !(ttl >= 0.001 && ttl <= 1e11) {
+      throw ValidationError("--ttl is a number of seconds, from 0.001.")
+    }
+  }
+
+  private func putRecord(_ key: [UInt8], _ value: [UInt8]) throws {
+    let given = try context.map(ContextText.context)
+    try withDatabase(directory.directory) { database in
+      let keyspace = try database.madeKeyspace(self.keyspace)
+      try key.withKeyBytes { key in
+        var seen = given
+        if replace { seen = keyspace.context(key, try keyspace.record(key)) }
+        _ = try keyspace.put(
+          key, value, context: seen, timeToLive: ttl.map { .milliseconds(Int64($0 * 1_000)) })
+        if sync { try keyspace.sync(key) }
+      }
     }
   }
 }

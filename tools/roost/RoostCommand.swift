@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import RoostCluster
 import RoostEnvironment
 import RoostStorage
 
@@ -16,6 +17,8 @@ struct RoostCommand: ParsableCommand {
         roost put ./db u:1 Ada              creates the store if it is missing
         roost get ./db u:1
         roost scan ./db --prefix u: --json
+        roost create ./disk1 ./disk2        a database over two stores
+        roost incr ./disk1 likes:42         a counter that merges
         roost export ./db --format jsonl | gzip > db.jsonl.gz
         roost stats ./db                    levels as a picture
         roost dump ./db                     what every file is
@@ -29,6 +32,12 @@ struct RoostCommand: ParsableCommand {
     groupedSubcommands: [
       CommandGroup(
         name: "Data", subcommands: [Put.self, Get.self, Delete.self, Scan.self, Shell.self]),
+      CommandGroup(
+        name: "Databases: several stores, siblings, counters, sets",
+        subcommands: [
+          Create.self, Keyspaces.self, Increment.self, SetAdd.self, SetRemove.self, SetMembers.self,
+          Flagged.self, Assign.self,
+        ]),
       CommandGroup(
         name: "Whole trees", subcommands: [Import.self, Export.self, Trees.self, Drop.self]),
       CommandGroup(
@@ -69,6 +78,7 @@ struct RoostCommand: ParsableCommand {
       Glibc.exit(128 + SIGPIPE)
     case let failure as Failure: complain(failure)
     case let error as StoreError: complain(Failure(error))
+    case let error as DatabaseError: complain(Failure(error))
     case let error as FileSystemError: complain(Failure(error))
     case let status as ExitStatus:
       do { try Output.standard.flush() } catch { end(error) }

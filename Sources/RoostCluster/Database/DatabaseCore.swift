@@ -94,6 +94,9 @@ package final class DatabaseCore: @unchecked Sendable {
     topologyChanged.broadcast()
   }
 
+  /// The ring as it is now.
+  package var ring: Ring { topology.withLock { ringState.ring } }
+
   // MARK: - Closing
 
   /// Ends moves and builds, which go on at the next open, notes a clean close and closes every

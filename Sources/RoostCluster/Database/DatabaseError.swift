@@ -53,6 +53,8 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let indexNotReady = Code("indexNotReady")
     /// A remote time lies further in the future than clocks may differ.
     public static let clockOutOfBound = Code("clockOutOfBound")
+    /// One value was asked for and concurrent writes left several.
+    public static let severalValues = Code("severalValues")
     /// A codec could not encode or decode a value.
     public static let codec = Code("codec")
     /// The ring is being changed already.

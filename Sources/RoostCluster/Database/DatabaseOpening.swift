@@ -42,6 +42,7 @@ package enum DatabaseOpening {
     var candidates: [Candidate] = []
     do throws(DatabaseError) {
       for path in paths { candidates.append(try openStore(path, options, environment)) }
+      if options.opensKnownStores { try openKnownStores(&candidates, options, environment) }
       return try assemble(&candidates, options, environment)
     } catch {
       for candidate in candidates { try? candidate.store.close() }
@@ -112,6 +113,44 @@ package enum DatabaseOpening {
         throw error
       }
     }
+  }
+
+  /// Opens the members that the given stores name and that were not given. One that is not found is
+  /// left to the check of members.
+  private static func openKnownStores(
+    _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) {
+    for index in candidates.indices { try read(&candidates[index]) }
+    guard let newest = candidates.max(by: { ($0.ring?.revision ?? 0) < ($1.ring?.revision ?? 0) }),
+      let ringState = newest.ring
+    else { return }
+    let present = Set(candidates.compactMap(\.identity?.member))
+    for member in ringState.ring.members where !present.contains(member.id) {
+      guard let place = ringState.places[member.id] else { continue }
+      for path in [place, beside(newest.path, place)] where !candidates.contains(where: { $0.path == path }) {
+        let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
+          try Store.markerInfo(in: path, environment.fileSystem)
+        }
+        guard marker != nil else { continue }
+        var found = try openStore(path, options, environment)
+        candidates.append(found)
+        try read(&found)
+        if found.identity?.member == member.id {
+          candidates[candidates.count - 1] = found
+          break
+        }
+        // Another store has taken the place.
+        candidates.removeLast()
+        try? found.store.close()
+      }
+    }
+  }
+
+  /// The last component of `place`, in the directory that `path` is in.
+  static func beside(_ path: String, _ place: String) -> String {
+    let name = place.split(separator: "/").last.map(String.init) ?? place
+    guard let slash = path.lastIndex(of: "/") else { return name }
+    return String(path[...slash]) + name
   }
 
   private static func read(_ candidate: inout Candidate) throws(DatabaseError) {

@@ -36,6 +36,11 @@ public struct DatabaseOptions: Sendable {
   /// Weight and zone by directory, as given to `open`.
   public var members: [String: Member] = [:]
 
+  /// Open the other stores of the database too, where they were last: in the directory that is on
+  /// record, or beside the given one under the same name. So one directory is enough to name a
+  /// database.
+  public var opensKnownStores = false
+
   /// Open with some stores missing. Partitions that none of the others holds are out of reach:
   /// calls on their keys throw `.unreachable`. The ring cannot be changed meanwhile.
   public var allowsMissingStores = false

@@ -14,8 +14,8 @@ extension KeyspaceCore {
     return try update(key, context: context) { record, stamp throws(DatabaseError) in
       if isConditional, let context { try Self.checkUnchanged(record, context) }
       var replacing = context?.vector ?? VersionVector()
-      if case .lastWriterWins = policy.siblings { replacing.merge(record.context) }
       try Self.checkKind(record, replacing)
+      if case .lastWriterWins = policy.siblings { replacing.merge(record.context) }
       let expiry = lifetime.map { stamp.milliseconds &+ $0 } ?? 0
       try causally { () throws(CausalityError) in
         try record.put(
@@ -55,15 +55,17 @@ extension KeyspaceCore {
 
   /// Changes a key's typed state.
   ///
+  /// - Parameter body: returns whether it changed anything, with its result. Where not, nothing is
+  ///   written.
   /// - Throws: `.wrongKind` where the key holds something else, `.counterOverflow`, and as
   ///   ``update(_:context:_:)``.
   package func change<State: MergeableState, R>(
     _ key: RawSpan, _ type: State.Type,
-    _ body: (inout State, Stamp) throws(CausalityError) -> R
+    _ body: (inout State, Stamp) throws(CausalityError) -> (isChanged: Bool, result: R)
   ) throws(DatabaseError) -> R {
     try update(key) { record, stamp throws(DatabaseError) in
       try Self.check(record, is: State.kind)
-      return (true, try Self.apply(&record, stamp, body))
+      return try Self.apply(&record, stamp, body)
     }
   }
 

@@ -70,6 +70,14 @@ struct JSONWriter {
     value(data: data)
   }
 
+  /// A member whose name is known only now.
+  mutating func member(dynamic name: String, _ number: some BinaryInteger) {
+    value(name)
+    bytes.append(UInt8(ascii: ":"))
+    needsComma = false
+    value(number)
+  }
+
   private mutating func begin(_ bracket: String) {
     separate()
     bytes.append(contentsOf: bracket.utf8)

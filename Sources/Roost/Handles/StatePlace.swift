@@ -1,0 +1,43 @@
+import RoostCausality
+import RoostCluster
+import RoostStorage
+
+/// Where a handle's state stands: under a key, or in a field of the map that is under a key. A plain
+/// value.
+struct StatePlace<Key: ByteKey & Sendable>: Sendable {
+  let keyspace: Keyspace
+  let key: Key
+  /// The map's field; `nil` for the key's own state.
+  var field: [UInt8]?
+
+  /// The state as it is now; empty where it is absent.
+  func read<State: FieldState>(_ type: State.Type) throws(DatabaseError) -> State {
+    try key.withKeyBytes { key throws(DatabaseError) in
+      guard let field else { return try keyspace.core.state(key, State.self) }
+      return try keyspace.core.state(key, ORMap.self).field(field, as: State.self)
+    }
+  }
+
+  /// Changes the state.
+  ///
+  /// - Parameter body: returns whether it changed anything, with its result. Where not, nothing is
+  ///   written.
+  func change<State: FieldState, R: Sendable>(
+    _ type: State.Type, _ durability: Durability?,
+    _ body: @Sendable @escaping (inout State, KeyspaceCore.Stamp) throws(CausalityError) -> (
+      isChanged: Bool, result: R
+    )
+  ) async throws(DatabaseError) -> R {
+    let core = keyspace.core
+    let field = field
+    return try await keyspace.write(key, durability) { key throws(DatabaseError) in
+      guard let field else { return try core.change(key, State.self, body) }
+      return try core.change(key, ORMap.self) { map, stamp throws(CausalityError) in
+        var state = map.field(field, as: State.self)
+        let outcome = try body(&state, stamp)
+        if outcome.isChanged { map.update(field, as: State.self) { $0 = state } }
+        return outcome
+      }
+    }
+  }
+}

@@ -1,0 +1,107 @@
+import ArgumentParser
+import Roost
+import RoostCluster
+
+/// `roost create`: makes a database of one or several stores.
+struct Create: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Make a database of one or several directories.",
+    discussion: """
+      Each directory becomes a store; keys are spread over them by consistent hashing.
+      Any of them names the database afterwards: the others are found.
+
+      EXAMPLES
+        roost create ./db
+        roost create ./disk1 ./disk2 ./disk3 --replicas 2
+        roost create ./a ./b:200 ./c:100:rack2  weights (1 to 1000, 100 if not said) and zones
+        roost create ./a ./b --partitions 1024  for up to 16 stores
+
+      The number of partitions is for ever: at least 64 times the largest number of stores
+      keeps their shares even.
+      """)
+
+  @Argument(help: "The directories: DIR, DIR:WEIGHT or DIR:WEIGHT:ZONE.", completion: .directory)
+  var directories: [String]
+  @Option(help: "How many partitions, 1 to 32768; from the number of stores otherwise.")
+  var partitions: Int?
+  @Option(help: "How many stores hold each key, 1 to 16.") var replicas = 1
+
+  func run() throws {
+    var options = DatabaseOptions()
+    options.creation = .createIfMissing
+    options.partitionCount = partitions
+    options.replicas = replicas
+    var paths: [String] = []
+    for text in directories {
+      let store = try StoreArgument(text)
+      let path = try absolute(store.directory)
+      if try DatabaseDirectory.isDatabase(path) {
+        throw Failure(.notFound, "\(store.directory) is a store of a database already")
+      }
+      paths.append(path)
+      options.members[path] = DatabaseOptions.Member(weight: store.weight ?? 100, zone: store.zone ?? "")
+    }
+    try withDatabase(DatabaseOpening.open(paths, options, .posix())) { database in
+      let ring = database.ring
+      try Output.standard.line(
+        "database \(database.id): \(Format.count(ring.members.count, "store")), "
+          + "\(Format.count(ring.partitionCount, "partition")), "
+          + "\(Format.count(ring.replicas, "replica")) of each key")
+    }
+  }
+}
+
+/// A store on the command line: `DIR`, `DIR:WEIGHT` or `DIR:WEIGHT:ZONE`.
+struct StoreArgument {
+  var directory: String
+  var weight: Int?
+  var zone: String?
+
+  /// - Throws: ``Failure`` where the weight is no number.
+  init(_ text: String) throws {
+    let parts = text.split(separator: ":", maxSplits: 2, omittingEmptySubsequences: false).map(String.init)
+    directory = parts[0]
+    guard !directory.isEmpty else { throw Failure.usage("`\(text)` names no directory") }
+    guard parts.count > 1 else { return }
+    guard let number = Int(parts[1]), RingMember.weights.contains(number) else {
+      throw Failure.usage("`\(text)`: a weight is a number from 1 to 1000, not `\(parts[1])`")
+    }
+    weight = number
+    if parts.count > 2 { zone = parts[2] }
+  }
+}
+
+/// `roost keyspaces`: names the keyspaces of a database.
+struct Keyspaces: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Name the keyspaces of a database.",
+    discussion: """
+      EXAMPLES
+        roost keyspaces ./db
+        roost keyspaces ./db --json             [{"name":"posts","policy":"keep","replicas":1}]
+      """)
+
+  @OptionGroup var directory: DirectoryArgument
+  @Flag(help: "A JSON array.") var json = false
+
+  func run() throws {
+    let entries = try withDatabase(directory.directory) { $0.keyspaceEntries }
+    guard json else {
+      for entry in entries {
+        try Output.standard.line("\(Format.left(entry.name, 24)) \(entry.kind), \(entry.replicas) replicas")
+      }
+      return
+    }
+    var writer = JSONWriter()
+    writer.beginArray()
+    for entry in entries {
+      writer.beginObject()
+      writer.member("name", entry.name)
+      writer.member("policy", "\(entry.kind)")
+      writer.member("replicas", entry.replicas)
+      writer.endObject()
+    }
+    writer.endArray()
+    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+  }
+}
