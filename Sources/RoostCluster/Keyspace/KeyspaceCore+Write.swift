@@ -169,21 +169,51 @@ extension KeyspaceCore {
 extension KeyspacePart {
   /// The record under a stored key.
   @inline(__always)
-  func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
-    do {
-      return try records.withValue(forKey: storedKey) { try StoredRecord(decoding: $0) }
-    } catch let error as DatabaseError {
-      throw damaged(storedKey, error)
-    } catch let error as StoreError {
-      throw DatabaseError(error)
-    } catch {
-      throw DatabaseError(.corruption, "\(error)")
+  func load(_ storedKey: RawSpan) throws(DatabaseError) -> StoredRecord? {
+    let result: Result<StoredRecord, DatabaseError>?
+    do throws(StoreError) {
+      result = try records.withBytes(of: storedKey) { bytes in
+        do throws(DatabaseError) { return .success(try StoredRecord(decoding: bytes)) } catch {
+          return .failure(error)
+        }
+      }
+    } catch { throw DatabaseError(error) }
+    switch result {
+    case .none: return nil
+    case .success(let record): return record
+    case .failure(let error): throw damaged(storedKey, error)
     }
   }
 
+  @inline(__always)
+  func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
+    try unsafe load(storedKey.span.bytes)
+  }
+
+  /// What is under a stored key, expired or not; built whole only where it is more than one value.
+  @inline(__always)
+  func find(_ storedKey: RawSpan) throws(DatabaseError) -> FoundRecord {
+    let sole: SoleRecord??
+    do throws(StoreError) {
+      sole = try records.withBytes(of: storedKey) { stored -> SoleRecord? in
+        guard stored.byteCount > StoredRecord.headerBytes else { return nil }
+        let record = stored.extracting(droppingFirst: StoredRecord.headerBytes)
+        // At time 0 nothing has expired.
+        guard let sole = SoleSibling(in: record, at: 0) else { return nil }
+        return SoleRecord(sole, in: record)
+      }
+    } catch { throw DatabaseError(error) }
+    guard let sole else { return .absent }
+    if let sole { return .sole(sole) }
+    // Read again, and whole: rare, and it says what is damaged.
+    return try load(storedKey).map { .whole($0.record) } ?? .absent
+  }
+
   @inline(never)
-  private func damaged(_ storedKey: [UInt8], _ error: DatabaseError) -> DatabaseError {
-    let key = String(decoding: storedKey.dropFirst(StoredKey.prefixBytes), as: UTF8.self)
+  private func damaged(_ storedKey: RawSpan, _ error: DatabaseError) -> DatabaseError {
+    let key = unsafe storedKey.withUnsafeBytes {
+      unsafe String(decoding: $0.dropFirst(StoredKey.prefixBytes), as: UTF8.self)
+    }
     return DatabaseError(
       error.code, "the record of the key `\(key)` in \(member.path): \(error.message)", cause: error.cause)
   }
