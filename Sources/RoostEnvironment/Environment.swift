@@ -19,12 +19,21 @@ public struct Environment: Sendable {
   }
 }
 
-/// Clocks. Both count nanoseconds.
+/// Clocks, and waiting for them. Both count nanoseconds.
 public protocol TimeSource: AnyObject, Sendable {
   /// Never goes back; its zero means nothing.
   var monotonicNanoseconds: UInt64 { get }
   /// Nanoseconds since 1970-01-01 UTC; may jump either way.
   var wallClockNanoseconds: UInt64 { get }
+
+  /// Waits for a signal of `condition`, whose lock the caller holds, but no longer than until
+  /// `deadline` on the monotonic clock; `UInt64.max` is for ever. It lets go of the lock while it
+  /// waits, and may return for no reason: check what you wait for in a loop.
+  ///
+  /// Real time passes by itself. Simulated time is moved on, by this call or by a test.
+  ///
+  /// - Returns: `false` where the deadline passed.
+  func wait(on condition: Condition, untilMonotonicNanoseconds deadline: UInt64) -> Bool
 }
 
 /// A source of unpredictable (or, under test, seeded) bits. Thread-safe.

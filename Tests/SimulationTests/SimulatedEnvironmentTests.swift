@@ -1,3 +1,4 @@
+import Foundation
 import RoostEnvironment
 import RoostSimulation
 import Synchronization
@@ -19,6 +20,58 @@ import Testing
     #expect(time.monotonicNanoseconds == 15 && time.wallClockNanoseconds == 110)
     time.setWallClock(nanoseconds: 7)
     #expect(time.monotonicNanoseconds == 15 && time.wallClockNanoseconds == 7)
+  }
+
+  @Test func waitingMovesTheClock() {
+    let time = SimulatedTime(monotonicNanoseconds: 5, wallClockNanoseconds: 100)
+    let lock = Lock()
+    let condition = Condition(lock)
+    lock.withLock {
+      #expect(!time.wait(on: condition, untilMonotonicNanoseconds: 12))
+      #expect(time.monotonicNanoseconds == 12 && time.wallClockNanoseconds == 107)
+      // What has passed is not waited for.
+      #expect(!time.wait(on: condition, untilMonotonicNanoseconds: 3))
+      #expect(time.monotonicNanoseconds == 12)
+    }
+  }
+
+  @Test func orWaitsForAnotherThreadToMoveIt() {
+    let time = SimulatedTime(monotonicNanoseconds: 5, wallClockNanoseconds: 100, waiting: .blocks)
+    let (lock, log) = (Lock(), Log())
+    let condition = Condition(lock)
+    #expect(!time.advanceToNextWait() && time.nextWait == nil)
+    func start(_ deadline: UInt64) {
+      Thread {
+        let inTime = lock.withLock { time.wait(on: condition, untilMonotonicNanoseconds: deadline) }
+        log.add("\(deadline) \(inTime)")
+      }.start()
+    }
+    start(20)
+    while time.waitingCount < 1 { sched_yield() }
+    time.advance(byNanoseconds: 14)
+    #expect(time.nextWait == 20 && log.all == [])
+    time.advance(byNanoseconds: 1)
+    while log.all.isEmpty { sched_yield() }
+    #expect(log.all == ["20 false"])
+    start(90)
+    while time.waitingCount < 1 { sched_yield() }
+    // A signal ends it before its time.
+    lock.withLock { condition.signal() }
+    while log.all.count < 2 { sched_yield() }
+    #expect(log.all == ["20 false", "90 true"])
+    #expect(time.waitingCount == 0 && time.monotonicNanoseconds == 20)
+    start(30)
+    start(40)
+    while time.waitingCount < 2 { sched_yield() }
+    #expect(time.advanceToNextWait())
+    #expect(time.monotonicNanoseconds == 30 && time.wallClockNanoseconds == 125)
+    while log.all.count < 3 {
+      sched_yield()
+    }
+    // One broadcast wakes both where they share a condition; whose time has not come says so.
+    #expect(Set(log.all[2...]).isSubset(of: ["30 false", "40 true"]))
+    while log.all.count < 4 { sched_yield() }
+    #expect(time.waitingCount == 0)
   }
 
   @Test func urgentJobsGoFirst() {

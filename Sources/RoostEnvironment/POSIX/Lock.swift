@@ -58,7 +58,8 @@ public final class Lock: @unchecked Sendable {
 /// Thread-safe. Waiting needs the lock held; signalling does not.
 @safe
 public final class Condition: @unchecked Sendable {
-  private let lock: Lock
+  /// What a thread holds that waits.
+  public let lock: Lock
   private let condition: UnsafeMutablePointer<pthread_cond_t>
 
   public init(_ lock: Lock) {

@@ -9,6 +9,10 @@ public final class POSIXTime: TimeSource {
 
   public var wallClockNanoseconds: UInt64 { Self.read(CLOCK_REALTIME) }
 
+  public func wait(on condition: Condition, untilMonotonicNanoseconds deadline: UInt64) -> Bool {
+    condition.wait(untilMonotonicNanoseconds: deadline)
+  }
+
   private static func read(_ clock: clockid_t) -> UInt64 {
     var time = timespec()
     // It can fail only for a clock that the system does not have.
