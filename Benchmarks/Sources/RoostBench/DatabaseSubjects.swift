@@ -87,12 +87,22 @@ struct DatabaseSubject: DatabaseWorkloadSubject {
   @inline(__always)
   func increment(_ key: Bytes) async throws { try await counters.counter(key).increment() }
 
-  func scan() async throws -> Scan { throw BenchmarkError("no scan") }
+  func scan() async throws -> Scan { Scan(iterator: entries.scan().makeAsyncIterator()) }
 
   func close() async throws { try await database.close() }
 
   struct Scan: SubjectScan, ~Copyable {
-    mutating func next() async throws -> (key: UInt64, value: UInt64)? { nil }
+    fileprivate var iterator: Roost.Scan.Iterator
+
+    @inline(__always)
+    mutating func next() async throws -> (key: UInt64, value: UInt64)? {
+      guard let entry = try await iterator.next(isolation: nil) else { return nil }
+      guard let value = entry.valueBytes else { throw BenchmarkError("wrong answer: no single value") }
+      return (
+        entry.keyBytes.unsafeLoadUnaligned(as: UInt64.self).bigEndian,
+        value.withUnsafeBytes { consume($0.baseAddress!, $0.count) }
+      )
+    }
   }
 }
 
