@@ -66,4 +66,10 @@ extension KeyspaceCore {
     }
     return Read(found, shown: [], binding: binding)
   }
+
+  /// A record that was found otherwise, as a read would show it now.
+  func read(_ key: RawSpan, _ record: Record) -> Read {
+    let record = unexpired(record)
+    return Read(siblings: visible(record), context: context(key, record), record: record)
+  }
 }

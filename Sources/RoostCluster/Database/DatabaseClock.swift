@@ -59,11 +59,8 @@ final class DatabaseClock: @unchecked Sendable {
     }
   }
 
-  /// Makes everything issued from now on lie above a timestamp that came from outside.
-  ///
-  /// - Throws: `.clockOutOfBound` where it lies further ahead of the machine's clock than clocks
-  ///   may differ: to follow it would drag every later timestamp along.
-  func observe(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
+  /// - Throws: as ``observe(_:maximumOffsetMilliseconds:)``, which would.
+  func check(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
     if remote.rawValue <= last.load(ordering: .relaxed) { return }
     let physical = physicalMilliseconds
     guard remote.milliseconds <= physical &+ maximumOffsetMilliseconds else {
@@ -72,6 +69,14 @@ final class DatabaseClock: @unchecked Sendable {
         "a timestamp lies \(remote.milliseconds &- physical) ms in the future; clocks may differ by "
           + "\(maximumOffsetMilliseconds) ms")
     }
+  }
+
+  /// Makes everything issued from now on lie above a timestamp that came from outside.
+  ///
+  /// - Throws: `.clockOutOfBound` where it lies further ahead of the machine's clock than clocks
+  ///   may differ: to follow it would drag every later timestamp along.
+  func observe(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
+    try check(remote, maximumOffsetMilliseconds: maximumOffsetMilliseconds)
     while true {
       let before = last.load(ordering: .relaxed)
       if remote.rawValue <= before { return }

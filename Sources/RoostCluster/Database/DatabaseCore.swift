@@ -67,7 +67,8 @@ package final class DatabaseCore: @unchecked Sendable {
     let owners = ringState.ring.replicas(of: partition).map { slotOf[$0] ?? Int(RouteTable.none) }
     let copy = ringState.copies.first { $0.partition == partition }
     let target = copy.flatMap { slotOf[$0.to] }
-    shared.routes.set(partition, owners: owners, pending: target)
+    let tenancies = owners.indices.map { ringState.tenancy(partition, $0) }
+    shared.routes.set(partition, owners: owners, tenancies: tenancies, pending: target)
   }
 
   /// Makes a ring state durable in every store, then lets it count. With `topology` held.
@@ -82,6 +83,13 @@ package final class DatabaseCore: @unchecked Sendable {
       routeAll()
     }
     topologyChanged.broadcast()
+    wakeFollowers()
+  }
+
+  /// Lets those who follow changes look again: a partition may be another store's by now. With
+  /// `topology` held.
+  private func wakeFollowers() {
+    for keyspace in keyspaces.values { keyspace.signal.wakeAll() }
   }
 
   /// Makes a schema durable in every store, then lets it count. With `topology` held.
@@ -108,7 +116,10 @@ package final class DatabaseCore: @unchecked Sendable {
     let wasClosed = shared.locks.withAll { shared.closed.exchange(true, ordering: .acquiringAndReleasing) }
     if wasClosed { return }
     transfers.stop()
-    topology.withLock { topologyChanged.broadcast() }
+    topology.withLock {
+      topologyChanged.broadcast()
+      wakeFollowers()
+    }
     var problem: DatabaseError?
     let latest = ClockRecord.encode(shared.clock.latest)
     for member in presentMembers {

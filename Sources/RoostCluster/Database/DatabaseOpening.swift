@@ -39,6 +39,7 @@ package enum DatabaseOpening {
     try options.validate()
     let paths = try normalized(directories)
     try checkOptions(options, paths)
+    try checkRing(paths, options, environment)
     var candidates: [Candidate] = []
     do throws(DatabaseError) {
       for path in paths { candidates.append(try openStore(path, options, environment)) }
@@ -84,6 +85,37 @@ package enum DatabaseOpening {
       throw DatabaseError(
         .invalidOption, "members names \(directory), which is not among the directories")
     }
+  }
+
+  /// A ring that cannot be is refused before the first directory is made for it.
+  private static func checkRing(
+    _ paths: [String], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) {
+    for path in paths {
+      let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
+        try Store.markerInfo(in: path, environment.fileSystem)
+      }
+      if marker != nil { return }
+    }
+    _ = try makeRing(paths, options) { MemberID(rawValue: UInt64($0 + 1)) }
+  }
+
+  private static func makeRing(
+    _ paths: [String], _ options: DatabaseOptions, _ id: (_ index: Int) -> MemberID
+  ) throws(DatabaseError) -> Ring {
+    let wishes = Dictionary(
+      options.members.map { (withoutTrailingSlashes($0.key), $0.value) }, uniquingKeysWith: { $1 })
+    var members: [RingMember] = []
+    for (index, path) in paths.enumerated() {
+      let wish = wishes[path] ?? DatabaseOptions.Member()
+      members.append(
+        RingMember(id: id(index), name: memberName(path), weight: wish.weight, zone: wish.zone))
+    }
+    do throws(RingError) {
+      return try Ring(
+        partitionCount: options.partitionCount(stores: paths.count), replicas: options.replicas,
+        members: members)
+    } catch { throw DatabaseError(error) }
   }
 
   static func storeOptions(_ options: DatabaseOptions) -> StoreOptions {
@@ -214,30 +246,15 @@ package enum DatabaseOpening {
       throw DatabaseError(.notAMember, "\(candidates[0].path) holds no database")
     }
     let id = DatabaseID(environment.randomness)
-    var ringMembers: [RingMember] = []
-    var places: [MemberID: String] = [:]
-    let wishes = Dictionary(
-      options.members.map { (withoutTrailingSlashes($0.key), $0.value) }, uniquingKeysWith: { $1 })
-    for candidate in candidates {
-      let member = MemberID(rawValue: Member.newReplica(environment.randomness))
-      let wish = wishes[candidate.path] ?? DatabaseOptions.Member()
-      ringMembers.append(
-        RingMember(
-          id: member, name: memberName(candidate.path), weight: wish.weight, zone: wish.zone))
-      places[member] = candidate.path
-    }
-    let ring: Ring
-    do throws(RingError) {
-      ring = try Ring(
-        partitionCount: options.partitionCount(stores: candidates.count), replicas: options.replicas,
-        members: ringMembers)
-    } catch { throw DatabaseError(error) }
+    let ids = candidates.map { _ in MemberID(rawValue: Member.newReplica(environment.randomness)) }
+    let ring = try makeRing(candidates.map(\.path), options) { ids[$0] }
+    let places = Dictionary(uniqueKeysWithValues: zip(ids, candidates.map(\.path)))
     let ringState = RingState(ring: ring, places: places)
     let schema = Schema()
     for isComplete in [false, true] {
       for index in candidates.indices {
         let identity = IdentityRecord(
-          database: id, member: ringMembers[index].id, isComplete: isComplete,
+          database: id, member: ids[index], isComplete: isComplete,
           replica: ReplicaID(rawValue: Member.newReplica(environment.randomness)), closed: nil)
         candidates[index].identity = identity
         candidates[index].ring = ringState

@@ -39,6 +39,16 @@ final class KeyLocks: Sendable {
     }
     return settled
   }
+
+  /// Waits until nothing is on its way any more that had taken its number before this call. Not for
+  /// whoever holds a stripe.
+  func settle(_ latest: UInt64) {
+    for stripe in stripes {
+      let floor = stripe.inFlight.load(ordering: .sequentiallyConsistent)
+      // Whoever set it holds the stripe until it is 0 again.
+      if floor != 0, floor < latest { stripe.lock.withLock {} }
+    }
+  }
 }
 
 /// One stripe of ``KeyLocks``.

@@ -17,6 +17,7 @@ final class RouteTable: @unchecked Sendable {
   let replicas: Int
   private let owners: UnsafeMutablePointer<Atomic<UInt16>>
   private let pending: UnsafeMutablePointer<Atomic<UInt16>>
+  private let tenancies: UnsafeMutablePointer<Atomic<UInt64>>
   private let changes = Atomic<UInt64>(0)
 
   init(partitionCount: Int, replicas: Int) {
@@ -24,8 +25,10 @@ final class RouteTable: @unchecked Sendable {
     self.replicas = replicas
     unsafe owners = .allocate(capacity: partitionCount * replicas)
     unsafe pending = .allocate(capacity: partitionCount)
+    unsafe tenancies = .allocate(capacity: partitionCount * replicas)
     for index in 0..<(partitionCount * replicas) {
       unsafe (owners + index).initialize(to: Atomic(Self.none))
+      unsafe (tenancies + index).initialize(to: Atomic(0))
     }
     for index in 0..<partitionCount { unsafe (pending + index).initialize(to: Atomic(Self.none)) }
   }
@@ -33,6 +36,8 @@ final class RouteTable: @unchecked Sendable {
   deinit {
     unsafe owners.deinitialize(count: partitionCount * replicas)
     unsafe pending.deinitialize(count: partitionCount)
+    unsafe tenancies.deinitialize(count: partitionCount * replicas)
+    unsafe tenancies.deallocate()
     unsafe owners.deallocate()
     unsafe pending.deallocate()
   }
@@ -48,6 +53,12 @@ final class RouteTable: @unchecked Sendable {
     return unsafe Int(owners[partition &* replicas &+ replica].load(ordering: .acquiring))
   }
 
+  /// The ring's epoch at which one replica of a partition came to the member that holds it.
+  func tenancy(_ partition: Int, _ replica: Int) -> UInt64 {
+    precondition(partition >= 0 && partition < partitionCount && replica >= 0 && replica < replicas)
+    return unsafe tenancies[partition &* replicas &+ replica].load(ordering: .acquiring)
+  }
+
   /// The member slot to which a partition is moving, or `none`: writes are forwarded there.
   @inline(__always)
   func pendingOwner(_ partition: Int) -> Int {
@@ -56,13 +67,17 @@ final class RouteTable: @unchecked Sendable {
   }
 
   /// Changes a partition's owners, with all key locks held.
-  func set(_ partition: Int, owners new: [Int], pending target: Int?) {
-    precondition(new.count == replicas)
+  func set(
+    _ partition: Int, owners new: [Int], tenancies newTenancies: [UInt64], pending target: Int?
+  ) {
+    precondition(new.count == replicas && newTenancies.count == replicas)
     // Readers that loaded the version before see it change, whichever of the entries they saw.
     changes.wrappingAdd(1, ordering: .acquiringAndReleasing)
     for (replica, owner) in new.enumerated() {
       unsafe owners[partition * replicas + replica].store(
         UInt16(truncatingIfNeeded: owner), ordering: .releasing)
+      unsafe tenancies[partition * replicas + replica].store(
+        newTenancies[replica], ordering: .releasing)
     }
     unsafe pending[partition].store(
       target.map { UInt16(truncatingIfNeeded: $0) } ?? Self.none, ordering: .releasing)

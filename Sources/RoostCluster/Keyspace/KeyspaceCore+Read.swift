@@ -83,6 +83,13 @@ extension KeyspaceCore {
     } catch { shared.repairFailed(error) }
   }
 
+  /// A record without what has expired by now.
+  package func unexpired(_ record: Record) -> Record {
+    var record = record
+    _ = record.expire(at: shared.clock.physicalMilliseconds)
+    return record
+  }
+
   /// A context bound to the key, for what a read of it saw.
   package func context(_ key: RawSpan, _ record: Record?) -> CausalContext {
     CausalContext(binding: binding(key), vector: record?.context ?? VersionVector())

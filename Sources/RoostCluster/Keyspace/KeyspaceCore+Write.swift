@@ -97,7 +97,9 @@ extension KeyspaceCore {
 
   @inline(__always)
   func endChange(_ stripe: KeyStripe) {
-    stripe.inFlight.store(0, ordering: .releasing)
+    // In one order with the look at who follows: either that sees a follower, or the follower, who
+    // looks here after it said that it follows, sees this.
+    stripe.inFlight.store(0, ordering: .sequentiallyConsistent)
     signal.changed()
   }
 
@@ -169,6 +171,7 @@ extension KeyspaceCore {
 extension KeyspacePart {
   /// The record under a stored key.
   @inline(__always)
+<<<<<<< HEAD
   func load(_ storedKey: RawSpan) throws(DatabaseError) -> StoredRecord? {
     let result: Result<StoredRecord, DatabaseError>?
     do throws(StoreError) {
@@ -182,6 +185,33 @@ extension KeyspacePart {
     case .none: return nil
     case .success(let record): return record
     case .failure(let error): throw damaged(storedKey, error)
+=======
+  func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
+    try load(storedKey) { bytes throws(DatabaseError) in try StoredRecord(decoding: bytes) }
+  }
+
+  /// The record under a stored key, and how many bytes it takes.
+  func loadWithSize(
+    _ storedKey: [UInt8]
+  ) throws(DatabaseError) -> (StoredRecord, byteCount: Int)? {
+    try load(storedKey) { bytes throws(DatabaseError) in
+      (try StoredRecord(decoding: bytes), bytes.byteCount)
+    }
+  }
+
+  @inline(__always)
+  private func load<R>(
+    _ storedKey: [UInt8], _ body: (RawSpan) throws(DatabaseError) -> R
+  ) throws(DatabaseError) -> R? {
+    do {
+      return try records.withValue(forKey: storedKey) { try body($0) }
+    } catch let error as DatabaseError {
+      throw damaged(storedKey, error)
+    } catch let error as StoreError {
+      throw DatabaseError(error)
+    } catch {
+      throw DatabaseError(.corruption, "\(error)")
+>>>>>>> main
     }
   }
 
@@ -231,6 +261,7 @@ extension KeyspacePart {
       batch.delete(stripe.feedKey, in: changes)
     }
     FeedKey.make(partition, timestamp.rawValue, into: &stripe.feedKey)
+    latestChanges.raise(partition, to: timestamp.rawValue)
     batch.put(stripe.feedKey, stripe.key[StoredKey.prefixBytes...], in: changes)
     try storing { () throws(StoreError) in try member.store.commit(batch, .applied) }
   }

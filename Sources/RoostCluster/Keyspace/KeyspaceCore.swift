@@ -8,6 +8,8 @@ package final class KeyspaceCore: @unchecked Sendable {
   package let name: String
   package let schemaID: UInt64
   package let policy: KeyspacePolicy
+  /// As the schema has it: a policy that resolves on read may be opened without its function.
+  package let kind: KeyspacePolicy.Kind
   /// How many of the ring's replicas hold this keyspace's keys.
   package let replicas: Int
   package let shared: DatabaseShared
@@ -15,12 +17,13 @@ package final class KeyspaceCore: @unchecked Sendable {
   /// What contexts and tokens of this keyspace are bound to.
   let bindingSeed: UInt64
   /// Wakes whoever waits for changes.
-  let signal = ChangeSignal()
+  package let signal = ChangeSignal()
 
   init(_ schema: Schema.Keyspace, _ policy: KeyspacePolicy, _ shared: DatabaseShared) {
     name = schema.name
     schemaID = schema.id
     self.policy = policy
+    kind = schema.kind
     replicas = schema.replicas
     self.shared = shared
     parts = PublishedSlots(capacity: DatabaseCore.slotLimit)
@@ -40,7 +43,10 @@ package final class KeyspaceCore: @unchecked Sendable {
       options.cutPrefixLength = StoredKey.prefixBytes
       return KeyspacePart(
         member, records: try member.store.tree(Self.recordTree(name), options),
-        changes: try member.store.tree(Self.changeTree(name), options))
+        changes: try member.store.tree(Self.changeTree(name), options),
+        // Nothing that is in the store was ever above the clock.
+        LatestChanges(
+          partitionCount: shared.routes.partitionCount, start: shared.clock.latest.rawValue))
     }
     parts.publish(part, at: member.slot)
   }
@@ -116,10 +122,12 @@ final class KeyspacePart: Sendable {
   let member: Member
   let records: Tree
   let changes: Tree
+  let latestChanges: LatestChanges
 
-  init(_ member: Member, records: Tree, changes: Tree) {
+  init(_ member: Member, records: Tree, changes: Tree, _ latestChanges: LatestChanges) {
     self.member = member
     self.records = records
     self.changes = changes
+    self.latestChanges = latestChanges
   }
 }

@@ -59,7 +59,7 @@ struct Increment: ParsableCommand {
     let value = try options.write { keyspace, key in
       _ = try keyspace.change(key, PNCounter.self) { counter, stamp throws(CausalityError) in
         try counter.increment(by: by, dot: stamp.dot)
-        return (isChanged: true, result: ())
+        return (true, ())
       }
       let counter = try keyspace.state(key, PNCounter.self)
       do throws(CausalityError) { return try counter.value() } catch { throw DatabaseError(error) }
@@ -88,7 +88,7 @@ struct SetAdd: ParsableCommand {
     try options.write { keyspace, key in
       try keyspace.change(key, ORSet.self) { set, stamp throws(CausalityError) in
         for element in elements { set.insert(element, dot: stamp.dot) }
-        return (isChanged: true, result: ())
+        return (true, ())
       }
     }
   }
@@ -114,7 +114,7 @@ struct SetRemove: ParsableCommand {
     try options.write { keyspace, key in
       try keyspace.change(key, ORSet.self) { set, _ throws(CausalityError) in
         for element in elements { set.remove(element) }
-        return (isChanged: true, result: ())
+        return (true, ())
       }
     }
   }
@@ -170,7 +170,7 @@ struct Flagged: ParsableCommand {
     try options.write { keyspace, key in
       try keyspace.change(key, EnableWinsFlag.self) { flag, stamp throws(CausalityError) in
         if state == .on { flag.enable(dot: stamp.dot) } else { flag.disable() }
-        return (isChanged: true, result: ())
+        return (true, ())
       }
     }
   }
@@ -194,7 +194,7 @@ struct Assign: ParsableCommand {
     try options.write { keyspace, key in
       try keyspace.change(key, LWWRegister.self) { register, stamp throws(CausalityError) in
         register.assign(value, timestamp: stamp.timestamp, dot: stamp.dot)
-        return (isChanged: true, result: ())
+        return (true, ())
       }
     }
   }

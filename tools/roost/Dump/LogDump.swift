@@ -13,6 +13,7 @@ final class LogDump {
   private let printer: DumpPrinter
   private var manifest = ManifestInspection()
   private let isManifest: Bool
+  private let records: RecordDump
   private var number = 0
   private var isFound = false
   /// Bytes of no frame, until it is known whether frames follow.
@@ -22,6 +23,7 @@ final class LogDump {
     self.fileSystem = fileSystem
     self.path = path
     self.printer = printer
+    records = RecordDump(fileSystem, fileAt: path, hex: printer.hex)
     isManifest = try LogInspection.header(fileSystem, path).purpose == 2
   }
 
@@ -125,9 +127,15 @@ final class LogDump {
   private func show(_ operation: BatchInspection.Operation) throws {
     var text = "         +\(Format.left("\(16 + operation.offset)", 6)) sequence "
     text += "\(Format.left("\(operation.sequence)", 9)) tree \(operation.tree)  "
+    let meaning =
+      operation.kind == .deleteRange
+      ? nil
+      : records.meaning(
+        records.tree(operation.tree), operation.key, operation.kind == .put ? operation.value : nil)
+    let key = meaning?.key ?? printer.short(operation.key)
     switch operation.kind {
-    case .put: text += "put    \(printer.short(operation.key)) → \(printer.short(operation.value))"
-    case .delete: text += "delete \(printer.short(operation.key))"
+    case .put: text += "put    \(key) → \(meaning?.value ?? printer.short(operation.value))"
+    case .delete: text += "delete \(key)"
     case .deleteRange:
       text += "delete \(printer.short(operation.key)) ..< \(printer.short(operation.value))"
     }
@@ -139,6 +147,10 @@ final class LogDump {
       $0.member("key", data: operation.key)
       if operation.kind == .put { $0.member("value", data: operation.value) }
       if operation.kind == .deleteRange { $0.member("to", data: operation.value) }
+      meaning?.write(to: &$0)
+    }
+    if let problem = meaning?.problem {
+      try printer.problem(problem, file: path.string, indent: "         ")
     }
   }
 

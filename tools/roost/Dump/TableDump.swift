@@ -7,12 +7,17 @@ struct TableDump {
   private let table: TableInspection
   private let path: String
   private let printer: DumpPrinter
+  private let records: RecordDump
+  /// The tree that the table belongs to, where that is a database's.
+  private let tree: String?
 
   /// - Throws: `.corruption` where there is not even room for a footer.
   init(_ fileSystem: any FileSystem, _ path: FilePath, _ printer: DumpPrinter) throws {
     table = try TableInspection(try fileSystem.open(path, .read))
     self.path = path.string
     self.printer = printer
+    records = RecordDump(fileSystem, fileAt: path, hex: printer.hex)
+    tree = records.tree(ofTableAt: path)
   }
 
   func run() throws {
@@ -167,26 +172,29 @@ struct TableDump {
   private func showEntries(_ block: TableBlockInfo, _ number: Int) throws {
     let (entries, problem) = table.entries(of: block.handle)
     for entry in entries {
-      try printer.item("entry", line(entry)) {
+      let meaning = records.meaning(tree, entry.key, entry.isDelete ? nil : entry.value)
+      try printer.item("entry", line(entry, meaning)) {
         $0.member("block", number)
         $0.member("offset", entry.offset)
         $0.member("sequence", entry.sequence)
         $0.member("operation", entry.isDelete ? "delete" : "put")
         $0.member("key", data: entry.key)
         if !entry.isDelete { $0.member("value", data: entry.value) }
+        meaning?.write(to: &$0)
       }
+      if let problem = meaning?.problem { try printer.problem(problem, file: path, indent: "       ") }
     }
     // A block that cannot be read at all has said so.
     if let problem, block.problem == nil { try printer.problem(problem, indent: "       ") }
   }
 
-  private func line(_ entry: TableEntryInfo) -> String {
+  private func line(_ entry: TableEntryInfo, _ meaning: RecordDump.Meaning?) -> String {
     let start =
       "       +\(Format.left("\(entry.offset)", 6)) sequence "
         + "\(Format.left("\(entry.sequence)", 9)) "
       + (entry.isDelete ? "delete " : "put    ")
-    return start + printer.short(entry.key)
-      + (entry.isDelete ? "" : " → " + printer.short(entry.value))
+    return start + (meaning?.key ?? printer.short(entry.key))
+      + (entry.isDelete ? "" : " → " + (meaning?.value ?? printer.short(entry.value)))
   }
 
   private func showIndex(_ block: TableBlockInfo) throws {

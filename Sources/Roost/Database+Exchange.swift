@@ -1,0 +1,65 @@
+public import RoostCluster
+public import RoostStorage
+
+// Databases that exchange states by hand.
+
+extension Database {
+  /// The states of a keyspace's keys that changed after a token, for another database to ``join(_:_:)``.
+  ///
+  /// ```swift
+  /// var token: ChangeToken?
+  /// while true {
+  ///   let page = try await here.export(posts, since: token)
+  ///   _ = try await there.join(page)
+  ///   token = page.token
+  ///   if page.isComplete { break }
+  /// }
+  /// ```
+  ///
+  /// - Parameters:
+  ///   - keyspace: one of this database.
+  ///   - token: the ``ExportPage/token`` after which to go on, or a ``Change/token``; everything where
+  ///     `nil`.
+  ///   - byteLimit: keys and records a page, in bytes; one state may exceed it.
+  /// - Returns: a page of whole records; what was written before the call and is not in it comes in
+  ///   later pages.
+  /// - Throws: `.invalidArgument` (the keyspace is another database's); `.foreignContext` (the token
+  ///   is); `.unreachable` where no open store holds some partition; `.corruption`, `.storage`,
+  ///   `.closed`.
+  public func export(
+    _ keyspace: Keyspace, since token: ChangeToken? = nil, byteLimit: Int = 1 << 20
+  ) async throws -> ExportPage {
+    guard keyspace.database === self else {
+      throw DatabaseError(.invalidArgument, "the keyspace `\(keyspace.name)` is another database's")
+    }
+    let core = keyspace.core
+    return try await blocking { () throws(DatabaseError) in
+      try core.export(since: token, byteLimit: byteLimit)
+    }
+  }
+
+  /// Joins the states of an export of another database into the keyspace of the same name: what either
+  /// has seen replaced is gone, all else stays.
+  ///
+  /// Pages may be joined in any order, and again.
+  ///
+  /// - Parameters:
+  ///   - page: as it was exported, or made of its bytes.
+  ///   - durability: what the join must survive; the database's default when `nil`.
+  /// - Returns: how many states there were, and how many brought something new.
+  /// - Throws: `.unknownKeyspace`; `.wrongPolicy` (here it has another); `.clockOutOfBound` (a state
+  ///   is from further in the future than clocks may differ; nothing was joined); `.unreachable`,
+  ///   `.indeterminate`, `.storage`, `.closed`: then some states are joined, and joining again is
+  ///   no harm.
+  @discardableResult
+  public func join(
+    _ page: ExportPage, _ durability: Durability? = nil
+  ) async throws -> JoinSummary {
+    let core = core
+    let summary = try await blocking { () throws(DatabaseError) in try core.join(page) }
+    if (durability ?? core.options.durability) == .synced {
+      for member in core.presentMembers { try await member.syncing() }
+    }
+    return summary
+  }
+}

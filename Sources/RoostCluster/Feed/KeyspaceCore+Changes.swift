@@ -1,0 +1,283 @@
+package import RoostCausality
+import RoostStorage
+
+// How the feed of a keyspace is read. A partition's feed is that of the store which serves it: one
+// entry a key, under the number of the key's last change there (`FeedKey`).
+//
+// 1. The numbers up to which nothing is on its way any more are found: first the clock is read, then
+//    each stripe's word, then the stores. A writer says that it is writing before it takes a number,
+//    and that it has written only after it has: so every change up to the bound is in the stores.
+// 2. The partitions are visited in turn, beginning with the one where the last page ended. Where
+//    memory knows that there is nothing new, the store is not asked.
+// 3. Of each, entries above the reader's position are read, up to the bound. One whose record has
+//    another number by now is passed over: the record's own entry has a higher number and is still
+//    to come.
+// 4. Where the routes changed meanwhile, what was read of the partition is forgotten and read again:
+//    the store may have been dropping it.
+//
+// A position means something in one tenure only: in another the partition is told from the beginning,
+// after a word that it is so. One above the clock is from a future that this store has lost (it was
+// restored from an older copy), and counts as of another tenure.
+
+/// What a reader of a feed is told.
+package struct FeedChange: Sendable {
+  package enum Event: Sendable {
+    /// The key's record: what is expired is still in it.
+    case changed(key: [UInt8], Record)
+    /// What follows of the partition begins from its beginning.
+    case resync(partition: Int)
+  }
+
+  package var event: Event
+  /// Resumes after this change.
+  package var token: ChangeToken
+}
+
+/// A bounded part of a feed.
+package struct ChangePage: Sendable {
+  package var changes: [FeedChange] = []
+  /// Whether it leads to the end: up to where nothing was on its way when it was made.
+  package var isAtEnd = false
+  /// Resumes after the page.
+  package var token: ChangeToken
+}
+
+/// How much a page takes.
+package struct ChangePageLimit: Sendable {
+  /// At least 1.
+  package var changes: Int
+  /// Keys and records; one change may exceed it.
+  package var bytes: Int
+  /// Feed entries looked at and partitions asked for.
+  package var work: Int
+
+  package init(changes: Int = 256, bytes: Int = 1 << 20, work: Int = 4096) {
+    self.changes = max(1, changes)
+    self.bytes = bytes
+    self.work = max(work, self.changes)
+  }
+
+  /// What one partition may take of a page before the next has its turn.
+  var changesAPartition: Int { max(1, changes / 8) }
+}
+
+extension KeyspaceCore {
+  /// The next changes of the keyspace.
+  ///
+  /// - Parameters:
+  ///   - token: where to go on; from the beginning where `nil`.
+  ///   - limit: how much at most. A page may have no changes and not be at the end.
+  /// - Throws: `.foreignContext` for a token of another keyspace or database, `.unreachable` (no open
+  ///   store holds some partition), `.corruption`, `.storage`, `.closed`.
+  /// - Complexity: O(partitions) looks at memory, and what `limit` allows.
+  package func changes(
+    since token: ChangeToken?, limit: ChangePageLimit = ChangePageLimit()
+  ) throws(DatabaseError) -> ChangePage {
+    try shared.checkOpen()
+    let count = shared.routes.partitionCount
+    if let token {
+      guard token.keyspace == bindingSeed, token.position.places.count == count else {
+        throw DatabaseError(
+          .foreignContext, "the change token is another keyspace's or another database's")
+      }
+    }
+    let start = token?.position ?? FeedPosition(partitionCount: count)
+    let reading = FeedReading(self, start, limit)
+    let next = try reading.run()
+    var page = ChangePage(token: token ?? ChangeToken(keyspace: bindingSeed, start))
+    page.isAtEnd = reading.isAtEnd
+    if reading.steps.isEmpty, next == start.next { return page }
+    let trail = FeedTrail(keyspace: bindingSeed, start: start, steps: reading.steps)
+    page.changes = reading.found.map { found in
+      FeedChange(
+        event: found.event, token: ChangeToken(trail, stepsDone: found.step, number: found.number))
+    }
+    var end = trail.position(reading.steps.count, nil)
+    end.next = next
+    if reading.isAtEnd {
+      // All are read up to the bound: one number for all, which keeps tokens short.
+      for partition in end.places.indices where end.places[partition].tenure != nil {
+        end.places[partition].number = max(end.places[partition].number, reading.settled)
+      }
+    }
+    page.token = ChangeToken(keyspace: bindingSeed, end)
+    return page
+  }
+}
+
+/// One page being read. Not thread-safe.
+private final class FeedReading {
+  struct Found {
+    var event: FeedChange.Event
+    /// How many steps were complete before it.
+    var step: Int
+    var number: UInt64
+  }
+
+  let keyspace: KeyspaceCore
+  let start: FeedPosition
+  let limit: ChangePageLimit
+  let latest: UInt64
+  /// All changes up to this number are in the stores.
+  let settled: UInt64
+  var found: [Found] = []
+  var steps: [FeedTrail.Step] = []
+  var isAtEnd = false
+  private var work = 0
+  private var bytes = 0
+  private var cursors: [Int: FeedCursor] = [:]
+
+  init(_ keyspace: KeyspaceCore, _ start: FeedPosition, _ limit: ChangePageLimit) {
+    self.keyspace = keyspace
+    self.start = start
+    self.limit = limit
+    // In this order: see `KeyLocks.settled`.
+    latest = keyspace.shared.clock.latest.rawValue
+    settled = keyspace.shared.locks.settled(latest)
+  }
+
+  private var isFull: Bool {
+    found.count >= limit.changes || work >= limit.work || bytes >= limit.bytes
+  }
+
+  /// - Returns: the partition to go on with.
+  func run() throws(DatabaseError) -> Int {
+    let count = start.places.count
+    var isBehind = false
+    for turn in 0..<count {
+      let partition = (start.next + turn) % count
+      if isFull { return partition }
+      if try !read(partition) { isBehind = true }
+    }
+    isAtEnd = !isBehind
+    return start.next
+  }
+
+  /// - Returns: whether the partition is read up to the bound.
+  private func read(_ partition: Int) throws(DatabaseError) -> Bool {
+    while true {
+      let version = keyspace.shared.routes.version
+      let place = start.places[partition]
+      let (slot, part, tenure) = try keyspace.feedSource(partition, place.tenure)
+      let isResumed = place.tenure == tenure && place.number <= latest
+      if isResumed, part.latestChanges[partition] <= place.number { return true }
+      let before = (found.count, bytes)
+      if place.tenure != nil, !isResumed {
+        found.append(Found(event: .resync(partition: partition), step: steps.count, number: 0))
+      }
+      let from = isResumed ? place.number : 0
+      let (number, isDone) = try readEntries(partition, slot, part, above: from)
+      guard keyspace.shared.routes.version == version else {
+        found.removeSubrange(before.0...)
+        bytes = before.1
+        cursors = [:]
+        continue
+      }
+      steps.append(FeedTrail.Step(partition: partition, tenure: tenure, number: number))
+      return isDone
+    }
+  }
+
+  /// - Returns: up to where it was read, and whether that is all there is up to the bound.
+  private func readEntries(
+    _ partition: Int, _ slot: Int, _ part: KeyspacePart, above from: UInt64
+  ) throws(DatabaseError) -> (UInt64, isDone: Bool) {
+    work += 1
+    guard from < settled else { return (from, true) }
+    let cursor: FeedCursor
+    if let open = cursors[slot] {
+      cursor = open
+    } else {
+      cursor = try FeedCursor(part)
+      cursors[slot] = cursor
+    }
+    let allowed = min(limit.changes, found.count + limit.changesAPartition)
+    var number = from
+    var entry = try cursor.first(partition, above: from)
+    while let (entryNumber, key) = entry {
+      if entryNumber > settled { break }
+      if found.count >= allowed || isFull { return (number, false) }
+      work += 1
+      if let (record, size) = try part.changed(partition, key, entryNumber) {
+        bytes += key.count + size
+        found.append(
+          Found(event: .changed(key: key, record), step: steps.count, number: entryNumber))
+      }
+      number = entryNumber
+      entry = try cursor.next(in: partition)
+    }
+    return (settled, true)
+  }
+}
+
+extension KeyspaceCore {
+  /// The store that serves a partition's feed: the one that the reader knows, where it still holds
+  /// the partition; else the first replica that is present.
+  fileprivate func feedSource(
+    _ partition: Int, _ known: FeedPosition.Tenure?
+  ) throws(DatabaseError) -> (slot: Int, KeyspacePart, FeedPosition.Tenure) {
+    var first: (slot: Int, KeyspacePart, FeedPosition.Tenure)?
+    for replica in 0..<replicas {
+      let slot = shared.routes.owner(partition, replica)
+      guard slot != Int(RouteTable.none), let part = parts[slot] else { continue }
+      let tenure = FeedPosition.Tenure(
+        member: part.member.id, tenancy: shared.routes.tenancy(partition, replica))
+      if tenure == known { return (slot, part, tenure) }
+      if first == nil { first = (slot, part, tenure) }
+    }
+    guard let first else {
+      throw DatabaseError(
+        .unreachable, "no open store holds partition \(partition) of the keyspace `\(name)`")
+    }
+    return first
+  }
+}
+
+/// A walk over one store's feed. Not thread-safe.
+private final class FeedCursor {
+  private var cursor: Cursor
+  private let path: String
+
+  init(_ part: KeyspacePart) throws(DatabaseError) {
+    path = part.member.path
+    cursor = try storing("the changes in \(path) could not be read") { () throws(StoreError) in
+      try part.changes.cursor()
+    }
+  }
+
+  func first(
+    _ partition: Int, above number: UInt64
+  ) throws(DatabaseError) -> (number: UInt64, key: [UInt8])? {
+    guard number < .max else { return nil }
+    let target = FeedKey.make(partition, number + 1)
+    return try entry(partition) { cursor throws(StoreError) in try cursor.seek(to: target) }
+  }
+
+  func next(in partition: Int) throws(DatabaseError) -> (number: UInt64, key: [UInt8])? {
+    try entry(partition) { cursor throws(StoreError) in try cursor.next() }
+  }
+
+  private func entry(
+    _ partition: Int, _ move: (inout Cursor) throws(StoreError) -> Bool
+  ) throws(DatabaseError) -> (number: UInt64, key: [UInt8])? {
+    do throws(StoreError) {
+      guard try move(&cursor) else { return nil }
+    } catch { throw DatabaseError(error, "the changes in \(path) could not be read") }
+    guard StoredKey.partition(of: cursor.key) == partition else { return nil }
+    guard let number = FeedKey.number(cursor.key) else {
+      throw DatabaseError(
+        .corruption, "the key of a change of partition \(partition) in \(path) has another length")
+    }
+    return (number, cursor.valueBytes)
+  }
+}
+
+extension KeyspacePart {
+  /// The record of a change, with its size; `nil` where the key has changed again since.
+  fileprivate func changed(
+    _ partition: Int, _ key: [UInt8], _ number: UInt64
+  ) throws(DatabaseError) -> (Record, byteCount: Int)? {
+    guard let (stored, byteCount) = try loadWithSize(StoredKey.make(partition, key)) else { return nil }
+    return stored.changeNumber == number ? (stored.record, byteCount) : nil
+  }
+}
