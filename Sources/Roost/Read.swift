@@ -69,7 +69,6 @@ extension KeyspaceCore {
 
   /// A record that was found otherwise, as a read would show it now.
   func read(_ key: RawSpan, _ record: Record) -> Read {
-    let record = unexpired(record)
-    return Read(siblings: visible(record), context: context(key, record), record: record)
+    read(.whole(unexpired(record)), binding: binding(key))
   }
 }

@@ -171,53 +171,39 @@ extension KeyspaceCore {
 extension KeyspacePart {
   /// The record under a stored key.
   @inline(__always)
-<<<<<<< HEAD
   func load(_ storedKey: RawSpan) throws(DatabaseError) -> StoredRecord? {
-    let result: Result<StoredRecord, DatabaseError>?
-    do throws(StoreError) {
-      result = try records.withBytes(of: storedKey) { bytes in
-        do throws(DatabaseError) { return .success(try StoredRecord(decoding: bytes)) } catch {
-          return .failure(error)
-        }
-      }
-    } catch { throw DatabaseError(error) }
-    switch result {
-    case .none: return nil
-    case .success(let record): return record
-    case .failure(let error): throw damaged(storedKey, error)
-=======
-  func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
     try load(storedKey) { bytes throws(DatabaseError) in try StoredRecord(decoding: bytes) }
+  }
+
+  @inline(__always)
+  func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
+    try unsafe load(storedKey.span.bytes)
   }
 
   /// The record under a stored key, and how many bytes it takes.
   func loadWithSize(
     _ storedKey: [UInt8]
   ) throws(DatabaseError) -> (StoredRecord, byteCount: Int)? {
-    try load(storedKey) { bytes throws(DatabaseError) in
+    try unsafe load(storedKey.span.bytes) { bytes throws(DatabaseError) in
       (try StoredRecord(decoding: bytes), bytes.byteCount)
     }
   }
 
   @inline(__always)
   private func load<R>(
-    _ storedKey: [UInt8], _ body: (RawSpan) throws(DatabaseError) -> R
+    _ storedKey: RawSpan, _ body: (RawSpan) throws(DatabaseError) -> R
   ) throws(DatabaseError) -> R? {
-    do {
-      return try records.withValue(forKey: storedKey) { try body($0) }
-    } catch let error as DatabaseError {
-      throw damaged(storedKey, error)
-    } catch let error as StoreError {
-      throw DatabaseError(error)
-    } catch {
-      throw DatabaseError(.corruption, "\(error)")
->>>>>>> main
+    let result: Result<R, DatabaseError>?
+    do throws(StoreError) {
+      result = try records.withBytes(of: storedKey) { bytes in
+        do throws(DatabaseError) { return .success(try body(bytes)) } catch { return .failure(error) }
+      }
+    } catch { throw DatabaseError(error) }
+    switch result {
+    case .none: return nil
+    case .success(let found): return found
+    case .failure(let error): throw damaged(storedKey, error)
     }
-  }
-
-  @inline(__always)
-  func load(_ storedKey: [UInt8]) throws(DatabaseError) -> StoredRecord? {
-    try unsafe load(storedKey.span.bytes)
   }
 
   /// What is under a stored key, expired or not; built whole only where it is more than one value.
