@@ -45,7 +45,7 @@ extension KeyspaceCore {
     _ = record.expire(at: milliseconds)
     beginChange(stripe)
     defer { endChange(stripe) }
-    let timestamp = try shared.clock.now()
+    let timestamp = try shared.clock.now(milliseconds)
     let stamp = Stamp(dot: part.member.mint(), timestamp: timestamp, milliseconds: milliseconds)
     let (isChanged, result) = try body(&record, stamp)
     guard isChanged else { return result }
@@ -240,16 +240,19 @@ extension KeyspacePart {
     _ timestamp: Timestamp, _ keyspace: KeyspaceCore
   ) throws(DatabaseError) {
     StoredRecord.encode(timestamp.rawValue, record, into: &stripe.value)
-    var batch = WriteBatch()
-    batch.put(stripe.key, stripe.value, in: records)
-    if let old {
-      FeedKey.make(partition, old.changeNumber, into: &stripe.feedKey)
-      batch.delete(stripe.feedKey, in: changes)
-    }
-    FeedKey.make(partition, timestamp.rawValue, into: &stripe.feedKey)
     latestChanges.raise(partition, to: timestamp.rawValue)
-    batch.put(stripe.feedKey, stripe.key[StoredKey.prefixBytes...], in: changes)
-    try storing { () throws(StoreError) in try member.store.commit(batch, .applied) }
+    try stripe.withBatch { batch throws(DatabaseError) in
+      batch.put(stripe.key, stripe.value, in: records)
+      if let old {
+        FeedKey.make(partition, old.changeNumber, into: &stripe.feedKey)
+        batch.delete(stripe.feedKey, in: changes)
+      }
+      FeedKey.make(partition, timestamp.rawValue, into: &stripe.feedKey)
+      batch.put(stripe.feedKey, stripe.key[StoredKey.prefixBytes...], in: changes)
+      do throws(StoreError) { try member.store.commit(batch, .applied) } catch {
+        throw DatabaseError(error)
+      }
+    }
   }
 
   /// Joins a state into this store's record of the key.

@@ -159,33 +159,43 @@ package final class KeyspaceScan {
     let milliseconds = keyspace.shared.clock.physicalMilliseconds
     let bytes = page.bytes
     let joins = keyspace.replicas > 1
-    var passedOver = 0
-    // The last key looked at is in the page's memory; it is copied out once, at the end.
+    let tag = plan.tag
+    var slots: [ScanEntries.Slot] = []
+    slots.reserveCapacity(min(limit, 1_024))
+    var looked = 0
+    // The last key looked at, where it was passed over.
     var last: [UInt8]?
-    defer { if let last = last ?? lastKey(of: page) { position = last } }
-    while merge.isPositioned, page.count < limit, passedOver < limits.passedOver,
+    defer {
+      page.slots = slots
+      shownEntries += looked
+      if let last = last ?? lastKey(of: page) { position = last }
+    }
+    var isMore = merge.isPositioned
+    while isMore, slots.count < limit, looked &- slots.count < limits.passedOver,
       bytes.count < limits.pageBytes
     {
-      shownEntries &+= 1
-      let start = bytes.append(merge.key)
-      let record = bytes.count
-      let header = min(StoredRecord.headerBytes, merge.value.byteCount)
-      bytes.append(merge.value.extracting(droppingFirst: header))
-      let end = bytes.count
-      try move(&merge)
+      let (start, record, end) = merge.copy(to: bytes, valueFrom: StoredRecord.headerBytes)
+      isMore = try move(&merge)
       var joined: Record?
       if joins {
-        while merge.isPositioned, bytes.equals(start, record, merge.key) {
+        while isMore, bytes.equals(start, record, merge.key) {
           try join(page, start, record, end, merge.value, &joined)
-          try move(&merge)
+          isMore = try move(&merge)
         }
       }
-      if try show(page, start, record, end, joined, milliseconds) {
+      looked &+= 1
+      if tag == nil, joined == nil, let sole = SoleSibling(in: bytes.span(record, end), at: milliseconds) {
+        slots.append(
+          ScanEntries.Slot(
+            key: start, record: record, end: end,
+            value: (record &+ sole.value.lowerBound)..<(record &+ sole.value.upperBound), decoded: -1))
+        last = nil
+      } else if let slot = try otherwise(page, start, record, end, joined, milliseconds) {
+        slots.append(slot)
         last = nil
       } else {
         last = bytes.array(start, record)
         bytes.truncate(to: start)
-        passedOver &+= 1
       }
     }
   }
@@ -195,45 +205,32 @@ package final class KeyspaceScan {
   }
 
   @inline(__always)
-  private func move(_ merge: inout CursorTournament) throws(DatabaseError) {
-    do throws(StoreError) { try merge.next() } catch { throw DatabaseError(error) }
+  private func move(_ merge: inout CursorTournament) throws(DatabaseError) -> Bool {
+    do throws(StoreError) { return try merge.next() } catch { throw DatabaseError(error) }
   }
 
-  /// Takes an entry into the page.
-  ///
-  /// - Returns: whether it shows anything.
-  @inline(__always)
-  private func show(
-    _ page: ScanEntries, _ start: Int, _ record: Int, _ end: Int, _ joined: Record?,
-    _ milliseconds: UInt64
-  ) throws(DatabaseError) -> Bool {
-    let bytes = page.bytes
-    if let tag = plan.tag, !hasTag(bytes.span(start, record), tag) { return false }
-    if joined == nil, let sole = SoleSibling(in: bytes.span(record, end), at: milliseconds)
-    {
-      page.slots.append(
-        ScanEntries.Slot(
-          key: start, record: record, end: end,
-          value: (record &+ sole.value.lowerBound)..<(record &+ sole.value.upperBound), decoded: -1))
-      return true
-    }
-    return try showWhole(page, start, record, end, joined, milliseconds)
-  }
-
+  /// What is to be shown of an entry of a scan under a tag, or of one that is not one value and nothing
+  /// else; `nil` for nothing.
   @inline(never)
-  private func showWhole(
+  private func otherwise(
     _ page: ScanEntries, _ start: Int, _ record: Int, _ end: Int, _ joined: Record?,
     _ milliseconds: UInt64
-  ) throws(DatabaseError) -> Bool {
+  ) throws(DatabaseError) -> ScanEntries.Slot? {
+    let bytes = page.bytes
+    if let tag = plan.tag, !hasTag(bytes.span(start, record), tag) { return nil }
+    if joined == nil, let sole = SoleSibling(in: bytes.span(record, end), at: milliseconds) {
+      return ScanEntries.Slot(
+        key: start, record: record, end: end,
+        value: (record &+ sole.value.lowerBound)..<(record &+ sole.value.upperBound), decoded: -1)
+    }
     var whole: Record
     if let joined { whole = joined } else { whole = try decode(page, start, record, end) }
     _ = whole.expire(at: milliseconds)
     // A keyspace's function may decide that siblings come to nothing.
-    if whole.isTombstone || (whole.states.isEmpty && keyspace.visible(whole).isEmpty) { return false }
-    page.slots.append(
-      ScanEntries.Slot(key: start, record: record, end: end, value: 0..<0, decoded: page.decoded.count))
+    if whole.isTombstone || (whole.states.isEmpty && keyspace.visible(whole).isEmpty) { return nil }
     page.decoded.append(whole)
-    return true
+    return ScanEntries.Slot(
+      key: start, record: record, end: end, value: 0..<0, decoded: page.decoded.count - 1)
   }
 
   private func hasTag(_ key: RawSpan, _ tag: [UInt8]) -> Bool {

@@ -4,21 +4,27 @@
 /// One thread gathers; once it has handed the object on, any may read.
 @safe
 package final class GatheredBytes: @unchecked Sendable {
-  private var buffer: ByteBuffer
+  // No call here makes another in between, so nothing need be checked at run time.
+  @exclusivity(unchecked) private var buffer: ByteBuffer
 
-  package init(capacity: Int) { buffer = ByteBuffer(capacity: capacity) }
+  package init(capacity: Int) { unsafe buffer = ByteBuffer(capacity: capacity) }
 
-  package var count: Int { buffer.count }
+  package var count: Int { unsafe buffer.count }
 
-  /// - Returns: where the bytes begin.
-  @discardableResult
-  package func append(_ bytes: RawSpan) -> Int {
-    defer { buffer.append(ByteView(bytes)) }
-    return buffer.count
+  /// Appends two runs.
+  ///
+  /// - Returns: where the first and the second begin, and where the second ends.
+  @inline(__always)
+  func append(_ a: ByteView, _ b: ByteView) -> (Int, Int, Int) {
+    let start = unsafe buffer.count
+    unsafe buffer.append(a)
+    let middle = unsafe buffer.count
+    unsafe buffer.append(b)
+    return (start, middle, unsafe buffer.count)
   }
 
   /// Drops all but the first `count` bytes.
-  package func truncate(to count: Int) { buffer.truncate(to: count) }
+  package func truncate(to count: Int) { unsafe buffer.truncate(to: count) }
 
   /// The bytes of a range, as long as nothing is added.
   @_lifetime(borrow self)
@@ -34,10 +40,10 @@ package final class GatheredBytes: @unchecked Sendable {
   }
 
   /// A copy of the bytes of a range.
-  package func array(_ start: Int, _ end: Int) -> [UInt8] { buffer.view.slice(start, end).array }
+  package func array(_ start: Int, _ end: Int) -> [UInt8] { unsafe buffer.view.slice(start, end).array }
 
   /// Whether the bytes of a range are those of a span.
   package func equals(_ start: Int, _ end: Int, _ other: RawSpan) -> Bool {
-    buffer.view.slice(start, end) == ByteView(other)
+    unsafe buffer.view.slice(start, end) == ByteView(other)
   }
 }

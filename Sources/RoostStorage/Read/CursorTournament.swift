@@ -16,7 +16,6 @@
 /// Not thread-safe; may be sent to another thread.
 @safe
 package struct CursorTournament: ~Copyable, @unchecked Sendable {
-  @safe
   private struct Node {
     var head: UInt64
     var cursor: Int
@@ -24,13 +23,18 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
 
   private let skippedBytes: Int
   private let isDescending: Bool
+  private let longestRun: Int
   /// Turns heads round, so that the smaller one always comes first.
   private let mask: UInt64
   /// Keeps alive what `players` borrows.
-  private var cursors: [CursorCore] = []
-  private var players: UnsafeMutablePointer<Unmanaged<CursorCore>>
+  private var runs: [CursorRun] = []
+  private var players: UnsafeMutablePointer<Unmanaged<CursorRun>>
   private var nodes: UnsafeMutablePointer<Node>
   private let capacity: Int
+
+  /// Entries that all cursors together read ahead, and one alone.
+  private static let readAheadOfAll = 8_192
+  private static let readAheadOfOne = 32
 
   /// - Parameters:
   ///   - capacity: how many cursors there may be.
@@ -39,8 +43,9 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
     self.capacity = max(capacity, 1)
     self.skippedBytes = skippedBytes
     self.isDescending = isDescending
+    longestRun = max(1, min(Self.readAheadOfOne, Self.readAheadOfAll / self.capacity))
     mask = isDescending ? .max : 0
-    cursors.reserveCapacity(self.capacity)
+    runs.reserveCapacity(self.capacity)
     unsafe players = .allocate(capacity: self.capacity)
     unsafe nodes = .allocate(capacity: self.capacity)
   }
@@ -57,18 +62,20 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   package mutating func add(
     _ tree: Tree, from lower: [UInt8], to upper: [UInt8]?
   ) throws(StoreError) {
-    precondition(cursors.count < capacity)
+    precondition(runs.count < capacity)
     let cursor = try tree.core.makeCursor(tree.store, KeyRange(lower: lower, upper: upper), at: nil)
     // One that has nothing to show need not play, nor hold anything.
     let isPositioned = isDescending ? try cursor.seekToLast() : try cursor.seekToFirst()
     guard isPositioned else { return }
-    unsafe (players + cursors.count).initialize(to: Unmanaged.passUnretained(cursor))
-    cursors.append(cursor)
+    let run = try CursorRun(
+      cursor, skippedBytes: skippedBytes, isDescending: isDescending, longestRun: longestRun)
+    unsafe (players + runs.count).initialize(to: Unmanaged.passUnretained(run))
+    runs.append(run)
   }
 
   /// Finds the first entry.
   package mutating func start() {
-    let count = cursors.count
+    let count = runs.count
     guard count > 0 else { return }
     // Plays all matches, from the leaves up.
     var winners = [Int](repeating: 0, count: 2 * count)
@@ -80,28 +87,29 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
       winners[node] = aWins ? a : b
       unsafe (nodes + node).initialize(to: aWins ? second : first)
     }
-    unsafe nodes.initialize(to: player(count == 1 ? 0 : winners[1]))
+    unsafe nodes.initialize(to: player(winners[1]))
   }
 
   private func player(_ cursor: Int) -> Node { Node(head: head(cursor), cursor: cursor) }
 
   /// Whether there is a current entry.
-  @inline(__always)
   package var isPositioned: Bool {
-    if cursors.isEmpty { return false }
+    if runs.isEmpty { return false }
     return unsafe players[nodes[0].cursor].borrow { $0.isPositioned }
   }
 
   /// Moves to the next entry.
   ///
+  /// - Returns: whether there is one.
   /// - Throws: as ``Cursor/next()``; of no use then.
-  package mutating func next() throws(StoreError) {
+  package mutating func next() throws(StoreError) -> Bool {
     let moved = unsafe nodes[0].cursor
-    let isPositioned = try unsafe players[moved].borrow { (cursor) throws(StoreError) in
-      isDescending ? try cursor.previous() : try cursor.next()
+    let isPositioned = try unsafe players[moved].borrow { (run) throws(StoreError) in
+      try run.next()
+      return run.isPositioned
     }
     var winner = Node(head: isPositioned ? head(moved) : .max, cursor: moved)
-    var node = (cursors.count &+ moved) >> 1
+    var node = (runs.count &+ moved) >> 1
     while node > 0 {
       let other = unsafe nodes[node]
       let otherWins: Bool
@@ -116,16 +124,11 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
       node >>= 1
     }
     unsafe nodes[0] = winner
+    return self.isPositioned
   }
 
   @inline(__always)
-  private func head(_ cursor: Int) -> UInt64 {
-    unsafe players[cursor].borrow { shown($0.key).head } ^ mask
-  }
-
-  /// The part of a key that counts. (Only damage gives a shorter key; it sorts as an empty one.)
-  @inline(__always)
-  private func shown(_ key: ByteView) -> ByteView { key.dropFirst(min(skippedBytes, key.count)) }
+  private func head(_ cursor: Int) -> UInt64 { unsafe players[cursor].borrow { $0.key.head } ^ mask }
 
   /// Of two with equal heads.
   @inline(never)
@@ -134,7 +137,7 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
       unsafe players[b].borrow { y in
         guard x.isPositioned else { return false }
         guard y.isPositioned else { return true }
-        let order = shown(x.key).compare(shown(y.key))
+        let order = x.key.compare(y.key)
         if order != 0 { return (order < 0) != isDescending }
         return a < b
       }
@@ -144,9 +147,8 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   /// The current key without its first bytes. Valid until the next move.
   package var key: RawSpan {
     @_lifetime(borrow self)
-    @inline(__always)
     get {
-      let view = unsafe players[nodes[0].cursor].borrow { shown($0.key) }
+      let view = unsafe players[nodes[0].cursor].borrow { $0.key }
       return unsafe _overrideLifetime(view.span, borrowing: self)
     }
   }
@@ -154,10 +156,21 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   /// The current value. Valid until the next move.
   package var value: RawSpan {
     @_lifetime(borrow self)
-    @inline(__always)
     get {
       let view = unsafe players[nodes[0].cursor].borrow { $0.value }
       return unsafe _overrideLifetime(view.span, borrowing: self)
+    }
+  }
+
+  /// Copies the current entry: its key as ``key`` shows it, and its value behind the first few bytes.
+  ///
+  /// - Returns: where key and value begin and the value ends.
+  package func copy(
+    to bytes: GatheredBytes, valueFrom offset: Int
+  ) -> (key: Int, value: Int, end: Int) {
+    unsafe players[nodes[0].cursor].borrow { run in
+      let value = run.value
+      return bytes.append(run.key, value.dropFirst(min(offset, value.count)))
     }
   }
 }
