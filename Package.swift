@@ -69,7 +69,8 @@ let package = Package(
       name: "StorageTests", dependencies: ["RoostStorage", "RoostSimulation", "TestSupport"],
       swiftSettings: house),
     .testTarget(
-      name: "CausalityTests", dependencies: ["RoostCausality", "TestSupport"], swiftSettings: house),
+      name: "CausalityTests", dependencies: ["RoostCausality", "RoostEnvironment", "TestSupport"],
+      swiftSettings: house),
     .testTarget(
       name: "ClusterTests", dependencies: ["RoostCluster", "RoostSimulation", "TestSupport"],
       swiftSettings: house),
@@ -77,7 +78,8 @@ let package = Package(
       name: "DatabaseTests", dependencies: ["Roost", "RoostSimulation", "TestSupport"],
       swiftSettings: house),
     .testTarget(
-      name: "CommandTests", dependencies: ["RoostCommand", "RoostStorage", "TestSupport"],
+      name: "CommandTests",
+      dependencies: ["RoostCommand", "RoostCluster", "RoostStorage", "TestSupport"],
       swiftSettings: house),
     .testTarget(name: "HouseTests", dependencies: ["RoostStorage", "TestSupport"], swiftSettings: house),
   ]

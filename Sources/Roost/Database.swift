@@ -100,10 +100,15 @@ public final class Database: Sendable {
   package func blocking<R: Sendable>(
     _ body: @escaping @Sendable () throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
-    guard let member = core.presentMembers.first else {
-      throw DatabaseError(.closed, "the database is closed")
+    while true {
+      guard let member = core.presentMembers.first else {
+        throw DatabaseError(.closed, "the database is closed")
+      }
+      do throws(DatabaseError) { return try await member.running(body) } catch {
+        // The store left the database before the call had its turn there.
+        guard error.code == .closed, !core.shared.isClosed else { throw error }
+      }
     }
-    return try await member.running(body)
   }
 }
 
@@ -134,7 +139,7 @@ extension Member {
 }
 
 /// Runs a call that may block on workers of its own.
-private func onWorkers<R: Sendable>(
+func onWorkers<R: Sendable>(
   _ workers: any Workers, _ body: @escaping @Sendable () throws(DatabaseError) -> R
 ) async throws(DatabaseError) -> R {
   let result: Result<R, DatabaseError> = await withCheckedContinuation { continuation in

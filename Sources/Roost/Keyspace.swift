@@ -171,17 +171,38 @@ public struct Keyspace: Sendable {
   ) async throws(DatabaseError) -> R {
     let waits = key.withKeyBytes { core.mayWait($0) }
     let result: R
-    if waits, let member = key.withKeyBytes({ core.member(for: $0) }) {
-      result = try await member.running { () throws(DatabaseError) in
-        try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
+    if waits {
+      result = try await core.whileOpen { () throws(DatabaseError) in
+        guard let member = key.withKeyBytes({ core.member(for: $0) }) else {
+          return try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
+        }
+        return try await member.running { () throws(DatabaseError) in
+          try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
+        }
       }
     } else {
       result = try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
     }
     if (durability ?? core.shared.options.durability) == .synced {
-      for member in key.withKeyBytes({ core.owners(for: $0) }) { try await member.syncing() }
+      try await core.whileOpen { () throws(DatabaseError) in
+        for member in key.withKeyBytes({ core.owners(for: $0) }) { try await member.syncing() }
+      }
     }
     return result
+  }
+}
+
+extension KeyspaceCore {
+  /// Does again what a store refused because it left the database before its turn came: whoever has
+  /// the key now does it.
+  func whileOpen<R>(
+    _ body: () async throws(DatabaseError) -> R
+  ) async throws(DatabaseError) -> R {
+    while true {
+      do throws(DatabaseError) { return try await body() } catch {
+        guard error.code == .closed, !shared.isClosed else { throw error }
+      }
+    }
   }
 }
 

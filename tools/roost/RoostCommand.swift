@@ -36,13 +36,15 @@ struct RoostCommand: ParsableCommand {
         name: "Databases: several stores, siblings, counters, sets",
         subcommands: [
           Create.self, Keyspaces.self, Increment.self, SetAdd.self, SetRemove.self, SetMembers.self,
-          Flagged.self, Assign.self,
+          Flagged.self, Assign.self, ChangesCommand.self, Exchange.self,
         ]),
       CommandGroup(
         name: "Whole trees", subcommands: [Import.self, Export.self, Trees.self, Drop.self]),
       CommandGroup(
         name: "Looking after a store",
         subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
+      CommandGroup(
+        name: "Several stores", subcommands: [RingCommand.self, RebalanceCommand.self]),
       CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
     ])
 
@@ -80,6 +82,7 @@ struct RoostCommand: ParsableCommand {
     case let error as StoreError: complain(Failure(error))
     case let error as DatabaseError: complain(Failure(error))
     case let error as FileSystemError: complain(Failure(error))
+    case let error as RingError: complain(Failure(error))
     case let status as ExitStatus:
       do { try Output.standard.flush() } catch { end(error) }
       Glibc.exit(status.rawValue)

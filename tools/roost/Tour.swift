@@ -8,7 +8,7 @@ import SystemPackage
 /// its own, which it removes.
 struct Tour: ParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "See the engine work: real data in, a kill in mid-write, everything still there.",
+    abstract: "See it work: real data in, a kill in mid-write, likes that merge, songs that move.",
     discussion: """
       Takes a few seconds, works in a temporary directory and removes it. What it shows it
       also checks; it ends with another code than 0 if anything is not as it should be.
@@ -33,6 +33,8 @@ struct Tour: ParsableCommand {
     try unicode.run(input, isWhole: data == nil)
     try KillTour(directory: scratch.appending("killed"), killAfter: killAfter).run()
     try unicode.dumpBlock()
+    try LikesTour(directory: scratch.appending("likes")).run()
+    try SongsTour(directory: scratch.appending("songs")).run()
     let output = Output.standard
     try output.line(
       "\nThe tour took \(Format.duration(start.duration(to: .now))). Everything it claims, it "

@@ -17,6 +17,7 @@ public struct Causal<State: DotStore>: Hashable, Sendable {
   ///   - body: changes the state, with no other dot than the one it is given.
   /// - Throws: ``CausalityError`` with code `.dotAlreadySeen`, or what `body` throws; nothing has
   ///   changed then.
+  @discardableResult
   public mutating func update<Result>(
     dot: Dot, _ body: (inout State, Dot) throws -> Result
   ) throws -> Result {
@@ -29,9 +30,15 @@ public struct Causal<State: DotStore>: Hashable, Sendable {
   }
 
   /// Becomes the least state at or above both.
-  public mutating func join(_ other: Causal) {
+  ///
+  /// - Returns: whether this has changed.
+  /// - Complexity: O(n) of the parts of both; allocates nothing where `other` is known already.
+  @discardableResult
+  public mutating func join(_ other: Causal) -> Bool {
+    if other.isAtMost(self) { return false }
     state.join(other.state, own: context, other: other.context)
     context.merge(other.context)
+    return true
   }
 
   /// How the two relate: `.before` where joining `other` in would give `other`.

@@ -40,6 +40,7 @@ public struct ORMap: MergeableState {
   ///   - body: changes the field, with the dot that the whole map's change has.
   /// - Throws: what `body` throws; nothing has changed then.
   /// - Complexity: O(n) where fields come or go, else O(log n) comparisons; and what `body` does.
+  @discardableResult
   public mutating func update<State: FieldState, Result>(
     _ name: [UInt8], as type: State.Type, _ body: (inout State) throws -> Result
   ) rethrows -> Result {

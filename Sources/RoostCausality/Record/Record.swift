@@ -72,7 +72,7 @@ public struct Record: Hashable, Sendable {
   /// A delete has a dot of its own: without it, replicas that saw the delete and one that saw neither
   /// it nor the value would have contexts from which the difference cannot be told.
   ///
-  /// - Parameters: as of ``put(_:expiry:replacing:dot:timestamp:)``.
+  /// - Parameters: as of ``put(_:expiry:replacing:and:dot:timestamp:)``.
   /// - Throws: ``CausalityError`` with code `.dotAlreadySeen`; nothing has changed then.
   /// - Complexity: O(n) of the record's parts.
   public mutating func delete(
@@ -111,6 +111,7 @@ public struct Record: Hashable, Sendable {
   /// - Throws: ``CausalityError`` with code `.dotAlreadySeen`, or what `body` throws; nothing has
   ///   changed then.
   /// - Complexity: what `body` does, and O(n) of the state's parts.
+  @discardableResult
   public mutating func update<State: MergeableState, Result>(
     _ type: State.Type, dot: Dot, _ body: (inout State, Dot) throws -> Result
   ) throws -> Result {

@@ -39,6 +39,9 @@ final class DatabaseClock: @unchecked Sendable {
   /// The last timestamp that was issued or observed.
   var latest: Timestamp { Timestamp(rawValue: last.load(ordering: .acquiring)) }
 
+  /// What every store of the database knows: no timestamp above it was issued yet.
+  var durableBound: Timestamp { Timestamp(rawValue: bound.load(ordering: .acquiring)) }
+
   /// A timestamp above all that were issued or observed before.
   ///
   /// - Throws: what writing a higher bound throws, where one is due.
@@ -89,6 +92,10 @@ final class DatabaseClock: @unchecked Sendable {
       if exchanged { return }
     }
   }
+
+  /// Waits until a bound that is being written is written: to the stores that were members when that
+  /// began.
+  func finishRaising() { raising.withLock {} }
 
   @inline(never)
   private func raise(above needed: Timestamp) throws(DatabaseError) {

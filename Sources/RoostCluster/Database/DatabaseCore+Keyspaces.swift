@@ -24,7 +24,15 @@ extension DatabaseCore {
       if schema.keyspace(name) == nil { try create(name, policy) }
       let entry = schema.keyspace(name)!
       let opened = try KeyspaceCore(entry, effective(policy, entry), shared)
-      for member in presentMembers { try opened.attach(member) }
+      let moved = transferKeyspaces.removeValue(forKey: name)
+      for member in presentMembers {
+        // What moves it is at work on its parts: they stay the same.
+        if let part = moved?.parts[member.slot] {
+          opened.parts.publish(part, at: member.slot)
+        } else {
+          try opened.attach(member)
+        }
+      }
       keyspaces[name] = opened
       return opened
     }

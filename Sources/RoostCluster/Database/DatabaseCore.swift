@@ -6,9 +6,9 @@ import Synchronization
 /// A database as one process holds it: its members, who holds which partition, and its keyspaces.
 /// Everything here is synchronous; the face puts `async` around it.
 ///
-/// Locks are taken in this order, and any may be skipped: `topology`; key stripes, in order, all of
-/// them or one; then what a member or the clock holds for itself. No key stripe is held while
-/// another is taken singly.
+/// Locks are taken in this order, and any may be skipped: `ringChanges`; `topology`; key stripes, in
+/// order, all of them or one; then what a member, the clock or the transfers hold for themselves. No
+/// key stripe is held while another is taken singly.
 ///
 /// Thread-safe.
 package final class DatabaseCore: @unchecked Sendable {
@@ -21,18 +21,25 @@ package final class DatabaseCore: @unchecked Sendable {
   package var options: DatabaseOptions { shared.options }
   package var id: DatabaseID { shared.id }
 
+  /// Held while a store is opened or closed to join or leave: one change of the ring at a time.
+  let ringChanges = Lock()
   /// Guards what follows, and orders changes of ring and schema: each is durable in every store
   /// before the next begins.
   let topology = Lock()
   /// Signalled when a move, an index or closing makes progress.
   let topologyChanged: Condition
   var ringState: RingState
+  /// Whether a newer ring state than `ringState` may be on disk: writing it failed part-way, and so
+  /// did taking it back.
+  var isRingInDoubt = false
   var schema: Schema
   var slotOf: [MemberID: Int] = [:]
   var nextSlot = 0
   var keyspaces: [String: KeyspaceCore] = [:]
-  /// What moving partitions last failed of, until it is tried again.
-  var transferFailure: DatabaseError?
+  /// Keyspaces that are moved and that nobody has opened.
+  var transferKeyspaces: [String: KeyspaceCore] = [:]
+  /// The ring state to install before partitions move on: what an earlier process left, planned anew.
+  var adoption: RingState?
   let transfers: TransferState
 
   init(
@@ -50,6 +57,7 @@ package final class DatabaseCore: @unchecked Sendable {
       nextSlot = max(nextSlot, member.slot + 1)
     }
     shared.locks.withAll { routeAll() }
+    resumeTransfers()
   }
 
   // MARK: - Members
@@ -72,15 +80,29 @@ package final class DatabaseCore: @unchecked Sendable {
   }
 
   /// Makes a ring state durable in every store, then lets it count. With `topology` held.
-  func install(_ next: RingState, _ change: () -> Void = {}) throws(DatabaseError) {
+  ///
+  /// Where some store cannot be written, the old state is written anew, above the new one, so that it
+  /// is the old one that the next open finds.
+  ///
+  /// - Parameters:
+  ///   - partition: the only one whose owners change; all are looked at where it is `nil`.
+  ///   - change: runs with all key locks held, once the state is durable.
+  /// - Throws: what writing to a store throws. The old state counts then. Whether the next open finds
+  ///   it, or the new one, is told by `isRingInDoubt`.
+  func install(
+    _ next: RingState, routing partition: Int? = nil, _ change: () -> Void = {}
+  ) throws(DatabaseError) {
     var next = next
     next.revision = ringState.revision + 1
-    let bytes = next.encoded()
-    for member in presentMembers { try member.writeSystem(Member.SystemKey.ring, bytes) }
+    do throws(DatabaseError) { try writeEverywhere(Member.SystemKey.ring, next.encoded()) } catch {
+      revertRing(above: next.revision)
+      throw error
+    }
+    isRingInDoubt = false
     shared.locks.withAll {
       ringState = next
       change()
-      routeAll()
+      if let partition { route(partition) } else { routeAll() }
     }
     topologyChanged.broadcast()
     wakeFollowers()
@@ -92,12 +114,36 @@ package final class DatabaseCore: @unchecked Sendable {
     for keyspace in keyspaces.values { keyspace.signal.wakeAll() }
   }
 
+  private func writeEverywhere(_ key: String, _ bytes: [UInt8]) throws(DatabaseError) {
+    for member in presentMembers { try member.writeSystem(key, bytes) }
+  }
+
+  /// Takes back a state that reached some stores, perhaps. It is taken back as soon as one store has
+  /// the old state with a higher revision.
+  private func revertRing(above revision: UInt64) {
+    // No number is used twice: of two records with the same one, nobody could tell which counts.
+    ringState.revision = revision + 1
+    let bytes = ringState.encoded()
+    var isReverted = false
+    for member in presentMembers {
+      do throws(DatabaseError) {
+        try member.writeSystem(Member.SystemKey.ring, bytes)
+        isReverted = true
+      } catch {}
+    }
+    isRingInDoubt = !isReverted
+  }
+
   /// Makes a schema durable in every store, then lets it count. With `topology` held.
   func install(_ next: Schema) throws(DatabaseError) {
     var next = next
     next.revision = schema.revision + 1
-    let bytes = next.encoded()
-    for member in presentMembers { try member.writeSystem(Member.SystemKey.schema, bytes) }
+    do throws(DatabaseError) {
+      try writeEverywhere(Member.SystemKey.schema, next.encoded())
+    } catch {
+      schema.revision = next.revision
+      throw error
+    }
     schema = next
     topologyChanged.broadcast()
   }

@@ -4,7 +4,9 @@ import RoostStorage
 
 // How a database is opened:
 //
-// 1. Each directory's marker is looked at, then its store is opened (which replaces the marker).
+// 1. Each directory's marker is looked at, then its store is opened (which replaces the marker). A
+//    directory without a store is left alone until it is known that the others are no whole
+//    database: only then is one made there.
 // 2. The identity records tell who is who. Where no store says that creation was completed, the
 //    database is made, from the beginning: nobody can have used it yet.
 // 3. The ring and the schema of the highest revision count; stores that lag are brought up to them.
@@ -22,7 +24,7 @@ package enum DatabaseOpening {
   }
 
   /// A store that was opened, and what it says of itself.
-  private struct Candidate {
+  struct Candidate {
     var path: String
     var store: Store
     var system: Tree
@@ -42,12 +44,61 @@ package enum DatabaseOpening {
     try checkRing(paths, options, environment)
     var candidates: [Candidate] = []
     do throws(DatabaseError) {
-      for path in paths { candidates.append(try openStore(path, options, environment)) }
+      candidates = try openStores(paths, options, environment)
       if options.opensKnownStores { try openKnownStores(&candidates, options, environment) }
       return try assemble(&candidates, options, environment)
     } catch {
       for candidate in candidates { try? candidate.store.close() }
       throw error
+    }
+  }
+
+  /// Opens the stores that there are, then makes those that there are not, where they are wanted. In
+  /// the order of the paths.
+  private static func openStores(
+    _ paths: [String], _ options: DatabaseOptions, _ environment: Environment
+  ) throws(DatabaseError) -> [Candidate] {
+    var found: [String: Candidate] = [:]
+    do throws(DatabaseError) {
+      var present: Set<String> = []
+      for path in paths {
+        let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
+          try Store.markerInfo(in: path, environment.fileSystem)
+        }
+        if marker != nil { present.insert(path) }
+      }
+      if options.creation == .mustNotExist, let path = paths.first(where: { present.contains($0) }) {
+        throw DatabaseError(
+          StoreError(.alreadyExists, "there is a store already", file: path), "\(path) must be empty")
+      }
+      for path in paths where present.contains(path) {
+        found[path] = try openStore(path, options, environment)
+        try read(&found[path]!)
+      }
+      let absent = paths.filter { found[$0] == nil }
+      if let whole = paths.lazy.compactMap({ found[$0] }).first(where: { $0.identity?.isComplete == true }) {
+        try checkAbsent(absent, paths.compactMap { found[$0]?.ring }, whole.path)
+      } else {
+        for path in absent { found[path] = try openStore(path, options, environment) }
+      }
+      return paths.compactMap { found[$0] }
+    } catch {
+      for candidate in found.values { try? candidate.store.close() }
+      throw error
+    }
+  }
+
+  /// A directory without a store: where one of the database's was last, it is missing, as if it had
+  /// not been named; else it is a stranger.
+  private static func checkAbsent(
+    _ absent: [String], _ states: [RingState], _ named: String
+  ) throws(DatabaseError) {
+    let places = Set(states.max { $0.revision < $1.revision }?.places.values.map { $0 } ?? [])
+    for path in absent where !places.contains(path) {
+      throw DatabaseError(
+        .notAMember,
+        "\(path) holds no store, and none of the database in \(named) was there; open without it, "
+          + "then add it")
     }
   }
 
@@ -126,24 +177,28 @@ package enum DatabaseOpening {
     return storeOptions
   }
 
-  private static func openStore(
+  static func openStore(
     _ path: String, _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) -> Candidate {
-    try storing("\(path) could not be opened") { () throws(StoreError) in
-      let marker = try Store.markerInfo(in: path, environment.fileSystem)
-      let store = try Store.open(at: path, storeOptions(options), environment: environment)
-      do throws(StoreError) {
-        // A plain store is left as it is.
-        if let strange = store.treeNames.first, store.existingTree(Member.systemTree) == nil {
-          throw StoreError(
-            .notAStore, "\(path) is a store with trees of its own (`\(strange)`), not a database's")
-        }
-        let system = try store.tree(Member.systemTree)
-        return Candidate(path: path, store: store, system: system, marker: marker)
-      } catch {
-        try? store.close()
-        throw error
+    let (marker, store) = try storing("\(path) could not be opened") { () throws(StoreError) in
+      (
+        try Store.markerInfo(in: path, environment.fileSystem),
+        try Store.open(at: path, storeOptions(options), environment: environment)
+      )
+    }
+    do throws(DatabaseError) {
+      // A plain store is left as it is.
+      if let strange = store.treeNames.first, store.existingTree(Member.systemTree) == nil {
+        throw DatabaseError(
+          .foreignStore, "\(path) is a store with trees of its own (`\(strange)`), not a database's")
       }
+      let system = try storing("\(path) could not be opened") { () throws(StoreError) in
+        try store.tree(Member.systemTree)
+      }
+      return Candidate(path: path, store: store, system: system, marker: marker)
+    } catch {
+      try? store.close()
+      throw error
     }
   }
 
@@ -185,7 +240,7 @@ package enum DatabaseOpening {
     return String(path[...slash]) + name
   }
 
-  private static func read(_ candidate: inout Candidate) throws(DatabaseError) {
+  static func read(_ candidate: inout Candidate) throws(DatabaseError) {
     let path = candidate.path
     func record(_ key: String) throws(DatabaseError) -> [UInt8]? {
       let system = candidate.system
@@ -204,7 +259,6 @@ package enum DatabaseOpening {
   private static func assemble(
     _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) -> DatabaseCore {
-    for index in candidates.indices { try read(&candidates[index]) }
     let complete = candidates.filter { $0.identity?.isComplete == true }
     if complete.isEmpty {
       try create(&candidates, options, environment)
@@ -218,6 +272,12 @@ package enum DatabaseOpening {
       throw DatabaseError(.corruption, "no store of the database has its ring and its schema")
     }
     try checkMembers(candidates, ringState, options)
+    for keyspace in schema.keyspaces where keyspace.replicas != ringState.ring.replicas {
+      throw DatabaseError(
+        .corruption,
+        "the keyspace `\(keyspace.name)` has \(keyspace.replicas) replicas in the schema, the ring "
+          + "\(ringState.ring.replicas)")
+    }
     for candidate in candidates {
       if ringState.places[candidate.identity!.member] != candidate.path {
         ringState.places[candidate.identity!.member] = candidate.path
@@ -353,6 +413,9 @@ package enum DatabaseOpening {
       identity.replica = ReplicaID(rawValue: Member.newReplica(environment.randomness))
     }
     identity.closed = nil
+    // Some store says so, and then all have their records: this one must not be taken for the
+    // leftover of a creation that was never completed, later, when it is opened alone.
+    identity.isComplete = true
     let record = identity
     try storing("\(candidate.path) could not be opened") { () throws(StoreError) in
       var batch = WriteBatch()

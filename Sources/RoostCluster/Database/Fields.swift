@@ -83,6 +83,13 @@ package struct FieldReader {
     }
   }
 
+  /// A number that only ever counts up by one: no writer gets near its end, and adding to it is safe.
+  package mutating func readOrdinal() throws(DatabaseError) -> UInt64 {
+    let value = try readVarint()
+    guard value < 1 << 62 else { throw damaged("a number of \(value)") }
+    return value
+  }
+
   /// A number of things that follow, each of at least `size` bytes: more than can follow is damage,
   /// found before anything is allocated.
   package mutating func readCount(of size: Int = 1) throws(DatabaseError) -> Int {

@@ -70,7 +70,7 @@ package struct RingState: Equatable, Sendable {
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the ring record")
     _ = try reader.readVersion(upTo: Self.version)
-    revision = try reader.readVarint()
+    revision = try reader.readOrdinal()
     let encodedRing = try reader.readLengthPrefixed()
     do throws(RingError) { ring = try Ring(decoding: encodedRing) } catch {
       throw DatabaseError(error.code == .newerFormat ? .newerFormat : .corruption, "\(error)")
@@ -102,5 +102,6 @@ package struct RingState: Equatable, Sendable {
     guard reader.remaining >= partitions * replicas else { throw reader.damaged("tenancies are missing") }
     for _ in 0..<(partitions * replicas) { tenancies.append(try reader.readVarint()) }
     try reader.readEnd()
+    guard encoded() == bytes else { throw reader.damaged("it is not as a writer gives it") }
   }
 }

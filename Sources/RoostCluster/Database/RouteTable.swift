@@ -12,6 +12,8 @@ import Synchronization
 final class RouteTable: @unchecked Sendable {
   /// Stands where no member is.
   static let none: UInt16 = .max
+  /// Beside a pending owner: the move may be decided at any moment, so it must have every write.
+  private static let settles: UInt16 = 1 << 15
 
   let partitionCount: Int
   let replicas: Int
@@ -63,7 +65,26 @@ final class RouteTable: @unchecked Sendable {
   @inline(__always)
   func pendingOwner(_ partition: Int) -> Int {
     precondition(partition >= 0 && partition < partitionCount)
-    return unsafe Int(pending[partition].load(ordering: .acquiring))
+    let entry = unsafe pending[partition].load(ordering: .acquiring)
+    return Int(entry == Self.none ? entry : entry & ~Self.settles)
+  }
+
+  /// Whether the store that the partition is moving to may own it on disk already. Then a write is
+  /// done only when it is done there too.
+  @inline(__always)
+  func isSettling(_ partition: Int) -> Bool {
+    precondition(partition >= 0 && partition < partitionCount)
+    let entry = unsafe pending[partition].load(ordering: .acquiring)
+    return entry != Self.none && entry & Self.settles != 0
+  }
+
+  /// Says of a partition that is moving whether the move may be decided from now on, with all key
+  /// locks held. Readers need not look again: who owns it stays.
+  func setSettling(_ partition: Int, _ value: Bool) {
+    let entry = unsafe pending[partition].load(ordering: .acquiring)
+    if entry == Self.none { return }
+    unsafe pending[partition].store(
+      value ? entry | Self.settles : entry & ~Self.settles, ordering: .releasing)
   }
 
   /// Changes a partition's owners, with all key locks held.

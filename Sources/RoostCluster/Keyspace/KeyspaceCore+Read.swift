@@ -21,9 +21,16 @@ extension KeyspaceCore {
     return try StoredKey.withStoredKey(partition, key) { storedKey throws(DatabaseError) in
       while true {
         let version = shared.routes.version
-        let found =
-          replicas == 1
-          ? try firstPart(partition).find(storedKey) : try joined(hash, partition, storedKey)
+        let found: FoundRecord
+        do throws(DatabaseError) {
+          found =
+            replicas == 1
+            ? try firstPart(partition).find(storedKey) : try joined(hash, partition, storedKey)
+        } catch {
+          // A store that left the database while it was being read.
+          guard shared.routes.version != version else { throw error }
+          continue
+        }
         guard shared.routes.version == version else { continue }
         return unexpired(found)
       }
@@ -78,8 +85,8 @@ extension KeyspaceCore {
       stripe.key = unsafe storedKey.withUnsafeBytes { unsafe [UInt8]($0) }
       let timestamp = try shared.clock.now()
       let (owners, pending) = try allParts(partition)
+      if let pending { try forward(stripe, partition, joined, timestamp, to: pending) }
       for part in owners { _ = try part.join(stripe, partition, joined, timestamp, self) }
-      if let pending { _ = try pending.join(stripe, partition, joined, timestamp, self) }
     } catch { shared.repairFailed(error) }
   }
 

@@ -140,10 +140,16 @@ extension KeyspaceCore {
     return (try? firstPart(partition))?.member
   }
 
-  /// The present members that hold the key.
+  /// The present members that hold the key, and that must be synced for a write to be durable: also
+  /// the one that its partition is moving to, while the move is being decided.
   package func owners(for key: RawSpan) -> [Member] {
     guard let (_, partition) = try? locate(key) else { return [] }
-    return (try? allParts(partition).owners.map(\.member)) ?? []
+    // Looked at first: where the move is decided in between, it is among the owners.
+    let isSettling = shared.routes.isSettling(partition)
+    guard let (owners, pending) = try? allParts(partition) else { return [] }
+    var members = owners.map(\.member)
+    if isSettling, let pending { members.append(pending.member) }
+    return members
   }
 
   /// Makes all that was written to a key's partition durable, on the calling thread.

@@ -7,8 +7,8 @@ import RoostStorage
 // 2. The coordinator is the first present replica of the partition. Its record is read, what has
 //    expired is dropped from it, and the change is made: by minting a dot, or by joining.
 // 3. The record is written, in one batch with the feed's entry and the entries of indexes.
-// 4. Every other replica, and the store that the partition is moving to, reads its own record,
-//    joins the new one and writes.
+// 4. The store that the partition is moving to, and every other replica, reads its own record,
+//    joins the new one and writes. The former goes first: whatever any replica has, it has.
 // 5. The stripe is unlocked. Where the write must survive the machine, the caller then waits for
 //    the stores' next sync.
 
@@ -75,6 +75,7 @@ extension KeyspaceCore {
     defer { endChange(stripe) }
     let timestamp = try shared.clock.now()
     var isChanged = false
+    if let pending { try forward(stripe, partition, state, timestamp, to: pending) }
     for (index, part) in owners.enumerated() {
       do throws(DatabaseError) {
         if try part.join(stripe, partition, state, timestamp, self) { isChanged = true }
@@ -83,7 +84,6 @@ extension KeyspaceCore {
         throw indeterminate(partition, part, error)
       }
     }
-    if let pending { forward(stripe, partition, state, timestamp, to: pending) }
     return isChanged
   }
 
@@ -109,23 +109,27 @@ extension KeyspaceCore {
     from coordinator: KeyspacePart
   ) throws(DatabaseError) {
     let (owners, pending) = try allParts(partition)
+    if let pending { try forward(stripe, partition, record, timestamp, to: pending) }
     for part in owners where part !== coordinator {
       do throws(DatabaseError) {
         _ = try part.join(stripe, partition, record, timestamp, self)
       } catch { throw indeterminate(partition, part, error) }
     }
-    if let pending { forward(stripe, partition, record, timestamp, to: pending) }
   }
 
   /// A store that a partition moves to is no replica yet: the write succeeds without it, but the
-  /// move must not complete then.
-  private func forward(
+  /// move must not complete then. While the move is being decided it may be one already, by what is
+  /// on disk: then the write needs it.
+  func forward(
     _ stripe: KeyStripe, _ partition: Int, _ record: Record, _ timestamp: Timestamp,
     to part: KeyspacePart
-  ) {
+  ) throws(DatabaseError) {
     do throws(DatabaseError) {
       _ = try part.join(stripe, partition, record, timestamp, self)
-    } catch { shared.forwardFailed(partition, error) }
+    } catch {
+      shared.forwardFailed(partition, error)
+      if shared.routes.isSettling(partition) { throw indeterminate(partition, part, error) }
+    }
   }
 
   private func indeterminate(
@@ -152,7 +156,9 @@ extension KeyspaceCore {
     for replica in 0..<replicas {
       let slot = shared.routes.owner(partition, replica)
       guard slot != Int(RouteTable.none), let part = parts[slot] else { continue }
-      if part.member.isAheadOfUs(context.vector) {
+      if part.member.isAheadOfUs(context.vector)
+        || context.dot.map({ part.member.isAheadOfUs(VersionVector([$0])) }) == true
+      {
         throw DatabaseError(
           .foreignContext, "the context names writes that \(part.member.path) has not made")
       }
@@ -226,7 +232,7 @@ extension KeyspacePart {
   }
 
   @inline(never)
-  private func damaged(_ storedKey: RawSpan, _ error: DatabaseError) -> DatabaseError {
+  func damaged(_ storedKey: RawSpan, _ error: DatabaseError) -> DatabaseError {
     let key = unsafe storedKey.withUnsafeBytes {
       unsafe String(decoding: $0.dropFirst(StoredKey.prefixBytes), as: UTF8.self)
     }

@@ -113,7 +113,15 @@ package final class KeyspaceCore: @unchecked Sendable {
   /// Whether a write to the key's partition is likely to wait for the engine. A hint.
   package func mayWait(_ key: RawSpan) -> Bool {
     guard let (_, partition) = try? locate(key), let part = try? firstPart(partition) else { return false }
-    return part.member.store.mayWait
+    if part.member.store.mayWait { return true }
+    let target = shared.routes.pendingOwner(partition)
+    if target != Int(RouteTable.none), parts[target]?.member.store.mayWait == true { return true }
+    guard replicas > 1 else { return false }
+    for replica in 1..<replicas {
+      let slot = shared.routes.owner(partition, replica)
+      if slot != Int(RouteTable.none), parts[slot]?.member.store.mayWait == true { return true }
+    }
+    return false
   }
 }
 

@@ -69,9 +69,9 @@ package struct Schema: Equatable, Sendable {
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the schema record")
     _ = try reader.readVersion(upTo: Self.version)
-    revision = try reader.readVarint()
+    revision = try reader.readOrdinal()
     for _ in 0..<(try reader.readCount(of: 5)) {
-      let id = try reader.readVarint()
+      let id = try reader.readOrdinal()
       let name = try reader.readText()
       let rawKind = try reader.readByte()
       guard let kind = KeyspacePolicy.Kind(rawValue: rawKind) else {
@@ -83,7 +83,7 @@ package struct Schema: Equatable, Sendable {
       for _ in 0..<(try reader.readCount(of: 5)) {
         let name = try reader.readText()
         let extractorVersion = try reader.readVarint()
-        let generation = try reader.readVarint()
+        let generation = try reader.readOrdinal()
         let rawState = try reader.readByte()
         guard let state = Index.State(rawValue: rawState) else {
           throw reader.damaged("an index in state \(rawState)")
@@ -96,6 +96,25 @@ package struct Schema: Equatable, Sendable {
       keyspaces.append(keyspace)
     }
     try reader.readEnd()
+    try check(reader)
+  }
+
+  /// Names and ids are as the writer makes them.
+  private func check(_ reader: FieldReader) throws(DatabaseError) {
+    var ids: Set<UInt64> = []
+    for (index, keyspace) in keyspaces.enumerated() {
+      guard ids.insert(keyspace.id).inserted else { throw reader.damaged("an id stands twice") }
+      if index > 0, keyspaces[index - 1].name >= keyspace.name {
+        throw reader.damaged("keyspaces are not sorted")
+      }
+      for (index, entry) in keyspace.indexes.enumerated() where index > 0 {
+        if keyspace.indexes[index - 1].name >= entry.name { throw reader.damaged("indexes are not sorted") }
+      }
+      let names = [keyspace.name] + keyspace.indexes.map(\.name)
+      for name in names where Self.problem(name: name, of: "a name") != nil {
+        throw reader.damaged("a name of \(name.utf8.count) bytes is not one")
+      }
+    }
   }
 
   /// What is wrong with a keyspace's or an index's name, if anything.

@@ -78,6 +78,10 @@ package final class DeferredCalls: @unchecked Sendable {
 
   private func begin(_ id: UInt64) -> Bool { lock.withLock { others.removeValue(forKey: id) != nil } }
 
+  /// Syncs for those that wait, on this thread. For a store that leaves its database: what was
+  /// written to it is durable then, and is what they asked for.
+  func drain() { runSync() }
+
   /// Answers all that wait. After the workers were shut down.
   func close() {
     let answers = lock.withLock { () -> [Answer] in

@@ -23,8 +23,9 @@ struct CheapestPaths {
   /// Partitions with an empty place.
   private var incomplete: [Int]
 
-  /// One step costs this and so many in cost; the rest counts steps.
-  private static let unit = 1 << 12
+  /// A path's label is its cost, shifted by so many bits, plus its steps, of which there are fewer than
+  /// members.
+  private static let unitBits = 12
 
   init(_ assignment: SlotAssignment) {
     self.assignment = assignment
@@ -57,7 +58,7 @@ struct CheapestPaths {
     for member in 0..<memberCount where assignment.missing(member) < 0 { label[member] = 0 }
     for candidate in incomplete {
       for member in 0..<memberCount where assignment.canFill(candidate, with: member) {
-        let cost = assignment.cost(candidate, member) * Self.unit + 1
+        let cost = (assignment.cost(candidate, member) << Self.unitBits) + 1
         if cost < label[member] {
           label[member] = cost
           partition[member] = candidate
@@ -75,7 +76,7 @@ struct CheapestPaths {
       isQueued[from] = false
       for to in 0..<memberCount {
         guard let cost = cost(from, to) else { continue }
-        let through = label[from] + cost * Self.unit + 1
+        let through = label[from] + (cost << Self.unitBits) + 1
         if through < label[to] {
           label[to] = through
           before[to] = from
@@ -92,9 +93,7 @@ struct CheapestPaths {
     var members = [end]
     while before[members[members.count - 1]] >= 0 { members.append(before[members[members.count - 1]]) }
     let start = members[members.count - 1]
-    // Rounded down, for labels of negative cost.
-    let cost = (label[end] - label[end] % Self.unit) / Self.unit - (label[end] < 0 ? 1 : 0)
-    return Path(cost: cost, partition: partition[start], members: members.reversed())
+    return Path(cost: label[end] >> Self.unitBits, partition: partition[start], members: members.reversed())
   }
 
   /// The least that a step costs; `nil` where there is none.

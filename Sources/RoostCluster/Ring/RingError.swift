@@ -21,6 +21,8 @@ public struct RingError: Error, Sendable, Equatable, CustomStringConvertible {
     public static let partitionCount = Code("partitionCount")
     /// A number of replicas that is not 1 to 32.
     public static let replicaCount = Code("replicaCount")
+    /// A number of virtual nodes that ``TokenRing`` does not take.
+    public static let virtualNodeCount = Code("virtualNodeCount")
     /// An epoch above 2^62.
     public static let epochOutOfRange = Code("epochOutOfRange")
     /// A move that does not fit the ring: it was applied already, or belongs to another plan.

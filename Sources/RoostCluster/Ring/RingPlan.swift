@@ -28,9 +28,9 @@ extension Ring {
   /// What to move so that these are the members: for some that join, leave, change weight or zone, in
   /// any combination, also while an earlier plan is half done.
   ///
-  /// Moves as little as any plan does that meets the ring's rules (``Ring``). That is, for each member,
-  /// what it lacks to its new number of slots, unless zones or the distinctness of a list stand in the
-  /// way.
+  /// Moves as little as any plan does that gives each member its new number of slots (``Ring``): what
+  /// members lack to it, and more only where zones or the distinctness of a list ask for it. Whose
+  /// number is rounded up, of those with equal remainders, is chosen so that they lack the least.
   ///
   /// - Parameter wanted: all members that shall be, in any order.
   /// - Throws: ``RingError`` with the codes of ``init(partitionCount:replicas:members:epoch:)``.

@@ -13,30 +13,32 @@
 enum SlotTargets {
   /// The number of slots of each member; their sum is `partitionCount` times the replicas.
   ///
-  /// - Parameters:
-  ///   - current: slots that each member has now: of equal remainders, who has more is rounded up, so
-  ///     that the least moves.
-  ///   - tie: decides where these are equal too.
+  /// - Parameter current: slots that each member has now: of equal remainders, those are rounded up that
+  ///   have a slot more already, so that the least moves.
   static func targets(
     members: [RingMember], spread: ZoneSpread, partitionCount: Int, replicas: Int, current: [Int]
   ) -> [Int] {
     let quotas = quotas(members, spread, partitionCount, replicas)
     var byZone = Array(repeating: [Int](), count: spread.zoneCount)
     for (member, zone) in spread.zone.enumerated() { byZone[zone].append(member) }
+    // Slots that a member has beyond its quota rounded down: where there are any, rounding up keeps one
+    // of them.
+    let excess = quotas.indices.map { current[$0] - quotas[$0].floor }
 
+    // Each zone's members in the order in which they are rounded up, and who of them is the first not
+    // to be where the zone is rounded down.
+    let orders = byZone.map { $0.sorted { isRoundedUp(quotas, excess, $0, before: $1) } }
     let sums = byZone.map { Quota.sum($0.map { quotas[$0] }) }
-    let held = byZone.map { $0.reduce(0) { $0 + current[$1] } }
-    let zoneTotals = rounded(sums, to: partitionCount * replicas) { a, b in
-      // Slots above the floor, not in all: zones differ in size.
-      (held[a] - sums[a].floor, b) > (held[b] - sums[b].floor, a)
+    let next = sums.indices.map { zone in
+      let ups = sums[zone].floor - byZone[zone].reduce(0) { $0 + quotas[$1].floor }
+      return ups < orders[zone].count ? excess[orders[zone][ups]] : 0
     }
+    let zoneOrder = sums.indices.sorted { isRoundedUp(sums, next, $0, before: $1) }
+    let zoneTotals = rounded(sums, to: partitionCount * replicas, in: zoneOrder)
     var targets = Array(repeating: 0, count: members.count)
     for (zone, inside) in byZone.enumerated() {
-      let rounded = rounded(inside.map { quotas[$0] }, to: zoneTotals[zone]) { a, b in
-        let excess = { (place: Int) in current[inside[place]] - quotas[inside[place]].floor }
-        return (excess(a), b) > (excess(b), a)
-      }
-      for (member, target) in zip(inside, rounded) { targets[member] = target }
+      let rounded = rounded(quotas, to: zoneTotals[zone], in: orders[zone])
+      for member in inside { targets[member] = rounded[member] }
     }
     return targets
   }
@@ -123,19 +125,22 @@ enum SlotTargets {
     return shares
   }
 
-  /// The quotas rounded up or down, so that they sum up to `total`: up the largest remainders, of equal
-  /// ones those that `first` puts first.
-  private static func rounded(
-    _ quotas: [Quota], to total: Int, first: (Int, Int) -> Bool
-  ) -> [Int] {
+  /// Whether `a` is rounded up rather than `b`: the larger remainder; of equal ones the larger excess;
+  /// then the lower place.
+  private static func isRoundedUp(_ quotas: [Quota], _ excess: [Int], _ a: Int, before b: Int) -> Bool {
+    // a / c > b / d, in whole numbers.
+    let left = quotas[a].remainder * quotas[b].denominator
+    let right = quotas[b].remainder * quotas[a].denominator
+    if left != right { return left > right }
+    return excess[a] != excess[b] ? excess[a] > excess[b] : a < b
+  }
+
+  /// The quotas rounded down, but up for the first in `order`, so that those in `order` sum up to
+  /// `total`.
+  private static func rounded(_ quotas: [Quota], to total: Int, in order: [Int]) -> [Int] {
     var result = quotas.map(\.floor)
-    let missing = total - result.reduce(0, +)
-    // By a / b > c / d, in whole numbers; a whole quota is never rounded up.
-    let order = quotas.indices.filter { quotas[$0].remainder > 0 }.sorted { a, b in
-      let left = quotas[a].remainder * quotas[b].denominator
-      let right = quotas[b].remainder * quotas[a].denominator
-      return left != right ? left > right : first(a, b)
-    }
+    let missing = total - order.reduce(0) { $0 + result[$1] }
+    precondition(missing >= 0 && missing <= order.count { quotas[$0].remainder > 0 })
     for place in order.prefix(missing) { result[place] += 1 }
     return result
   }

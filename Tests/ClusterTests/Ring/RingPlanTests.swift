@@ -194,7 +194,8 @@ import Testing
       try RingRules.expectSettled(rest.target)
       // A change of mind half-way: back to where it began, with what has moved.
       let back = try current.plan(to: members)
-      #expect(back.moves.count <= done)
+      // Where equal remainders are rounded as they were; which of them go up may cost a move.
+      if back.target.loads == ring.loads { #expect(back.moves.count <= done) }
       try RingRules.expectSettled(back.target)
     }
   }

@@ -1,38 +1,36 @@
 import Foundation
-import SystemPackage
+import TestSupport
 import Testing
 
 @testable import RoostStorage
 
 /// FORMAT.md's worked examples are what the engine writes, byte for byte, and what it reads.
 ///
-/// An example stands between `<!-- bytes: NAME -->` and the end of the code block behind it. Its
-/// lines are `offset  bytes in hexadecimal  meaning`, set apart by two spaces or more. A changed
-/// byte means that the format has changed, and with it the format's version.
+/// A changed byte means that the format has changed, and with it the format's version.
 // Budget: 1 s
 @Suite struct FormatDocumentTests {
   @Test func `the marker is the one shown`() throws {
-    #expect(FormatExamples.marker() == (try example("marker")))
+    #expect(FormatExamples.marker() == (try FormatDocument.example("marker")))
   }
 
   @Test func `the log is the one shown, and zeros`() throws {
-    let shown = try example("log")
+    let shown = try FormatDocument.example("log")
     let written = try FormatExamples.log()
     #expect(Array(written.prefix(shown.count)) == shown)
     #expect(written.count == 256 && written.dropFirst(shown.count).allSatisfy { $0 == 0 })
   }
 
   @Test func `the manifest is the one shown`() throws {
-    #expect(try FormatExamples.manifest() == example("manifest"))
+    #expect(try FormatExamples.manifest() == FormatDocument.example("manifest"))
   }
 
   @Test func `the table is the one shown`() throws {
-    #expect(try FormatExamples.table().bytes == example("table"))
+    #expect(try FormatExamples.table().bytes == FormatDocument.example("table"))
   }
 
   /// Other compressors may write other bytes: only reading is fixed.
   @Test func `the compressed block is read as shown`() throws {
-    let stored = try example("lz4")
+    let stored = try FormatDocument.example("lz4")
     let handle = BlockHandle(offset: 0, size: UInt64(stored.count - TableFormat.trailerBytes))
     try stored.withByteView { view in
       #expect(TableReader.isIntact(view, at: 0, FormatExamples.tableIdentity))
@@ -42,7 +40,7 @@ import Testing
   }
 
   @Test func `the export's checksums are as described`() throws {
-    let export = try example("export")
+    let export = try FormatDocument.example("export")
     func hash(_ ranges: [Range<Int>], _ seed: UInt64) -> [UInt8] {
       let sum = ranges.flatMap { export[$0] }.withByteView { XXH64.hash($0, seed: seed) }
       return (0..<8).map { UInt8(truncatingIfNeeded: sum >> UInt64(8 * $0)) }
@@ -54,7 +52,7 @@ import Testing
   }
 
   @Test func `the hashes are those shown`() throws {
-    let rows = try document().matches(of: /\| `(.*)` \| `0x([0-9a-f]+)` \| `0x([0-9a-f]{16})` \|/)
+    let rows = try FormatDocument.text().matches(of: /\| `(.*)` \| `0x([0-9a-f]+)` \| `0x([0-9a-f]{16})` \|/)
     #expect(rows.count >= 4)
     for row in rows {
       let seed = try #require(UInt64(row.2, radix: 16))
@@ -77,45 +75,9 @@ import Testing
   }
 
   @Test func `examples without a gap are demanded`() {
-    #expect(throws: BadExample.self) { try bytes(["0  aa bb  x", "3  cc"]) }
-    #expect(throws: BadExample.self) { try bytes(["0  aa bbb  x"]) }
-    #expect((try? bytes(["0  aa bb  two  bytes", "      more words", "2  cc"])) == [0xAA, 0xBB, 0xCC])
-  }
-
-  // MARK: -
-
-  struct BadExample: Error { var line: String }
-
-  private func document() throws -> String {
-    try String(contentsOfFile: repositoryRoot + "/FORMAT.md", encoding: .utf8)
-  }
-
-  private func example(_ name: String) throws -> [UInt8] {
-    let lines = try document().split(separator: "\n", omittingEmptySubsequences: false)
-    let marker = try #require(lines.firstIndex(of: "<!-- bytes: \(name) -->"), "no example `\(name)`")
-    let fence = try #require(lines[marker...].firstIndex { $0.hasPrefix("```") })
-    return try bytes(lines[(fence + 1)...].prefix { !$0.hasPrefix("```") }.map(String.init))
-  }
-
-  /// The bytes of an example's lines, whose offsets must count them.
-  private func bytes(_ lines: [String]) throws -> [UInt8] {
-    var result: [UInt8] = []
-    for line in lines {
-      let columns = line.split(separator: /\ {2,}/)
-      guard columns.count >= 2, let offset = Int(columns[0].filter { $0 != " " }) else { continue }
-      guard offset == result.count else { throw BadExample(line: line) }
-      for pair in columns[1].split(separator: " ") {
-        guard pair.utf8.count == 2, let byte = UInt8(pair, radix: 16) else { throw BadExample(line: line) }
-        result.append(byte)
-      }
-    }
-    return result
+    #expect(throws: FormatDocument.BadExample.self) { try FormatDocument.bytes(["0  aa bb  x", "3  cc"]) }
+    #expect(throws: FormatDocument.BadExample.self) { try FormatDocument.bytes(["0  aa bbb  x"]) }
+    let lines = ["0  aa bb  two  bytes", "      more words", "2  cc"]
+    #expect((try? FormatDocument.bytes(lines)) == [0xAA, 0xBB, 0xCC])
   }
 }
-
-/// The folder that holds Package.swift.
-let repositoryRoot: String = {
-  var path = FilePath(#filePath)
-  for _ in 0..<4 { path.removeLastComponent() }
-  return path.string
-}()

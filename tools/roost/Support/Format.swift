@@ -44,6 +44,9 @@ enum Format {
     return "\(fixed(value / 1e3, 0)) µs"
   }
 
+  /// `12.5 %` of a part between 0 and 1.
+  static func percent(_ part: Double) -> String { "\(fixed(part * 100, 1)) %" }
+
   static func fixed(_ value: Double, _ places: Int) -> String {
     var scale = 1.0
     for _ in 0..<places { scale *= 10 }

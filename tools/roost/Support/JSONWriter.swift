@@ -34,6 +34,12 @@ struct JSONWriter {
     bytes.append(contentsOf: "\(number)".utf8)
   }
 
+  /// A finite number.
+  mutating func value(_ number: Double) {
+    separate()
+    bytes.append(contentsOf: "\(number)".utf8)
+  }
+
   mutating func value(_ flag: Bool) {
     separate()
     bytes.append(contentsOf: (flag ? "true" : "false").utf8)
@@ -56,6 +62,11 @@ struct JSONWriter {
   }
 
   mutating func member(_ name: StaticString, _ number: some BinaryInteger) {
+    self.name(name)
+    value(number)
+  }
+
+  mutating func member(_ name: StaticString, _ number: Double) {
     self.name(name)
     value(number)
   }

@@ -6,6 +6,14 @@ struct BytesOptions: ParsableArguments {
   @Flag(help: "Keys and values are hexadecimal digits, in and out.")
   var hex = false
 
+  /// As a command line without options gives them.
+  static let plain: BytesOptions = {
+    // Set, because a property of arguments that were never parsed cannot be read.
+    var options = BytesOptions()
+    options.hex = false
+    return options
+  }()
+
   /// The bytes that an argument stands for.
   ///
   /// - Throws: ``Failure`` with what is wrong.
