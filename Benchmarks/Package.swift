@@ -24,6 +24,7 @@ let package = Package(
       dependencies: [
         "CRocksDB", "CLevelDB", "CMachine",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Roost", package: "roost"),
         .product(name: "RoostStorage", package: "roost"),
       ],
       swiftSettings: [

@@ -1,6 +1,6 @@
-import RoostCausality
-import RoostCluster
-import RoostStorage
+public import RoostCausality
+public import RoostCluster
+public import RoostStorage
 
 /// A named map of keys to records, spread over the stores of a ``Database``.
 ///
@@ -39,8 +39,35 @@ public struct Keyspace: Sendable {
   /// - Throws: `.invalidArgument`, `.unreachable` (no open store holds its partition), `.corruption`,
   ///   `.storage`, `.closed`.
   /// - Complexity: one lookup in a store (``Tree/get(_:)``), one a replica where there are several.
+  @inlinable
   public func get(_ key: some ByteKey & Sendable) async throws -> Read {
-    try key.withKeyBytes { bytes throws(DatabaseError) in try core.read(bytes) }
+    try key.withKeyBytes { bytes throws(DatabaseError) in try getBytes(bytes) }
+  }
+
+  // The generic calls are thin and inlined into the caller's module, where the key's type is known;
+  // the work is behind these.
+
+  @usableFromInline
+  func getBytes(_ key: RawSpan) throws(DatabaseError) -> Read { try core.read(key) }
+
+  /// - Returns: `nil`, and nothing is written, where the write may wait or must be synced.
+  @usableFromInline
+  func putBytesAtOnce(
+    _ key: RawSpan, _ value: RawSpan, _ context: CausalContext?, _ timeToLive: Duration?,
+    _ durability: Durability?
+  ) throws(DatabaseError) -> CausalContext? {
+    if (durability ?? core.shared.options.durability) == .synced || core.mayWait(key) { return nil }
+    return try core.put(key, [UInt8](copying: value), context: context, timeToLive: timeToLive)
+  }
+
+  @usableFromInline
+  func putBytes(
+    _ key: some ByteKey & Sendable, _ value: [UInt8], _ context: CausalContext?,
+    _ timeToLive: Duration?, _ durability: Durability?
+  ) async throws(DatabaseError) -> CausalContext {
+    try await write(key, durability) { key throws(DatabaseError) in
+      try core.put(key, value, context: context, timeToLive: timeToLive)
+    }
   }
 
   /// Reads several keys, in their order. Each as ``get(_:)``, at its own moment.
@@ -73,14 +100,19 @@ public struct Keyspace: Sendable {
   ///   (the key holds a typed state), `.unreachable`, `.closed`; `.indeterminate` (it may still
   ///   appear); `.storage` with what the engine threw.
   @discardableResult
+  @inlinable
   public func put(
     _ key: some ByteKey & Sendable, _ value: some ByteValue & Sendable,
     context: CausalContext? = nil, timeToLive: Duration? = nil, _ durability: Durability? = nil
   ) async throws -> CausalContext {
-    let value = value.withValueBytes { [UInt8](copying: $0) }
-    return try await write(key, durability) { key throws(DatabaseError) in
-      try core.put(key, value, context: context, timeToLive: timeToLive)
+    let written = try key.withKeyBytes { keyBytes throws(DatabaseError) in
+      try value.withValueBytes { valueBytes throws(DatabaseError) in
+        try putBytesAtOnce(keyBytes, valueBytes, context, timeToLive, durability)
+      }
     }
+    if let written { return written }
+    let value = value.withValueBytes { [UInt8](copying: $0) }
+    return try await putBytes(key, value, context, timeToLive, durability)
   }
 
   /// Writes a value if nothing was written to the key since `context` was read.
@@ -175,6 +207,7 @@ extension KeyspaceCore {
 }
 
 extension [UInt8] {
+  @usableFromInline
   init(copying bytes: RawSpan) {
     self = unsafe bytes.withUnsafeBytes { unsafe [UInt8]($0) }
   }

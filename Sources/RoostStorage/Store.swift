@@ -68,7 +68,7 @@ public final class Store: @unchecked Sendable {
   let writer: LogWriter
   var lastSequence: UInt64
   /// Trees by id, as the leader knows them: changed only while leading.
-  var writableTrees: [UInt64: TreeCore] = [:]
+  var writableTrees = TreeTable()
   var fullTrees: [TreeCore] = []
   /// Charged bytes past which the budget is looked at.
   var memoryCheckBytes: Int

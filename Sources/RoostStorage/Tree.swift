@@ -138,6 +138,13 @@ public final class Tree: Sendable {
     }
   }
 
+  /// The same for a `body` that throws nothing: its caller need not tell errors apart.
+  @inlinable
+  package func withBytes<R>(of key: RawSpan, _ body: (RawSpan) -> R) throws(StoreError) -> R? {
+    guard let found = try pinnedValue(key) else { return nil }
+    return found.withBytes(body)
+  }
+
   /// Runs `body` with the bytes that `key` had at `snapshot`, without a copy.
   public func withValue<R>(
     forKey key: borrowing some ByteKey & ~Copyable & ~Escapable, at snapshot: borrowing Snapshot,

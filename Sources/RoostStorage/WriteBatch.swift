@@ -20,10 +20,11 @@ public struct WriteBatch: ~Copyable {
   /// Bytes it will take in the log.
   public var byteCount: Int { encoder.byteCount }
 
-  /// Removes all operations, and what was wrong with them.
+  /// Removes all operations, and what was wrong with them. The next may be on another store.
   public mutating func removeAll() {
     encoder.removeAll()
     firstError = nil
+    store = nil
   }
 
   /// Stores `value` under `key`.
@@ -31,34 +32,42 @@ public struct WriteBatch: ~Copyable {
   /// - Parameters:
   ///   - key: 1 to 65,535 bytes.
   ///   - value: up to 1 GiB.
+  @inlinable
   public mutating func put(
     _ key: borrowing some ByteKey & ~Copyable & ~Escapable,
     _ value: borrowing some ByteValue & ~Copyable & ~Escapable, in tree: Tree
   ) {
-    guard accepts(tree) else { return }
     key.withKeyBytes { keyBytes in
-      value.withValueBytes { valueBytes in
-        let key = ByteView(keyBytes)
-        let value = ByteView(valueBytes)
-        if let error = Arguments.problem(key: key) ?? Arguments.problem(value: value) {
-          fail(error)
-        } else {
-          encoder.put(treeID: tree.core.id, key: key, value: value)
-        }
-      }
+      value.withValueBytes { valueBytes in putBytes(keyBytes, valueBytes, tree) }
+    }
+  }
+
+  @usableFromInline
+  mutating func putBytes(_ keyBytes: RawSpan, _ valueBytes: RawSpan, _ tree: Tree) {
+    guard accepts(tree) else { return }
+    let key = ByteView(keyBytes)
+    let value = ByteView(valueBytes)
+    if let error = Arguments.problem(key: key) ?? Arguments.problem(value: value) {
+      fail(error)
+    } else {
+      encoder.put(treeID: tree.core.id, key: key, value: value)
     }
   }
 
   /// Deletes `key`; deleting an absent key is no error.
+  @inlinable
   public mutating func delete(_ key: borrowing some ByteKey & ~Copyable & ~Escapable, in tree: Tree) {
+    key.withKeyBytes { keyBytes in deleteBytes(keyBytes, tree) }
+  }
+
+  @usableFromInline
+  mutating func deleteBytes(_ keyBytes: RawSpan, _ tree: Tree) {
     guard accepts(tree) else { return }
-    key.withKeyBytes { keyBytes in
-      let key = ByteView(keyBytes)
-      if let error = Arguments.problem(key: key) {
-        fail(error)
-      } else {
-        encoder.delete(treeID: tree.core.id, key: key)
-      }
+    let key = ByteView(keyBytes)
+    if let error = Arguments.problem(key: key) {
+      fail(error)
+    } else {
+      encoder.delete(treeID: tree.core.id, key: key)
     }
   }
 

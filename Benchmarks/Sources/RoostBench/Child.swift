@@ -14,22 +14,39 @@ struct ChildTask: Codable, Sendable {
   var preparedStore: String?
   var settings: Settings
 
-  func run() throws {
+  func run() async throws {
+    if group == .database {
+      if engine == .database {
+        try await run(DatabaseSubject.self)
+      } else {
+        try await run(StoreSubject.self)
+      }
+      return
+    }
     switch engine {
     case .roost: try run(RoostEngine.self)
     case .rocksdb: try run(RocksDBEngine<DefaultSetting>.self)
     case .rocksdbTuned: try run(RocksDBEngine<TunedSetting>.self)
     case .leveldb: try run(LevelDBEngine.self)
     case .null: try run(NullEngine.self)
+    case .database: throw BenchmarkError("the database has workloads of its own only")
     }
   }
 
+  private func report(_ measurement: Measurement) throws {
+    guard workloads.contains(measurement.workload) else { return }
+    let line = try JSONEncoder().encode(measurement) + [UInt8(ascii: "\n")]
+    _ = line.withUnsafeBytes { Glibc.write(1, $0.baseAddress, $0.count) }
+  }
+
+  private func run<S: DatabaseWorkloadSubject>(_ type: S.Type) async throws {
+    let runner = DatabaseRunner<S>(
+      settings: settings, directory: directory, workloads: workloads, report: report)
+    try await runner.run()
+  }
+
   private func run<E: Engine>(_ type: E.Type) throws {
-    let runner = Runner<E>(settings: settings, directory: directory) { measurement in
-      guard workloads.contains(measurement.workload) else { return }
-      let line = try JSONEncoder().encode(measurement) + [UInt8(ascii: "\n")]
-      _ = line.withUnsafeBytes { Glibc.write(1, $0.baseAddress, $0.count) }
-    }
+    let runner = Runner<E>(settings: settings, directory: directory, report: report)
     if let group {
       try runner.run(group, preparedStore: preparedStore)
     } else {

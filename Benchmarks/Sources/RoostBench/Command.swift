@@ -4,7 +4,7 @@ import FoundationEssentials
 import Glibc
 
 @main
-struct RoostBench: ParsableCommand {
+struct RoostBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tools/bench",
     abstract: "Runs the same work on Roost and on its peers and compares the times.",
@@ -22,6 +22,9 @@ struct Compare: ParsableCommand {
       Every engine runs in fresh child processes, in turn, so many rounds. Reported are median times, and \
       the median over the rounds of (peer's time / Roost's time): above 1 Roost is faster. A wrong answer \
       fails the run.
+
+      The database-… workloads compare Roost with itself: the partitioned database (roost-database) with \
+      the engine below it (roost), as the database's time over the engine's.
 
       Workloads: \(Group.allCases.flatMap(\.workloads).joined(separator: ", ")).
       """)
@@ -131,13 +134,13 @@ private func buildDirectory() -> String {
 }
 
 /// What the comparison starts for each turn of an engine.
-struct Child: ParsableCommand {
+struct Child: AsyncParsableCommand {
   static let configuration = CommandConfiguration(shouldDisplay: false)
 
   @Argument var task: String
 
-  func run() throws {
-    try JSONDecoder().decode(ChildTask.self, from: Data(task.utf8)).run()
+  func run() async throws {
+    try await JSONDecoder().decode(ChildTask.self, from: Data(task.utf8)).run()
   }
 }
 

@@ -36,7 +36,7 @@ struct Comparison {
     let groups = Group.allCases.filter { group in group.workloads.contains(where: workloads.contains) }
 
     if groups.contains(where: \.needsStore) {
-      for engine in engines where engine != .null {
+      for engine in engines where engine != .null && engine != .database {
         progress("\(engine.rawValue): filling the store to read from")
         try makeDirectory(preparedStore(engine))
         let task = ChildTask(
@@ -46,7 +46,8 @@ struct Comparison {
     }
     for group in groups {
       for round in 0..<rounds {
-        for contender in round % 2 == 0 ? contenders : contenders.reversed() {
+        let turns = contenders.filter { $0.engine.runs(group) }
+        for contender in round % 2 == 0 ? turns : turns.reversed() {
           progress("round \(round + 1) of \(rounds): \(group.rawValue) on \(contender.label)")
           let result = try run(group, contender)
           results.othersShares.append(result.othersShare)
@@ -148,6 +149,12 @@ struct Results {
       return nil
     }
     return Ratio(median: median, low: low, high: high)
+  }
+
+  /// How many times the engine's own time the database takes.
+  func databaseRatio(_ workload: String) -> Ratio? {
+    ratio(
+      of: Comparison.Contender(engine: .database), to: Comparison.Contender(engine: .roost), workload)
   }
 
   /// The peer that Roost must be compared with: the one with the smallest ratio.

@@ -7,8 +7,8 @@ func mix(_ number: UInt64) -> UInt64 {
   return z ^ (z >> 31)
 }
 
-/// A run of bytes that someone else keeps alive.
-struct Bytes {
+/// A run of bytes that someone else keeps alive and leaves alone, also while a task that uses it waits.
+struct Bytes: @unchecked Sendable {
   let start: UnsafeRawPointer
   let count: Int
 

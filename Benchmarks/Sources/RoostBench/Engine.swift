@@ -80,9 +80,17 @@ enum EngineName: String, CaseIterable, Codable, Sendable {
   case rocksdb
   case rocksdbTuned = "rocksdb-tuned"
   case leveldb
+  /// Roost's partitioned database, on the `database-…` workloads beside `roost`, its engine alone.
+  case database = "roost-database"
   /// Does nothing: its times are the driver's own.
   case null
 
   /// Those a ratio is counted against.
-  var isPeer: Bool { self != .roost && self != .null }
+  var isPeer: Bool { self != .roost && self != .database && self != .null }
+
+  /// Whether it runs a group at all: the database has workloads of its own, which nobody but the
+  /// engine below it shares.
+  func runs(_ group: Group) -> Bool {
+    group == .database ? self == .roost || self == .database : self != .database
+  }
 }

@@ -16,6 +16,7 @@ struct Report {
   func text() -> String {
     var lines = [Self.host().map { "\($0.0): \($0.1)" }.joined(separator: "\n"), settingsText(), ""]
     lines += times()
+    lines += database()
     lines += [""] + resources()
     lines += [""] + harness()
     let notes = self.notes()
@@ -55,6 +56,19 @@ struct Report {
       rows.append(row)
     }
     return aligned(rows)
+  }
+
+  /// What the database costs on top of the engine, and what it may.
+  private func database() -> [String] {
+    var rows = [["database time / engine time", "ratio", "range", "at most"]]
+    for workload in DatabaseWorkload.allCases {
+      guard let ratio = results.databaseRatio(workload.rawValue) else { continue }
+      rows.append([
+        workload.rawValue, fixed(ratio.median, 2), "\(fixed(ratio.low, 2))–\(fixed(ratio.high, 2))",
+        workload.limit.map { fixed($0, 1) } ?? "-",
+      ])
+    }
+    return rows.count > 1 ? [""] + aligned(rows) : []
   }
 
   /// What else it took, for each engine that stores something.
@@ -168,6 +182,15 @@ struct Report {
     var high: Double
   }
 
+  private struct DatabaseVerdict: Codable {
+    var workload: String
+    /// The database's time over the engine's.
+    var ratio: Double
+    var low: Double
+    var high: Double
+    var limit: Double?
+  }
+
   private struct Probe: Codable {
     var appendMicros: Double
     var overwriteMicros: Double
@@ -180,6 +203,7 @@ struct Report {
     var fdatasync: [Probe]
     var rows: [Row]
     var workloads: [Verdict]
+    var database: [DatabaseVerdict]
   }
 
   func json() throws -> Data {
@@ -212,6 +236,12 @@ struct Report {
           high: $0.ratio.high)
       }
     }
+    let database = DatabaseWorkload.allCases.compactMap { workload in
+      results.databaseRatio(workload.rawValue).map {
+        DatabaseVerdict(
+          workload: workload.rawValue, ratio: $0.median, low: $0.low, high: $0.high, limit: workload.limit)
+      }
+    }
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
     return try encoder.encode(
@@ -219,7 +249,7 @@ struct Report {
         host: Dictionary(uniqueKeysWithValues: Self.host()), settings: results.settings,
         rounds: results.rounds,
         fdatasync: results.probes.map { Probe(appendMicros: $0.append, overwriteMicros: $0.overwrite) },
-        rows: rows, workloads: verdicts))
+        rows: rows, workloads: verdicts, database: database))
   }
 
   /// The machine and the libraries.

@@ -9,6 +9,7 @@ enum Group: String, CaseIterable, Codable, Sendable {
   case fillsync
   case read
   case readwhilewriting
+  case database
 
   /// In the order in which they run and are shown.
   var workloads: [String] {
@@ -24,6 +25,7 @@ enum Group: String, CaseIterable, Codable, Sendable {
         "seekrandom-new", "readseq", "readreverse",
       ]
     case .readwhilewriting: ["readwhilewriting"]
+    case .database: DatabaseWorkload.allCases.map(\.rawValue)
     }
   }
 
@@ -103,6 +105,7 @@ struct Runner<E: Engine> {
     case .readwhilewriting:
       try copyDirectory(preparedStore ?? directory, to: directory)
       try readwhilewriting()
+    case .database: preconditionFailure("the database's workloads have a driver of their own")
     }
   }
 

@@ -11,6 +11,8 @@ package struct SoleSibling: Equatable, Sendable {
   package let value: Range<Int>
   /// Where the context stands, for ``VersionVector/init(decoding:)``.
   package let context: Range<Int>
+  /// The context, where it is of one replica.
+  package let onlyEntry: VersionVector.Entry?
 
   /// - Parameters:
   ///   - bytes: a record's encoding, all of it.
@@ -38,6 +40,7 @@ package struct SoleSibling: Equatable, Sendable {
       let entry = Self.entry(Int(truncatingIfNeeded: index), in: bytes.extracting(entriesOffset...)),
       counter <= entry.counter
     else { return nil }
+    onlyEntry = count == 1 ? entry : nil
     dot = Dot(replica: entry.replica, counter: counter)
     guard let timestamp = reader.readUInt64(), let expiry = reader.readVarint(),
       expiry == 0 || expiry > milliseconds, let value = reader.readLengthPrefixedRange(),

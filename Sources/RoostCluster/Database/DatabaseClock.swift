@@ -46,8 +46,11 @@ final class DatabaseClock: @unchecked Sendable {
   ///
   /// - Throws: what writing a higher bound throws, where one is due.
   @inline(__always)
-  func now() throws(DatabaseError) -> Timestamp {
-    let physical = physicalMilliseconds
+  func now() throws(DatabaseError) -> Timestamp { try now(physicalMilliseconds) }
+
+  /// The same, for whoever has just looked at the machine's clock.
+  @inline(__always)
+  func now(_ physical: UInt64) throws(DatabaseError) -> Timestamp {
     while true {
       let before = last.load(ordering: .relaxed)
       let next = HybridLogicalClock.next(

@@ -24,6 +24,8 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let foreignContext = Code("foreignContext")
     /// A context, a resume token or an export is not what Roost handed out, or was changed.
     public static let damagedToken = Code("damagedToken")
+    /// A resume token of another database, another keyspace or another scan.
+    public static let foreignToken = Code("foreignToken")
     /// Bytes on disk are not what was written.
     public static let corruption = Code("corruption")
     /// The files were written by a later version of Roost.

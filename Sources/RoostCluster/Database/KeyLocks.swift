@@ -61,4 +61,22 @@ final class KeyStripe: @unchecked Sendable {
   var key: [UInt8] = []
   var value: [UInt8] = []
   var feedKey: [UInt8] = []
+  private var batch = WriteBatch()
+
+  /// Runs `body` with an empty batch; its memory is used again.
+  @inline(__always)
+  func withBatch<E: Error>(_ body: (inout WriteBatch) throws(E) -> Void) throws(E) {
+    defer {
+      // What one large record needed is not kept for ever.
+      if batch.byteCount > Self.keptBytes {
+        batch = WriteBatch()
+        value = []
+      } else {
+        batch.removeAll()
+      }
+    }
+    try body(&batch)
+  }
+
+  private static let keptBytes = 16 << 10
 }

@@ -10,37 +10,54 @@ import RoostStorage
 extension KeyspaceCore {
   /// The record of a key, without what has expired; `nil` where the key was never written.
   ///
+  /// - Throws: as ``find(_:)``.
+  package func record(_ key: RawSpan) throws(DatabaseError) -> Record? { try find(key).record }
+
+  /// What is under a key, without what has expired.
+  ///
   /// - Throws: `.invalidArgument`, `.unreachable`, `.closed`, `.corruption`, `.storage`.
-  package func record(_ key: RawSpan) throws(DatabaseError) -> Record? {
+  package func find(_ key: RawSpan) throws(DatabaseError) -> FoundRecord {
     let (hash, partition) = try locate(key)
-    var storedKey: [UInt8] = []
-    storedKey.reserveCapacity(key.byteCount + StoredKey.prefixBytes)
-    StoredKey.make(partition, key, into: &storedKey)
-    while true {
-      let version = shared.routes.version
-      var record: Record?
-      do throws(DatabaseError) {
-        if replicas == 1 {
-          record = try firstPart(partition).load(storedKey)?.record
-        } else {
-          record = try joined(hash, partition, storedKey)
+    return try StoredKey.withStoredKey(partition, key) { storedKey throws(DatabaseError) in
+      while true {
+        let version = shared.routes.version
+        let found: FoundRecord
+        do throws(DatabaseError) {
+          found =
+            replicas == 1
+            ? try firstPart(partition).find(storedKey) : try joined(hash, partition, storedKey)
+        } catch {
+          // A store that left the database while it was being read.
+          guard shared.routes.version != version else { throw error }
+          continue
         }
-      } catch {
-        // A store that left the database while it was being read.
-        guard shared.routes.version != version else { throw error }
-        continue
+        guard shared.routes.version == version else { continue }
+        return unexpired(found)
       }
-      guard shared.routes.version == version else { continue }
-      if record == nil { return nil }
-      _ = record!.expire(at: shared.clock.physicalMilliseconds)
-      return record
     }
+  }
+
+  @inline(__always)
+  private func unexpired(_ found: FoundRecord) -> FoundRecord {
+    switch found {
+    case .absent: return found
+    case .sole(let sole): if sole.expiry == 0 { return found }
+    case .whole: break
+    }
+    return expired(found)
+  }
+
+  @inline(never)
+  private func expired(_ found: FoundRecord) -> FoundRecord {
+    guard var record = found.record else { return found }
+    let isChanged = record.expire(at: shared.clock.physicalMilliseconds)
+    return isChanged ? .whole(record) : found
   }
 
   /// The join of all present replicas' records; those that had less are repaired.
   private func joined(
-    _ hash: UInt64, _ partition: Int, _ storedKey: [UInt8]
-  ) throws(DatabaseError) -> Record? {
+    _ hash: UInt64, _ partition: Int, _ storedKey: RawSpan
+  ) throws(DatabaseError) -> FoundRecord {
     let (owners, _) = try allParts(partition)
     var found: [Record?] = []
     var joined: Record?
@@ -50,14 +67,14 @@ extension KeyspaceCore {
       guard let record else { continue }
       if joined == nil { joined = record } else { joined!.join(record) }
     }
-    guard let joined else { return nil }
+    guard let joined else { return .absent }
     if found.contains(where: { $0 != joined }) { repair(hash, partition, storedKey, joined) }
-    return joined
+    return .whole(joined)
   }
 
   /// Brings replicas up to what a read found. The read succeeds all the same where this fails: the
   /// next one tries again.
-  private func repair(_ hash: UInt64, _ partition: Int, _ storedKey: [UInt8], _ joined: Record) {
+  private func repair(_ hash: UInt64, _ partition: Int, _ storedKey: RawSpan, _ joined: Record) {
     let stripe = shared.locks[hash]
     stripe.lock.lock()
     defer { stripe.lock.unlock() }
@@ -65,7 +82,7 @@ extension KeyspaceCore {
     beginChange(stripe)
     defer { endChange(stripe) }
     do throws(DatabaseError) {
-      stripe.key = storedKey
+      stripe.key = unsafe storedKey.withUnsafeBytes { unsafe [UInt8]($0) }
       let timestamp = try shared.clock.now()
       let (owners, pending) = try allParts(partition)
       if let pending { try forward(stripe, partition, joined, timestamp, to: pending) }

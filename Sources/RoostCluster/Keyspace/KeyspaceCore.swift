@@ -75,7 +75,7 @@ package final class KeyspaceCore: @unchecked Sendable {
 
   /// What a context of the key is bound to.
   @inline(__always)
-  func binding(_ key: RawSpan) -> UInt64 { Checksum.xxh64(key, seed: bindingSeed) }
+  package func binding(_ key: RawSpan) -> UInt64 { Checksum.xxh64(key, seed: bindingSeed) }
 
   /// The first present member's part of a partition.
   @inline(__always)

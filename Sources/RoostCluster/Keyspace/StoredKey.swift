@@ -13,6 +13,22 @@ package enum StoredKey {
     unsafe key.withUnsafeBytes { unsafe buffer.append(contentsOf: $0) }
   }
 
+  /// Runs `body` with the stored key, which is made on the stack where it is short.
+  @inline(__always)
+  static func withStoredKey<R>(
+    _ partition: Int, _ key: RawSpan, _ body: (RawSpan) throws(DatabaseError) -> R
+  ) throws(DatabaseError) -> R {
+    let count = key.byteCount + prefixBytes
+    return try unsafe withUnsafeTemporaryAllocation(byteCount: count, alignment: 8) {
+      (buffer) throws(DatabaseError) in
+      unsafe buffer.storeBytes(of: UInt16(truncatingIfNeeded: partition).bigEndian, as: UInt16.self)
+      unsafe key.withUnsafeBytes { source in
+        unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[prefixBytes...]).copyMemory(from: source)
+      }
+      return try unsafe body(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(buffer)))
+    }
+  }
+
   package static func make(_ partition: Int, _ key: [UInt8] = []) -> [UInt8] {
     [UInt8(truncatingIfNeeded: partition >> 8), UInt8(truncatingIfNeeded: partition)] + key
   }

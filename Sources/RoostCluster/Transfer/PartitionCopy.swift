@@ -69,7 +69,7 @@ extension KeyspaceCore {
       let storedKey = cursor.keyBytes
       let record: Record
       do throws(DatabaseError) { record = try StoredRecord(decoding: cursor.value).record } catch {
-        throw source.damaged(storedKey, error)
+        throw unsafe source.damaged(storedKey.span.bytes, error)
       }
       try copyKey(storedKey, partition, record, to: target)
       keys += 1

@@ -241,7 +241,7 @@ extension Store {
   }
 
   private func checkWritable(_ treeID: UInt64) throws(StoreError) {
-    if writableTrees[treeID] == nil { throw droppedError(treeID) }
+    if !writableTrees.contains(treeID) { throw droppedError(treeID) }
   }
 
   @inline(never)

@@ -1,0 +1,69 @@
+import RoostCausality
+import RoostStorage
+
+/// The entries of one page of a scan: keys and stored records in one piece of memory, copied out only
+/// where someone asks.
+///
+/// Filled by one thread; after that immutable, and for any number of threads.
+package final class ScanEntries: @unchecked Sendable {
+  /// Where an entry's bytes are.
+  struct Slot {
+    var key: Int
+    var record: Int
+    var end: Int
+    /// Where the value is, of a record that is one value and nothing else.
+    var value: Range<Int>
+    /// Which of `decoded` the record is, of any other; -1 for none.
+    var decoded: Int
+  }
+
+  package let keyspace: KeyspaceCore
+  let bytes: GatheredBytes
+  var slots: [Slot] = []
+  var decoded: [Record] = []
+
+  init(_ keyspace: KeyspaceCore, _ expectedCount: Int) {
+    self.keyspace = keyspace
+    bytes = GatheredBytes(capacity: 160 * expectedCount)
+    slots.reserveCapacity(expectedCount)
+  }
+
+  package var count: Int { slots.count }
+
+  package func key(_ index: Int) -> [UInt8] {
+    let slot = slots[index]
+    return bytes.array(slot.key, slot.record)
+  }
+
+  /// The key, without a copy.
+  @_lifetime(borrow self)
+  package func keySpan(_ index: Int) -> RawSpan {
+    let slot = slots[index]
+    return unsafe _overrideLifetime(bytes.unguardedSpan(slot.key, slot.record), borrowing: self)
+  }
+
+  /// The value without a copy, where the record is one value and nothing else.
+  @_lifetime(borrow self)
+  package func soleValueSpan(_ index: Int) -> RawSpan? {
+    let slot = slots[index]
+    guard slot.decoded < 0 else { return nil }
+    return unsafe _overrideLifetime(
+      bytes.unguardedSpan(slot.value.lowerBound, slot.value.upperBound), borrowing: self)
+  }
+
+  /// A copy of the value, where the record is one value and nothing else.
+  package func soleValue(_ index: Int) -> [UInt8]? {
+    let slot = slots[index]
+    return slot.decoded < 0 ? bytes.array(slot.value.lowerBound, slot.value.upperBound) : nil
+  }
+
+  package func found(_ index: Int) -> FoundRecord {
+    let slot = slots[index]
+    if slot.decoded >= 0 { return .whole(decoded[slot.decoded]) }
+    let bytes = bytes
+    let span = bytes.span(slot.record, slot.end)
+    // It was found when the page was filled; whatever expired since then had not at that time.
+    guard let sole = SoleSibling(in: span, at: 0) else { return .absent }
+    return .sole(SoleRecord(sole, in: span))
+  }
+}
