@@ -7,7 +7,7 @@ import Testing
 /// Databases that know nothing of each other and exchange states by hand.
 // Budget: 5 s
 @Suite struct ExchangeTests {
-  @Test func `the likes case: two servers count a like each, and both say 2 after the exchange`() async throws {
+  @Test func `the likes case: a like at each of two servers, and then both say 2`() async throws {
     let b = try await Databases.open(SimulatedEnvironment(seed: 1))
     let c = try await Databases.open(SimulatedEnvironment(seed: 2))
     let postsB = try await b.keyspace("posts", .eventual)
