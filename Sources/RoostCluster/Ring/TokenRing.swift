@@ -6,7 +6,7 @@
 /// their standard deviation is about 1/√V of the mean. A member that joins takes from its neighbours on
 /// the circle alone, so as little moves as with ``Ring``, but only on average.
 ///
-/// A value; its positions are those of FORMAT.md's virtual nodes.
+/// A value; its tokens are the virtual nodes by which rings place partitions too (``VirtualNodes``).
 public struct TokenRing: Sendable {
   public let members: [RingMember]
   /// Positions, rising, and the place in `members` of who stands there.
