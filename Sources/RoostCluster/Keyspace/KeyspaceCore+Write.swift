@@ -286,11 +286,8 @@ package enum FeedKey {
 
   static func make(_ partition: Int, _ number: UInt64, into buffer: inout [UInt8]) {
     buffer.removeAll(keepingCapacity: true)
-    buffer.append(UInt8(truncatingIfNeeded: partition >> 8))
-    buffer.append(UInt8(truncatingIfNeeded: partition))
-    for shift in stride(from: 56, through: 0, by: -8) {
-      buffer.append(UInt8(truncatingIfNeeded: number >> UInt64(shift)))
-    }
+    buffer.append(integer: UInt16(truncatingIfNeeded: partition).bigEndian)
+    buffer.append(integer: number.bigEndian)
   }
 
   package static func make(_ partition: Int, _ number: UInt64) -> [UInt8] {

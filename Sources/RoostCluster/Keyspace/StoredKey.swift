@@ -8,8 +8,7 @@ package enum StoredKey {
   @inline(__always)
   static func make(_ partition: Int, _ key: RawSpan, into buffer: inout [UInt8]) {
     buffer.removeAll(keepingCapacity: true)
-    buffer.append(UInt8(truncatingIfNeeded: partition >> 8))
-    buffer.append(UInt8(truncatingIfNeeded: partition))
+    buffer.append(integer: UInt16(truncatingIfNeeded: partition).bigEndian)
     unsafe key.withUnsafeBytes { unsafe buffer.append(contentsOf: $0) }
   }
 
@@ -43,5 +42,13 @@ package enum StoredKey {
     guard key.byteCount >= prefixBytes else { return nil }
     return unsafe Int(key.unsafeLoad(fromByteOffset: 0, as: UInt8.self)) << 8
       | Int(key.unsafeLoad(fromByteOffset: 1, as: UInt8.self))
+  }
+}
+
+extension [UInt8] {
+  /// Appends an integer's bytes as they are in memory, at once.
+  @inline(__always)
+  mutating func append(integer value: some FixedWidthInteger) {
+    unsafe Swift.withUnsafeBytes(of: value) { unsafe append(contentsOf: $0) }
   }
 }

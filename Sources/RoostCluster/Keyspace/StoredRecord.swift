@@ -30,9 +30,7 @@ package struct StoredRecord {
 
   static func encode(_ changeNumber: UInt64, _ record: Record, into bytes: inout [UInt8]) {
     bytes.removeAll(keepingCapacity: true)
-    for shift in stride(from: 0, to: 64, by: 8) {
-      bytes.append(UInt8(truncatingIfNeeded: changeNumber >> UInt64(shift)))
-    }
+    bytes.append(integer: changeNumber.littleEndian)
     record.encode(into: &bytes)
   }
 }
