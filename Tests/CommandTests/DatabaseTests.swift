@@ -98,6 +98,25 @@ import Testing
     }
   }
 
+  @Test func `commands on plain stores leave a database alone`() throws {
+    let db = try make("a")[0]
+    #expect(try roost.run("incr", db, "n").status == 0)
+    let cases = [
+      ["drop", db, "keyspace/default"], ["import", db, "--tree", "keyspace/default"], ["shell", db],
+      ["fill", db, "--tree", "keyspace/default", "--count", "1"], ["delete", db, "--prefix", "n"],
+    ]
+    for arguments in cases {
+      let outcome = try roost.run(arguments)
+      #expect(outcome.status == 64 && outcome.errors.contains("database"), "\(arguments): \(outcome.errors)")
+    }
+    #expect(try roost.run("get", db, "n").text.hasPrefix("counter 1 "))
+    for arguments in [["stats", db], ["verify", db], ["compact", db], ["trees", db], ["dump", db]] {
+      #expect(try roost.run(arguments).status == 0, "\(arguments)")
+    }
+    #expect(try roost.run("delete", db, "n").status == 0)
+    #expect(try roost.run("get", db, "n").status == 1)
+  }
+
   @Test func `a missing directory is named, with what is out of reach`() throws {
     let stores = try make("a", "b")
     try FileManager.default.moveItem(atPath: stores[1], toPath: roost.path("gone"))

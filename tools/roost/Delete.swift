@@ -1,4 +1,7 @@
 import ArgumentParser
+import Roost
+import RoostCausality
+import RoostCluster
 import RoostStorage
 
 /// `roost delete`: deletes keys, or a range of them.
@@ -13,6 +16,10 @@ struct Delete: ParsableCommand {
         roost delete ./db --prefix u:           all keys that begin with u:
         roost delete ./db --from a --to b       from a up to, not including, b
 
+      In a database keys are deleted one by one, values and typed states alike:
+        roost delete ./disk1 bio                what is there now
+        roost delete ./disk1 bio --context $(roost get ./disk1 bio --show-context)
+
       \(BytesOptions.help)
       """)
 
@@ -20,6 +27,8 @@ struct Delete: ParsableCommand {
   @Argument(help: "The keys.") var keys: [String] = []
   @OptionGroup var range: RangeOptions
   @OptionGroup var tree: TreeOption
+  @OptionGroup var keyspace: KeyspaceOption
+  @Option(help: "Of a database: delete what the read with this context saw.") var context: String?
   @Flag(help: "Return once the deletion would survive power loss.") var sync = false
   @OptionGroup var bytes: BytesOptions
 
@@ -38,6 +47,8 @@ struct Delete: ParsableCommand {
 
   func run() throws {
     let keys = try self.keys.map { try bytes.bytes($0, "key") }
+    if try DatabaseDirectory.isDatabase(directory.directory) { return try deleteRecords(keys) }
+    if context != nil { try DatabaseDirectory.require(directory.directory) }
     let range = try self.range.range(bytes)
     try withStore(directory.directory) { store in
       let tree = try store.requireTree(self.tree.tree)
@@ -48,6 +59,21 @@ struct Delete: ParsableCommand {
           throw Failure.usage("that prefix has no end: no key is above it")
         }
         batch.deleteRange(from: lower, to: upper, in: tree)
+      }
+    }
+  }
+
+  private func deleteRecords(_ keys: [[UInt8]]) throws {
+    if keys.isEmpty { throw Failure.usage("in a database name the keys: ranges cannot be deleted") }
+    if context != nil, keys.count > 1 { throw Failure.usage("--context is of one key") }
+    let seen = try context.map(ContextText.context)
+    try withDatabase(directory.directory) { database in
+      let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
+      for key in keys {
+        try key.withKeyBytes { key in
+          _ = try keyspace.delete(key, context: seen)
+          if sync { try keyspace.sync(key) }
+        }
       }
     }
   }

@@ -14,6 +14,7 @@ struct Drop: ParsableCommand {
   @Argument(help: "The tree.") var name: String
 
   func run() throws {
+    try DatabaseDirectory.requirePlain(directory.directory)
     try withStore(directory.directory) { store in
       _ = try store.requireTree(name)
       try store.dropTree(name)

@@ -36,6 +36,7 @@ struct Fill: ParsableCommand {
   }
 
   func run() throws {
+    try DatabaseDirectory.requirePlain(directory.directory)
     var options = StoreOptions()
     options.memtableBytes = memtableBytes
     try withStore(directory.directory, creates: !check, options: options) { store in

@@ -34,6 +34,7 @@ struct Import: ParsableCommand {
   }
 
   func run() throws {
+    try DatabaseDirectory.requirePlain(directory.directory)
     let input = try Input(file)
     let format = format ?? RecordFormat(path: file) ?? .tsv
     // Before the store is created: a wrong format leaves nothing behind.

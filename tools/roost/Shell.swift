@@ -24,6 +24,7 @@ struct Shell: ParsableCommand {
   @OptionGroup var bytes: BytesOptions
 
   func run() throws {
+    try DatabaseDirectory.requirePlain(directory.directory)
     let input = try Input(nil)
     let output = Output.standard
     try withStore(directory.directory, creates: create) { store in

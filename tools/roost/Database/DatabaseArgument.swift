@@ -15,6 +15,15 @@ enum DatabaseDirectory {
     return trees?.values.contains(Member.systemTree) ?? false
   }
 
+  /// Fails where the directory is a database's: whoever wrote into its trees past it would leave
+  /// records without their dots, and replicas apart.
+  static func requirePlain(_ directory: String) throws {
+    guard try isDatabase(directory) else { return }
+    throw Failure(
+      .usage,
+      "\(directory) is a store of a database: this command writes to plain stores only (see `roost --help`)")
+  }
+
   /// Fails unless the directory is a database's.
   static func require(_ directory: String) throws {
     if try isDatabase(directory) { return }
