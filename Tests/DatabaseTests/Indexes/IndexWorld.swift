@@ -1,4 +1,5 @@
 import Roost
+import RoostEnvironment
 import RoostSimulation
 import Testing
 
@@ -10,6 +11,16 @@ struct IndexWorld {
   let world: SimulatedEnvironment
   let core: DatabaseCore
   let notes: KeyspaceCore
+  private let jobs: Jobs
+
+  /// All workers of the database: its stores', and the mover's.
+  private final class Jobs: @unchecked Sendable {
+    private let lock = Lock()
+    private var made: [any Workers] = []
+
+    func add(_ workers: any Workers) { lock.withLock { made.append(workers) } }
+    var all: [any Workers] { lock.withLock { made } }
+  }
 
   static func words(_ version: UInt64 = 1, _ name: String = "words") -> Index {
     Index(name, version: version) { _, value in
@@ -26,8 +37,19 @@ struct IndexWorld {
     _ policy: KeyspacePolicy = .eventual, version: UInt64? = 1, sliceRecords: Int = 256
   ) throws {
     self.world = world
-    let options = Databases.options(partitions: 8, replicas: replicas)
-    core = try DatabaseOpening.open(Databases.directories(stores), options, world.environment)
+    let jobs = Jobs()
+    self.jobs = jobs
+    var environment = world.environment
+    let make = environment.makeWorkers
+    environment.makeWorkers = {
+      let workers = make()
+      jobs.add(workers)
+      return workers
+    }
+    let options = Databases.options(partitions: 8, replicas: replicas) {
+      $0.transferBytesPerSecond = nil
+    }
+    core = try DatabaseOpening.open(Databases.directories(stores), options, environment)
     notes = try core.keyspace("notes", policy)
     notes.indexes.sliceRecords = sliceRecords
     if let version { try declare(version) }
@@ -42,7 +64,7 @@ struct IndexWorld {
     var left = jobs
     while left > 0 {
       var isIdle = true
-      for member in core.presentMembers where left > 0 && member.workers.runOneHere() {
+      for workers in self.jobs.all where left > 0 && workers.runOneHere() {
         isIdle = false
         left -= 1
       }
