@@ -85,7 +85,7 @@ extension KeyspaceCore {
     guard indexes.kept.contains(where: { $0 === index }) else { return false }
     guard let record = try part.load(storedKey)?.record else { return true }
     var batch = WriteBatch()
-    for term in index.declaration.terms(of: indexed(record), key: key) {
+    for term in index.declaration.terms(of: record.siblings.elements, key: key) {
       if let entry = IndexKey.make(partition, term, key) {
         batch.put(entry, [UInt8](), in: here.tree)
       }
@@ -95,9 +95,7 @@ extension KeyspaceCore {
     return true
   }
 
-  // MARK: - Entries of a write
-
-  /// What of a record's values has terms.
+  /// Under which of a record's values it is found.
   func indexed(_ record: Record) -> [Sibling] {
     if kind == .lastWriterWins { return record.siblings.latest.map { [$0] } ?? [] }
     return record.siblings.elements
@@ -164,8 +162,9 @@ extension KeyspacePart {
     for index in keyspace.indexes.kept {
       // Every store that has the keyspace has it: they are opened together.
       guard let here = index.stores[member.slot] else { continue }
-      let before = old.map { index.declaration.terms(of: keyspace.indexed($0), key: key) } ?? []
-      let after = index.declaration.terms(of: keyspace.indexed(new), key: key)
+      // Of all siblings, also where only the last writer's counts: when it expires, another does.
+      let before = old.map { index.declaration.terms(of: $0.siblings.elements, key: key) } ?? []
+      let after = index.declaration.terms(of: new.siblings.elements, key: key)
       if before == after { continue }
       let kept = Set(after)
       for term in before where !kept.contains(term) {

@@ -80,10 +80,23 @@ import Testing
     _ = try "k".withKeyBytes { key throws(DatabaseError) in try world.notes.join(key, there) }
     #expect(try world.record("k")?.siblings.count == 2)
     #expect(try world.query() == ["old/k"])
-    #expect(try world.entryCount() == 1)
     try world.put("k", "new")
     #expect(try world.query() == ["new/k"])
     #expect(try world.entryCount() == 1)
+  }
+
+  /// The loser's entries are there for the day on which the winner expires.
+  @Test func `where the winner expires, the next one's terms count`() throws {
+    let world = try IndexWorld(SimulatedEnvironment(), stores: 1, replicas: 1, .eventual(.lastWriterWins))
+    try world.put("k", "brief", timeToLive: .seconds(1))
+    var there = Record()
+    try there.put(
+      Array("lasting".utf8), replacing: VersionVector(),
+      dot: Dot(replica: ReplicaID(rawValue: 3), counter: 1), timestamp: Timestamp(rawValue: 1))
+    _ = try "k".withKeyBytes { key throws(DatabaseError) in try world.notes.join(key, there) }
+    #expect(try world.query() == ["brief/k"])
+    world.world.time.advance(byNanoseconds: 1_000_000_000)
+    #expect(try world.query() == ["lasting/k"])
   }
 
   /// Nothing removes an expired value's entries until its key is written again: hits are checked.
