@@ -58,7 +58,15 @@ extension Database {
     let core = core
     let summary = try await blocking { () throws(DatabaseError) in try core.join(page) }
     if (durability ?? core.options.durability) == .synced {
-      for member in core.presentMembers { try await member.syncing() }
+      for member in core.presentMembers {
+        do throws(DatabaseError) { try await member.syncing() } catch {
+          // A store that has left the database meanwhile has given all it held to others.
+          if error.code == .closed, !core.shared.isClosed { continue }
+          throw DatabaseError(
+            .indeterminate, "the states were joined, and could not be made durable: \(error.message)",
+            cause: error.cause)
+        }
+      }
     }
     return summary
   }

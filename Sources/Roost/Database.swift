@@ -102,6 +102,18 @@ public final class Database: Sendable {
     return Keyspace(self, keyspace)
   }
 
+  /// Joins the replicas of every key, so that all have the same and the feed tells all: worth its
+  /// while after writes that failed as `.indeterminate`, or were made while a store was missing. Reads
+  /// do the same for the keys they read.
+  ///
+  /// - Throws: `.corruption`, `.unreachable`, `.storage`, `.closed`; what was repaired stays so.
+  /// - Complexity: reads every record of every replica.
+  @discardableResult
+  public func repair() async throws -> RepairSummary {
+    let core = core
+    return try await blocking { () throws(DatabaseError) in try core.repair() }
+  }
+
   /// The names of all keyspaces, sorted.
   public var keyspaceNames: [String] { core.keyspaceEntries.map(\.name) }
 

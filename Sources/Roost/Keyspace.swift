@@ -184,8 +184,15 @@ public struct Keyspace: Sendable {
       result = try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
     }
     if (durability ?? core.shared.options.durability) == .synced {
-      try await core.whileOpen { () throws(DatabaseError) in
-        for member in key.withKeyBytes({ core.owners(for: $0) }) { try await member.syncing() }
+      do throws(DatabaseError) {
+        try await core.whileOpen { () throws(DatabaseError) in
+          for member in key.withKeyBytes({ core.owners(for: $0) }) { try await member.syncing() }
+        }
+      } catch {
+        // It was applied: who takes this for a write that did not happen would count twice.
+        throw DatabaseError(
+          .indeterminate, "the write was applied, and could not be made durable: \(error.message)",
+          cause: error.cause)
       }
     }
     return result

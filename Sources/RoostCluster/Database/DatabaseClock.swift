@@ -18,16 +18,21 @@ final class DatabaseClock: @unchecked Sendable {
   private let bound: Atomic<UInt64>
   /// Held while a higher bound is made durable.
   private let raising = Lock()
+  /// Runs a job where it may block, some time later.
+  private let later: (@escaping @Sendable () -> Void) -> Void
+  private let isRaisingLater = Atomic<Bool>(false)
   /// Makes a bound durable in every store that can be written.
   private let persist: (Timestamp) throws(DatabaseError) -> Void
 
   /// - Parameter start: everything issued lies above it.
   init(
     _ time: any TimeSource, above start: Timestamp,
+    later: @escaping (@escaping @Sendable () -> Void) -> Void,
     persist: @escaping (Timestamp) throws(DatabaseError) -> Void
   ) {
     self.time = time
     self.persist = persist
+    self.later = later
     last = Atomic(start.rawValue)
     bound = Atomic(start.rawValue)
   }
@@ -55,13 +60,32 @@ final class DatabaseClock: @unchecked Sendable {
       let before = last.load(ordering: .relaxed)
       let next = HybridLogicalClock.next(
         after: Timestamp(rawValue: before), physicalMilliseconds: physical)
-      if next.rawValue > bound.load(ordering: .acquiring) {
+      let known = bound.load(ordering: .acquiring)
+      if next.rawValue > known {
         try raise(above: next)
         continue
       }
       let (exchanged, _) = last.compareExchange(
         expected: before, desired: next.rawValue, ordering: .acquiringAndReleasing)
-      if exchanged { return next }
+      if exchanged {
+        if next.milliseconds &+ Self.windowMilliseconds / 2 > Timestamp(rawValue: known).milliseconds {
+          raiseLater(above: next)
+        }
+        return next
+      }
+    }
+  }
+
+  /// Raises the bound on another thread, so that it is raised before it is needed: callers must not
+  /// wait for the stores' disks.
+  @inline(never)
+  private func raiseLater(above needed: Timestamp) {
+    if isRaisingLater.exchange(true, ordering: .acquiringAndReleasing) { return }
+    later { [weak self] in
+      guard let self else { return }
+      // Where it fails, whoever needs a higher bound tries again, and is told.
+      do throws(DatabaseError) { try raise(above: needed, to: Self.windowMilliseconds / 2) } catch {}
+      isRaisingLater.store(false, ordering: .releasing)
     }
   }
 
@@ -100,9 +124,12 @@ final class DatabaseClock: @unchecked Sendable {
   func finishRaising() { raising.withLock {} }
 
   @inline(never)
-  private func raise(above needed: Timestamp) throws(DatabaseError) {
+  private func raise(
+    above needed: Timestamp, to margin: UInt64 = 0
+  ) throws(DatabaseError) {
     try raising.withLock { () throws(DatabaseError) in
-      if needed.rawValue <= bound.load(ordering: .acquiring) { return }
+      let known = Timestamp(rawValue: bound.load(ordering: .acquiring))
+      if needed <= known, needed.milliseconds &+ margin <= known.milliseconds { return }
       let higher = Timestamp(
         milliseconds: max(needed.milliseconds, physicalMilliseconds) &+ Self.windowMilliseconds, logical: 0)
       try persist(higher)

@@ -53,6 +53,8 @@ extension DatabaseCore {
         .unknownKeyspace,
         "there is no keyspace `\(name)`: the database has " + (names.isEmpty ? "none" : names))
     }
+    // Two halves of a database that each made a keyspace would have two schemas of one revision.
+    try checkChangeable()
     let ring = ringState.ring
     let replicas = policy.replicas == 0 ? ring.replicas : policy.replicas
     guard replicas <= ring.replicas else {

@@ -75,9 +75,11 @@ package final class DatabaseCore: @unchecked Sendable {
   func route(_ partition: Int) {
     let owners = ringState.ring.replicas(of: partition).map { slotOf[$0] ?? Int(RouteTable.none) }
     let copy = ringState.copies.first { $0.partition == partition }
-    let target = copy.flatMap { slotOf[$0.to] }
+    let target = copy.map { slotOf[$0.to] ?? Int(RouteTable.absent) }
     let tenancies = owners.indices.map { ringState.tenancy(partition, $0) }
     shared.routes.set(partition, owners: owners, tenancies: tenancies, pending: target)
+    // Without some store nobody knows whether the move was decided there.
+    if target != nil, !hasAllStores { shared.routes.setSettling(partition, true) }
   }
 
   /// Makes a ring state durable in every store, then lets it count. With `topology` held.
@@ -195,6 +197,8 @@ package enum ClockRecord {
     var reader = FieldReader(bytes, "the clock record")
     _ = try reader.readVersion(upTo: 1)
     let bound = Timestamp(rawValue: try reader.readFixed())
+    // Some eight thousand years are enough, and leave room to count on.
+    guard bound.milliseconds < 1 << 47 else { throw reader.damaged("a time too far in the future") }
     try reader.readEnd()
     return bound
   }

@@ -103,6 +103,7 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
       case .invalidArgument, .tooLarge: .invalidArgument
       case .invalidOption: .invalidOption
       case .deadlineExceeded: .deadlineExceeded
+      case .outcomeUnknown: .indeterminate
       default: .storage
       }
     self.init(code, "\(doing): \(cause.message)", cause: cause)

@@ -36,7 +36,15 @@ package final class DatabaseShared: Sendable {
       UInt64(seconds) * 1_000 + UInt64(attoseconds / 1_000_000_000_000_000)
     routes = RouteTable(partitionCount: ring.partitionCount, replicas: ring.replicas)
     let members = members
-    clock = DatabaseClock(parts.environment.time, above: clockAbove) { bound throws(DatabaseError) in
+    clock = DatabaseClock(
+      parts.environment.time, above: clockAbove,
+      later: { job in
+        for slot in 0..<members.capacity {
+          guard let member = members[slot] else { continue }
+          return member.workers.submit(.urgent, job)
+        }
+      }
+    ) { bound throws(DatabaseError) in
       // A store that cannot be written (a full disk) must not keep the others from being written: the
       // next open goes by the highest bound that any store knows.
       var isKnown = false

@@ -44,6 +44,10 @@ final class RouteTable: @unchecked Sendable {
     unsafe pending.deallocate()
   }
 
+  /// Stands for a store that a partition is moving to and that is not open: it may own the partition
+  /// on disk already, so nothing may be written to it.
+  static let absent: UInt16 = 0x7FFE
+
   /// Rises with every change.
   @inline(__always)
   var version: UInt64 { changes.load(ordering: .acquiring) }

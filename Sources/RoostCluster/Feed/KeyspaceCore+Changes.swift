@@ -40,6 +40,8 @@ package struct ChangePage: Sendable {
   package var isAtEnd = false
   /// Resumes after the page.
   package var token: ChangeToken
+  /// The number up to which it told what there was.
+  package var bound: UInt64 = 0
 }
 
 /// How much a page takes.
@@ -67,11 +69,13 @@ extension KeyspaceCore {
   /// - Parameters:
   ///   - token: where to go on; from the beginning where `nil`.
   ///   - limit: how much at most. A page may have no changes and not be at the end.
+  ///   - bound: an earlier page's ``ChangePage/bound``: then what came later is left out, so that pages
+  ///     come to an end beside writers who are faster than the reader.
   /// - Throws: `.foreignContext` for a token of another keyspace or database, `.unreachable` (no open
   ///   store holds some partition), `.corruption`, `.storage`, `.closed`.
   /// - Complexity: O(partitions) looks at memory, and what `limit` allows.
   package func changes(
-    since token: ChangeToken?, limit: ChangePageLimit = ChangePageLimit()
+    since token: ChangeToken?, limit: ChangePageLimit = ChangePageLimit(), until bound: UInt64? = nil
   ) throws(DatabaseError) -> ChangePage {
     try shared.checkOpen()
     let count = shared.routes.partitionCount
@@ -82,10 +86,11 @@ extension KeyspaceCore {
       }
     }
     let start = token?.position ?? FeedPosition(partitionCount: count)
-    let reading = FeedReading(self, start, limit)
+    let reading = FeedReading(self, start, limit, bound)
     let next = try reading.run()
     var page = ChangePage(token: token ?? ChangeToken(keyspace: bindingSeed, start))
     page.isAtEnd = reading.isAtEnd
+    page.bound = reading.settled
     if reading.steps.isEmpty, next == start.next { return page }
     let trail = FeedTrail(keyspace: bindingSeed, start: start, steps: reading.steps)
     page.changes = reading.found.map { found in
@@ -127,13 +132,15 @@ private final class FeedReading {
   private var bytes = 0
   private var cursors: [Int: FeedCursor] = [:]
 
-  init(_ keyspace: KeyspaceCore, _ start: FeedPosition, _ limit: ChangePageLimit) {
+  init(
+    _ keyspace: KeyspaceCore, _ start: FeedPosition, _ limit: ChangePageLimit, _ bound: UInt64?
+  ) {
     self.keyspace = keyspace
     self.start = start
     self.limit = limit
     // In this order: see `KeyLocks.settled`.
     latest = keyspace.shared.clock.latest.rawValue
-    settled = keyspace.shared.locks.settled(latest)
+    settled = min(keyspace.shared.locks.settled(latest), bound ?? .max)
   }
 
   private var isFull: Bool {

@@ -42,7 +42,7 @@ extension KeyspaceCore {
       if isConditional, let context { try Self.checkUnchanged(record, context) }
       let replacing = context?.vector ?? record.context
       // Nothing to delete here, and nothing elsewhere that the caller saw: not worth a tombstone.
-      if record.isTombstone, replacing.isAtMost(record.context) {
+      if record.isTombstone, !stamp.hasExpired, replacing.isAtMost(record.context) {
         return (false, CausalContext(binding: bound, vector: record.context))
       }
       try causally { () throws(CausalityError) in

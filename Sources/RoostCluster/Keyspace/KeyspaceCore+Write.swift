@@ -18,6 +18,8 @@ extension KeyspaceCore {
     package var dot: Dot
     package var timestamp: Timestamp
     package var milliseconds: UInt64
+    /// Whether values had expired, which the record still shows on disk.
+    package var hasExpired = false
   }
 
   /// Changes a key's record at its coordinator and ships the result to the other replicas.
@@ -38,20 +40,22 @@ extension KeyspaceCore {
     defer { stripe.lock.unlock() }
     try shared.checkOpen()
     let part = try firstPart(partition)
+    try checkWritable(partition)
     if let context { try checkKnown(context, partition) }
     StoredKey.make(partition, key, into: &stripe.key)
     let old = try part.load(stripe.key)
     var record = old?.record ?? Record()
     let milliseconds = shared.clock.physicalMilliseconds
-    _ = record.expire(at: milliseconds)
+    let hasExpired = record.expire(at: milliseconds)
     beginChange(stripe)
     defer { endChange(stripe) }
     let timestamp = try shared.clock.now(milliseconds)
-    let stamp = Stamp(dot: part.member.mint(), timestamp: timestamp, milliseconds: milliseconds)
+    let dot = try mint(part, above: record.context)
+    let stamp = Stamp(dot: dot, timestamp: timestamp, milliseconds: milliseconds, hasExpired: hasExpired)
     let (isChanged, result) = try body(&record, stamp)
     guard isChanged else { return result }
     try part.store(stripe, partition, old, record, timestamp, self, isLocal: true)
-    if replicas > 1 || shared.routes.pendingOwner(partition) != Int(RouteTable.none) {
+    if replicas > 1 || pendingPart(partition) != nil {
       try ship(stripe, partition, record, timestamp, from: part)
     }
     return result
@@ -72,6 +76,7 @@ extension KeyspaceCore {
     defer { stripe.lock.unlock() }
     try shared.checkOpen()
     StoredKey.make(partition, key, into: &stripe.key)
+    try checkWritable(partition)
     let (owners, pending) = try allParts(partition)
     beginChange(stripe)
     defer { endChange(stripe) }
@@ -90,6 +95,18 @@ extension KeyspaceCore {
   }
 
   // MARK: - Steps
+
+  /// A dot that the record has not seen.
+  ///
+  /// A record that has seen it tells that the store went back to an earlier state of itself (its disk
+  /// was rolled back): then its incarnation ends.
+  @inline(__always)
+  private func mint(_ part: KeyspacePart, above context: VersionVector) throws(DatabaseError) -> Dot {
+    let dot = part.member.mint()
+    if context[dot.replica] < dot.counter { return dot }
+    try part.member.takeNewIncarnation()
+    return part.member.mint()
+  }
 
   /// The feed must not pass a change number that is on its way: says so before one is taken.
   @inline(__always)
@@ -274,6 +291,9 @@ extension KeyspacePart {
     _ stripe: KeyStripe, _ partition: Int, _ state: Record, _ timestamp: Timestamp,
     _ keyspace: KeyspaceCore
   ) throws(DatabaseError) -> Bool {
+    // What another replica knows of this store and the store does not was lost (its disk was rolled
+    // back).
+    if member.isAheadOfUs(state.context) { try member.takeNewIncarnation() }
     let old = try load(stripe.key)
     var joined = old?.record ?? Record()
     joined.join(state)

@@ -118,16 +118,35 @@ package final class KeyspaceCore: @unchecked Sendable {
       if slot != Int(RouteTable.none), let part = parts[slot] { owners.append(part) }
     }
     if owners.isEmpty { _ = try laterPart(partition) }
+    return (owners, pendingPart(partition))
+  }
+
+  /// The part that a partition is moving to, where it is and its store is open.
+  @inline(__always)
+  func pendingPart(_ partition: Int) -> KeyspacePart? {
     let target = shared.routes.pendingOwner(partition)
-    return (owners, target == Int(RouteTable.none) ? nil : parts[target])
+    return target < parts.capacity ? parts[target] : nil
+  }
+
+  /// Nothing is written to a partition that may be another store's by now, which is not open.
+  @inline(__always)
+  func checkWritable(_ partition: Int) throws(DatabaseError) {
+    if shared.routes.pendingOwner(partition) == Int(RouteTable.absent) { throw movingAway(partition) }
+  }
+
+  @inline(never)
+  private func movingAway(_ partition: Int) -> DatabaseError {
+    DatabaseError(
+      .unreachable,
+      "partition \(partition) is moving to a store that is not open, and may be there already: it "
+        + "cannot be written meanwhile")
   }
 
   /// Whether a write to the key's partition is likely to wait for the engine. A hint.
   package func mayWait(_ key: RawSpan) -> Bool {
     guard let (_, partition) = try? locate(key), let part = try? firstPart(partition) else { return false }
     if part.member.store.mayWait { return true }
-    let target = shared.routes.pendingOwner(partition)
-    if target != Int(RouteTable.none), parts[target]?.member.store.mayWait == true { return true }
+    if pendingPart(partition)?.member.store.mayWait == true { return true }
     guard replicas > 1 else { return false }
     for replica in 1..<replicas {
       let slot = shared.routes.owner(partition, replica)

@@ -72,6 +72,7 @@ package struct IdentityRecord: Equatable, Sendable {
     let close = CleanClose(
       counter: try reader.readVarint(), device: try reader.readVarint(), inode: try reader.readVarint(),
       changeNanoseconds: Int64(bitPattern: try reader.readFixed()))
+    guard close.counter < 1 << 62 else { throw reader.damaged("a counter of \(close.counter)") }
     closed = isClosed ? close : nil
     try reader.readEnd()
     guard encoded() == bytes else { throw reader.damaged("it is not as a writer gives it") }

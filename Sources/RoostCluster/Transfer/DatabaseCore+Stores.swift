@@ -207,6 +207,8 @@ extension DatabaseCore {
     // Before the ring names it, so that the ring is written to its store too.
     shared.members.publish(member, at: member.slot)
     slotOf[member.id] = member.slot
+    // A bound that was raised since its records were written reached the others only.
+    try member.writeSystem(Member.SystemKey.clock, ClockRecord.encode(shared.clock.durableBound))
     var state = ringState
     state.places[member.id] = member.path
     let joiner = RingMember(
@@ -222,6 +224,8 @@ extension DatabaseCore {
     for keyspace in transferKeyspaces.values { keyspace.parts.withdraw(member.slot) }
     shared.clock.finishRaising()
     member.workers.shutdown()
+    // Whoever caught sight of it and waits for its disk is told.
+    member.calls.close()
   }
 
   // MARK: - Checks
@@ -233,7 +237,7 @@ extension DatabaseCore {
   }
 
   /// With `topology` held.
-  private func checkChangeable() throws(DatabaseError) {
+  func checkChangeable() throws(DatabaseError) {
     try shared.checkOpen()
     guard hasAllStores else {
       let missing = ringState.ring.members.filter { slotOf[$0.id] == nil }
