@@ -25,7 +25,8 @@ import Testing
     let manifest = try #require(Repository.file("Package.swift"))
     #expect(manifest.text.contains("Examples/LikesAndPlaylists"))
     #expect(program.lines.count < 40)
-    #expect(swiftBlocks(readme.text)[1] == markedLines(program.text), "copy it between the markers in \(path)")
+    #expect(
+      swiftBlocks(readme.text)[1] == markedLines(program.text), "copy it between the markers in \(path)")
   }
 
   /// Relative links in Markdown lead to files that are there.

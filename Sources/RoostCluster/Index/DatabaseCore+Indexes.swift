@@ -18,9 +18,8 @@ extension DatabaseCore {
     var kept = keyspace.indexes.kept
     var begun: [KeptIndex] = []
     for index in indexes {
-      if kept.contains(where: { $0.declaration.name == index.name && $0.declaration.version == index.version }) {
-        continue
-      }
+      let same = kept.first { $0.declaration.name == index.name }
+      if same?.declaration.version == index.version { continue }
       let known = entry.indexes.first { $0.name == index.name }
       var generation = schema.revision + 1
       if let known, known.state == .current, known.extractorVersion == index.version {

@@ -198,8 +198,8 @@ import Testing
   // MARK: - Entries
 
   @Test func `entries sort by term, then key, and split again`() throws {
-    try withSeeds("entries sort by term, then key, and split again", count: TestSize.of(quick: 20, full: 200)) {
-      _, random in
+    let count = TestSize.of(quick: 20, full: 200)
+    try withSeeds("entries sort by term, then key, and split again", count: count) { _, random in
       func bytes() -> [UInt8] {
         (0..<random.below(5)).map { _ in [0, 0, 1, 0x61, 0xFE, 0xFF][random.below(6)] }
       }

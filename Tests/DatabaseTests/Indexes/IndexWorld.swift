@@ -125,7 +125,7 @@ struct IndexWorld {
       a.term == b.term
         ? a.key.lexicographicallyPrecedes(b.key) : a.term.lexicographicallyPrecedes(b.term)
     }
-    return pairs.map { String(decoding: $0.term, as: UTF8.self) + "/" + String(decoding: $0.key, as: UTF8.self) }
+    return pairs.map { String(decoding: $0.term + [0x2F] + $0.key, as: UTF8.self) }
   }
 
   /// The entries in the stores' trees, however many stores have the same.
