@@ -68,6 +68,20 @@ import Testing
     #expect(try roost.run("incr", db, "n", "--by=-5").text == "-5\n")
   }
 
+  @Test func `a scan is in key order over all stores`() throws {
+    let db = try make("a", "b", "c")[0]
+    for key in ["b", "a{1}", "c", "d{1}"] { #expect(try roost.run("put", db, key, "v" + key).status == 0) }
+    #expect(try roost.run("scan", db, "--keys-only").text == "a{1}\nb\nc\nd{1}\n")
+    #expect(try roost.run("scan", db, "--keys-only", "--reverse", "--limit", "2").text == "d{1}\nc\n")
+    #expect(try roost.run("scan", db, "--keys-only", "--tag", "1").text == "a{1}\nd{1}\n")
+    #expect(try roost.run("scan", db, "--count", "--from", "b", "--to", "d").text == "2\n")
+    let first = try roost.run("scan", db, "--keys-only", "--limit", "3")
+    let token = try #require(first.errors.split(separator: " ").last).trimmingCharacters(in: .newlines)
+    #expect(try roost.run("scan", db, "--keys-only", "--after", token).text == "d{1}\n")
+    #expect(try roost.run("scan", db, "--keys-only", "--prefix", "a", "--after", token).status == 64)
+    #expect(try roost.run("scan", db, "--prefix", "b", "--json").text.contains("\"values\":[\"vb\"]"))
+  }
+
   @Test func `bad input is an error, and changes nothing`() throws {
     let stores = try make("a", "b")
     #expect(try roost.run("incr", stores[0], "n", "--by", "9223372036854775807").status == 0)

@@ -87,7 +87,7 @@ extension Failure {
   init(_ error: DatabaseError) {
     let status: ExitStatus =
       switch error.code {
-      case .invalidArgument, .invalidOption, .invalidMembers, .wrongPolicy, .wrongKind, .foreignContext,
+      case .invalidArgument, .invalidOption, .invalidMembers, .wrongPolicy, .wrongKind, .foreignContext, .foreignToken,
         .damagedToken, .tooManyReplicas, .counterOverflow:
         .usage
       case .unknownKeyspace, .unknownIndex, .notAMember, .foreignStore, .missingStore: .notFound
