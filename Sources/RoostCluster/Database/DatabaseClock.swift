@@ -4,9 +4,9 @@ import Synchronization
 
 /// The database's hybrid logical clock, shared by all threads.
 ///
-/// It never issues a timestamp above its bound, and every store of the database knows the bound
-/// durably before it is used: so a database that was killed starts above everything that it ever
-/// issued. The step is ``HybridLogicalClock/next(after:physicalMilliseconds:)``.
+/// It never issues a timestamp above its bound, and every store of the database that can be written
+/// knows the bound durably before it is used: so a database that was killed starts above everything
+/// that it ever issued. The step is ``HybridLogicalClock/next(after:physicalMilliseconds:)``.
 ///
 /// Thread-safe.
 final class DatabaseClock: @unchecked Sendable {
@@ -18,7 +18,7 @@ final class DatabaseClock: @unchecked Sendable {
   private let bound: Atomic<UInt64>
   /// Held while a higher bound is made durable.
   private let raising = Lock()
-  /// Makes a bound durable in every store.
+  /// Makes a bound durable in every store that can be written.
   private let persist: (Timestamp) throws(DatabaseError) -> Void
 
   /// - Parameter start: everything issued lies above it.
@@ -39,7 +39,7 @@ final class DatabaseClock: @unchecked Sendable {
   /// The last timestamp that was issued or observed.
   var latest: Timestamp { Timestamp(rawValue: last.load(ordering: .acquiring)) }
 
-  /// What every store of the database knows: no timestamp above it was issued yet.
+  /// What the stores of the database know: no timestamp above it was issued yet.
   var durableBound: Timestamp { Timestamp(rawValue: bound.load(ordering: .acquiring)) }
 
   /// A timestamp above all that were issued or observed before.
@@ -66,11 +66,13 @@ final class DatabaseClock: @unchecked Sendable {
   func check(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
     if remote.rawValue <= last.load(ordering: .relaxed) { return }
     let physical = physicalMilliseconds
-    guard remote.milliseconds <= physical &+ maximumOffsetMilliseconds else {
+    // One that was killed goes on above its bound, and so up to a window ahead of its clock.
+    let allowed = maximumOffsetMilliseconds &+ Self.windowMilliseconds
+    guard remote.milliseconds <= physical &+ allowed else {
       throw DatabaseError(
         .clockOutOfBound,
-        "a timestamp lies \(remote.milliseconds &- physical) ms in the future; clocks may differ by "
-          + "\(maximumOffsetMilliseconds) ms")
+        "a timestamp lies \(remote.milliseconds &- physical) ms in the future; up to \(allowed) ms are "
+          + "taken, \(maximumOffsetMilliseconds) ms of them for clocks that differ")
     }
   }
 

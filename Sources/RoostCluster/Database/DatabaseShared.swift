@@ -15,6 +15,7 @@ package final class DatabaseShared: Sendable {
   let locks = KeyLocks()
   let clock: DatabaseClock
   let closed = Atomic<Bool>(false)
+  let owner = DatabaseReference()
   let maximumClockOffsetMilliseconds: UInt64
   /// Repairs that reads began and that failed: the next read tries again.
   let failedRepairs = Atomic<Int>(0)
@@ -36,10 +37,18 @@ package final class DatabaseShared: Sendable {
     routes = RouteTable(partitionCount: ring.partitionCount, replicas: ring.replicas)
     let members = members
     clock = DatabaseClock(parts.environment.time, above: clockAbove) { bound throws(DatabaseError) in
+      // A store that cannot be written (a full disk) must not keep the others from being written: the
+      // next open goes by the highest bound that any store knows.
+      var isKnown = false
+      var failure: DatabaseError?
       for slot in 0..<members.capacity {
         guard let member = members[slot] else { continue }
-        try member.writeSystem(Member.SystemKey.clock, ClockRecord.encode(bound))
+        do throws(DatabaseError) {
+          try member.writeSystem(Member.SystemKey.clock, ClockRecord.encode(bound))
+          isKnown = true
+        } catch { failure = failure ?? error }
       }
+      if !isKnown, let failure { throw failure }
     }
   }
 
@@ -61,6 +70,11 @@ package final class DatabaseShared: Sendable {
   /// whole, and must be made again.
   func forwardFailed(_ partition: Int, _ error: DatabaseError) {
     forwarding.withLock { broken.failures[partition] = error }
+  }
+
+  /// Why a forward of the partition failed, if one did.
+  func peekForwardFailure(_ partition: Int) -> DatabaseError? {
+    forwarding.withLock { broken.failures[partition] }
   }
 
   /// Why a forward of the partition failed since this was last asked, if one did.

@@ -58,11 +58,13 @@ final class TransferWorld: @unchecked Sendable {
     return false
   }
 
-  /// Runs so many jobs, or until none waits.
-  func run(_ limit: Int = .max) {
+  /// Runs so many jobs, or until none waits. Returns how many it ran.
+  @discardableResult
+  func run(_ limit: Int = .max) -> Int {
     var random = SplitMix64(seed: 5)
     var count = 0
     while count < limit, runOne(&random) { count += 1 }
+    return count
   }
 }
 
