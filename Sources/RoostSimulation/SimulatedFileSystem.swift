@@ -40,7 +40,11 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
     var capacity: Int64?
     var openFileLimit = 1024
     var overwritesInPlace = true
+    var reusesNumbers = false
   }
+
+  /// Numbers of files that are gone, where they are given out again.
+  private var freeNumbers: [UInt64] = []
 
   public convenience init() {
     self.init(root: DirectoryNode(number: 1, changed: 1), nextNumber: 2, changeCount: 1)
@@ -72,6 +76,13 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
 
   public func setOverwritesInPlace(_ value: Bool) {
     lock.withLock { settings.overwritesInPlace = value }
+  }
+
+  /// Whether a new file gets the number (inode) of the file that went last, as many systems do it;
+  /// else no number is used twice.
+  public var reusesNumbers: Bool {
+    get { lock.withLock { settings.reusesNumbers } }
+    set { lock.withLock { settings.reusesNumbers = newValue } }
   }
 
   public var counts: OperationCounts { lock.withLock { operationCounts } }
@@ -339,7 +350,10 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
   /// Notes that a name, an open file or a mapping is gone.
   func release(_ file: FileNode) {
     file.references -= 1
-    if file.references == 0 { usedBytes -= file.reserved }
+    if file.references == 0 {
+      usedBytes -= file.reserved
+      if settings.reusesNumbers { freeNumbers.append(file.number) }
+    }
   }
 
   func fileClosed(_ file: FileNode) {
@@ -371,6 +385,7 @@ public final class SimulatedFileSystem: FileSystem, @unchecked Sendable {
   }
 
   private func takeNumber() -> UInt64 {
+    if settings.reusesNumbers, let number = freeNumbers.popLast() { return number }
     defer { nextNumber += 1 }
     return nextNumber
   }

@@ -1,6 +1,7 @@
 import Roost
 import RoostSimulation
 import RoostStorage
+import TestSupport
 import Testing
 
 /// A database's synchronous core in a simulated world, with one keyspace, `posts`.
@@ -28,6 +29,18 @@ struct SynchronousDatabase {
     try self.init(
       world, at: Databases.directories(stores), partitions: partitions, replicas: replicas, policy,
       change)
+  }
+
+  /// In the real world, for tests with threads: simulated workers have none.
+  init(
+    in folder: TemporaryDirectory, stores: Int = 1, partitions: Int = 8, replicas: Int = 1,
+    _ policy: KeyspacePolicy = .eventual
+  ) throws {
+    world = SimulatedEnvironment()
+    let directories = Databases.directories(stores).map { folder.path.string + $0 }
+    let options = Databases.options(partitions: partitions, replicas: replicas)
+    core = try DatabaseOpening.open(directories, options, .posix())
+    posts = try core.keyspace("posts", policy)
   }
 
   /// The same directories opened again, after a clean close.

@@ -66,11 +66,13 @@ final class DatabaseClock: @unchecked Sendable {
   func check(_ remote: Timestamp, maximumOffsetMilliseconds: UInt64) throws(DatabaseError) {
     if remote.rawValue <= last.load(ordering: .relaxed) { return }
     let physical = physicalMilliseconds
-    guard remote.milliseconds <= physical &+ maximumOffsetMilliseconds else {
+    // One that was killed goes on above its bound, and so up to a window ahead of its clock.
+    let allowed = maximumOffsetMilliseconds &+ Self.windowMilliseconds
+    guard remote.milliseconds <= physical &+ allowed else {
       throw DatabaseError(
         .clockOutOfBound,
-        "a timestamp lies \(remote.milliseconds &- physical) ms in the future; clocks may differ by "
-          + "\(maximumOffsetMilliseconds) ms")
+        "a timestamp lies \(remote.milliseconds &- physical) ms in the future; up to \(allowed) ms are "
+          + "taken, \(maximumOffsetMilliseconds) ms of them for clocks that differ")
     }
   }
 

@@ -20,7 +20,7 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     /// The key holds another kind of value: plain values, a counter, a set…
     public static let wrongKind = Code("wrongKind")
     /// A context was read from another key, keyspace or database, or from a state that this one
-    /// never had.
+    /// never had; or a change token is of another keyspace or database.
     public static let foreignContext = Code("foreignContext")
     /// A context, a resume token or an export is not what Roost handed out, or was changed.
     public static let damagedToken = Code("damagedToken")

@@ -52,7 +52,8 @@ public struct DatabaseOptions: Sendable {
   public var transferBytesPerSecond: Int? = 64 << 20
 
   /// How far the clocks of two databases that exchange states may be apart. A state from further in
-  /// the future is refused.
+  /// the future is refused; four seconds are allowed beside, by which a database that was killed may
+  /// be ahead of its own clock when it is opened again.
   public var maximumClockOffset: Duration = .milliseconds(500)
 
   public init() {}

@@ -106,4 +106,9 @@ public struct JoinSummary: Sendable, Hashable {
   public var states: Int
   /// States from which some replica here learned something.
   public var changed: Int
+
+  public init(states: Int, changed: Int) {
+    self.states = states
+    self.changed = changed
+  }
 }

@@ -1,0 +1,89 @@
+import Foundation
+import Roost
+import RoostSimulation
+import Synchronization
+import TestSupport
+import Testing
+
+/// The feed beside threads that write: whoever follows it ends up with what the database holds. A
+/// page that passed a number before its record was written would lose that change; a wake-up that
+/// was lost would leave the follower waiting.
+// Budget: 5 s quick, 20 s full; 20 s quick under the thread sanitizer.
+@Suite(.serialized, .timeLimit(.minutes(5))) struct FeedThreadTests {
+  private func runThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
+    let group = DispatchGroup()
+    for index in 0..<count {
+      group.enter()
+      Thread {
+        body(index)
+        group.leave()
+      }.start()
+    }
+    group.wait()
+  }
+
+  @Test func `no change is lost between the pages of a reader`() throws {
+    let folder = try TemporaryDirectory()
+    let database = try SynchronousDatabase(in: folder, stores: 2, partitions: 4)
+    let posts = database.posts
+    let writers = 3
+    let rounds = TestSize.of(quick: 400, full: 4_000)
+    let running = Atomic<Int>(writers)
+    let told = Mutex<[[UInt8]: Record]>([:])
+    let failures = Mutex<[String]>([])
+    runThreads(writers + 1) { index in
+      do {
+        if index < writers {
+          defer { running.wrappingSubtract(1, ordering: .sequentiallyConsistent) }
+          for round in 0..<rounds {
+            // Each key is written once: a change that is passed over is not told later.
+            try "w\(index)-\(round)".withKeyBytes { key throws(DatabaseError) in
+              _ = try posts.put(key, [UInt8(truncatingIfNeeded: round)], context: nil)
+            }
+          }
+          return
+        }
+        var token: ChangeToken?
+        while true {
+          let isLast = running.load(ordering: .sequentiallyConsistent) == 0
+          let page = try posts.changes(since: token, limit: ChangePageLimit(changes: 64))
+          token = page.token
+          told.withLock { told in
+            for change in page.changes {
+              if case .changed(let key, let record) = change.event { told[key] = record }
+            }
+          }
+          if isLast, page.isAtEnd { return }
+        }
+      } catch { failures.withLock { $0.append("\(error)") } }
+    }
+    #expect(failures.withLock { $0 } == [])
+    let count = told.withLock { $0.count }
+    #expect(count == writers * rounds)
+    try database.core.close()
+  }
+
+  @Test func `a follower misses no wake-up`() async throws {
+    let folder = try TemporaryDirectory()
+    let database = try await Database.open(at: folder.path.string + "/a", Databases.options())
+    let posts = try await database.keyspace("posts", .eventual)
+    let rounds = TestSize.of(quick: 300, full: 3_000)
+    let core = posts.core
+    let next = DispatchSemaphore(value: 0)
+    // Writes one after the other, each when the one before was told.
+    Thread {
+      for round in 0..<rounds {
+        if round > 0 { next.wait() }
+        _ = "k\(round)".withKeyBytes { try? core.put($0, [1], context: nil) }
+      }
+    }.start()
+    var seen = 0
+    for try await _ in posts.changes() {
+      seen += 1
+      next.signal()
+      if seen == rounds { break }
+    }
+    #expect(seen == rounds)
+    try await database.close()
+  }
+}
