@@ -21,7 +21,7 @@ import Testing
     var current = plan.start
     try current.apply(plan.moves[0])
     try #require(current.leaving.map(\.name) == ["old"])
-    let shown = try FormatDocument.example("ring")
+    let shown = try FormatDocument.example("ring-table")
     #expect(current.encoded() == shown)
     #expect(try Ring(decoding: shown) == current)
   }

@@ -46,7 +46,7 @@ import Testing
   }
 
   @Test func `an export`() throws {
-    let example = try FormatDocument.example("export")
+    let example = try FormatDocument.example("states-export")
     let page = try ExportPage(bytes: example)
     #expect(page.keyspace == "posts" && page.kind == .keep && page.isComplete && page.count == 1)
     #expect(page.token.position.places.allSatisfy { $0.number == later })
