@@ -53,6 +53,10 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "tools/roost", swiftSettings: house),
+    // The example is a package of its own; here it is built with the tests, so that it stays right.
+    .executableTarget(
+      name: "LikesAndPlaylists", dependencies: ["Roost"],
+      path: "Examples/LikesAndPlaylists/Sources/LikesAndPlaylists", swiftSettings: house),
     .target(
       name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
       path: "Tests/Support", swiftSettings: house),

@@ -73,10 +73,15 @@ public final class Database: Sendable {
   /// - Parameters:
   ///   - name: 1 to 64 letters, digits, dots, dashes and underscores.
   ///   - policy: what it promises: kept from its creation on.
+  ///   - indexes: the secondary indexes that writes keep from now on, as long as the database is
+  ///     open. One that is new, that has another version than before, or that a program wrote past,
+  ///     is built in the background: ``Keyspace/indexProgress(_:)`` says how far it is.
   /// - Throws: `.invalidArgument`; `.wrongPolicy` where it exists with another policy;
   ///   `.tooManyReplicas`; `.closed`; creating may throw `.storage`.
-  public func keyspace(_ name: String, _ policy: KeyspacePolicy) async throws -> Keyspace {
-    try await opened(name, policy)
+  public func keyspace(
+    _ name: String, _ policy: KeyspacePolicy, indexes: [Index] = []
+  ) async throws -> Keyspace {
+    try await opened(name, policy, indexes)
   }
 
   /// The keyspace of that name, which must exist.
@@ -85,11 +90,15 @@ public final class Database: Sendable {
   /// policy.
   ///
   /// - Throws: `.unknownKeyspace`, and as ``keyspace(_:_:)``.
-  public func keyspace(_ name: String) async throws -> Keyspace { try await opened(name, nil) }
+  public func keyspace(_ name: String) async throws -> Keyspace { try await opened(name, nil, []) }
 
-  private func opened(_ name: String, _ policy: KeyspacePolicy?) async throws -> Keyspace {
+  private func opened(
+    _ name: String, _ policy: KeyspacePolicy?, _ indexes: [Index]
+  ) async throws -> Keyspace {
     let core = core
-    let keyspace = try await blocking { () throws(DatabaseError) in try core.keyspace(name, policy) }
+    let keyspace = try await blocking { () throws(DatabaseError) in
+      try core.keyspace(name, policy, indexes: indexes)
+    }
     return Keyspace(self, keyspace)
   }
 

@@ -17,6 +17,7 @@ import Testing
     #expect(time.rawValue == 1_700_000_000_123 << 16 + 7 && "\(time)" == "1700000000123.7")
     #expect(Timestamp(milliseconds: 1, logical: .max) < Timestamp(milliseconds: 2))
     #expect(Timestamp(milliseconds: .max, logical: .max).rawValue == .max)
+    #expect(Timestamp(milliseconds: 1 << 48).milliseconds == (1 << 48) - 1)
     #expect(Timestamp.zero == Timestamp(milliseconds: 0))
   }
 

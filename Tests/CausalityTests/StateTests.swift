@@ -167,6 +167,61 @@ import Testing
   }
 }
 
+/// The order of states that have seen the same writes. Removals have dots, so that honest histories do not
+/// meet this; the order must hold all the same, or a join would be passed over.
+// Budget: 1 s
+@Suite struct StateOrderTests {
+  /// One write, of which `less` makes fewer parts than `full`.
+  private func expectOrder<State: MergeableState>(
+    _ type: State.Type, _ full: (inout State, Dot) throws -> Void,
+    less: (inout State, Dot) throws -> Void = { _, _ in }, _ sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    var x = Causal<State>()
+    var y = x
+    try x.update(dot: dot("a", 1), full)
+    try y.update(dot: dot("a", 1), less)
+    #expect(x.compare(to: y) == .before && y.compare(to: x) == .after, sourceLocation: sourceLocation)
+    x.join(y)
+    #expect(x == y, sourceLocation: sourceLocation)
+
+    var record = Record()
+    var other = record
+    try record.update(type, dot: dot("a", 1), full)
+    try other.update(type, dot: dot("a", 1), less)
+    #expect(record.compare(to: other) == .before, sourceLocation: sourceLocation)
+    #expect(other.compare(to: record) == .after, sourceLocation: sourceLocation)
+    #expect(record.joined(other) == other && other.joined(record) == other, sourceLocation: sourceLocation)
+  }
+
+  @Test func `of two that have seen the same, the one that holds less is after`() throws {
+    try expectOrder(GCounter.self, { try $0.increment(by: 1, dot: $1) })
+    try expectOrder(PNCounter.self, { try $0.increment(by: 1, dot: $1) })
+    try expectOrder(LWWRegister.self, { $0.assign([1], timestamp: .zero, dot: $1) })
+    try expectOrder(EnableWinsFlag.self, { $0.enable(dot: $1) })
+    try expectOrder(ORSet.self, { $0.insert([1], dot: $1) })
+    try expectOrder(ORMap.self, { map, dot in map.update([1], as: ORSet.self) { $0.insert([1], dot: dot) } })
+  }
+
+  @Test func `so it is by elements and fields`() throws {
+    for kept in [[1], [2], [3]] as [[UInt8]] {
+      try expectOrder(
+        ORSet.self,
+        { set, dot in
+          for element in [[1], [2], [3]] as [[UInt8]] { set.insert(element, dot: dot) }
+        },
+        less: { $0.insert(kept, dot: $1) })
+      try expectOrder(
+        ORMap.self,
+        { map, dot in
+          for name in [[1], [2], [3]] as [[UInt8]] {
+            map.update(name, as: EnableWinsFlag.self) { $0.enable(dot: dot) }
+          }
+        },
+        less: { map, dot in map.update(kept, as: EnableWinsFlag.self) { $0.enable(dot: dot) } })
+    }
+  }
+}
+
 /// Counters: races with deletes, and the ends of the numbers.
 // Budget: 1 s
 @Suite struct CounterTests {

@@ -11,10 +11,22 @@ import Testing
   func `the README's example is the one that is compiled`() throws {
     let readme = try #require(Repository.file("README.md"))
     let compiled = try #require(Repository.file("Tests/HouseTests/ReadmeExample.swift"))
-    let example = try #require(firstSwiftBlock(readme.text)).filter { !$0.hasPrefix("import ") }
+    let example = try #require(swiftBlocks(readme.text).first).filter { !$0.hasPrefix("import ") }
     #expect(
       Array(example.drop(while: \.isEmpty)) == markedLines(compiled.text),
       "copy the README's first example between the markers in Tests/HouseTests/ReadmeExample.swift")
+  }
+
+  /// The second is, line for line, a part of a program that is built with the package.
+  @Test func `the README's second example is a part of the one in Examples`() throws {
+    let path = "Examples/LikesAndPlaylists/Sources/LikesAndPlaylists/main.swift"
+    let readme = try #require(Repository.file("README.md"))
+    let program = try #require(Repository.file(path))
+    let manifest = try #require(Repository.file("Package.swift"))
+    #expect(manifest.text.contains("Examples/LikesAndPlaylists"))
+    #expect(program.lines.count < 40)
+    #expect(
+      swiftBlocks(readme.text)[1] == markedLines(program.text), "copy it between the markers in \(path)")
   }
 
   /// Relative links in Markdown lead to files that are there.
@@ -50,18 +62,24 @@ import Testing
       \(fence)
       """
     #expect(links(text) == ["a/b.md"])
-    #expect(firstSwiftBlock(text) == ["let a = 1", "", "  let b = 2"])
-    #expect(firstSwiftBlock("none") == nil)
+    #expect(swiftBlocks(text) == [["let a = 1", "", "  let b = 2"]])
+    #expect(swiftBlocks(text + "\n" + text).count == 2)
+    #expect(swiftBlocks("none") == [])
     let source = "x\n  // README begin\n  let a = 1\n\n    b\n  // README end\ny"
     #expect(markedLines(source) == ["let a = 1", "", "  b"])
   }
 }
 
-/// The lines of the first block fenced as Swift.
-private func firstSwiftBlock(_ markdown: String) -> [String]? {
-  let lines = markdown.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
-  guard let begin = lines.firstIndex(of: "```swift") else { return nil }
-  return Array(lines[(begin + 1)...].prefix(while: { $0 != "```" }))
+/// The lines of each block fenced as Swift.
+private func swiftBlocks(_ markdown: String) -> [[String]] {
+  var lines = markdown.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)[...]
+  var blocks: [[String]] = []
+  while let begin = lines.firstIndex(of: "```swift") {
+    let block = lines[(begin + 1)...].prefix(while: { $0 != "```" })
+    blocks.append(Array(block))
+    lines = lines[block.endIndex...]
+  }
+  return blocks
 }
 
 /// The lines between the markers, without the indentation of the first marker.

@@ -9,22 +9,25 @@ extension DatabaseCore {
   ///   - name: 1 to 64 letters, digits, dots, dashes and underscores.
   ///   - policy: what it is created with, and must have been created with; `nil` for an existing one
   ///     as it is (one that resolves on read needs its policy, for the function).
+  ///   - indexes: what writes keep from now on, beside what was declared of it before.
   /// - Throws: `.invalidArgument`, `.unknownKeyspace`, `.wrongPolicy`, `.tooManyReplicas`, `.closed`;
   ///   creating may throw what writing to a store throws.
   package func keyspace(
-    _ name: String, _ policy: KeyspacePolicy?
+    _ name: String, _ policy: KeyspacePolicy?, indexes: [Index] = []
   ) throws(DatabaseError) -> KeyspaceCore {
     if let problem = Schema.problem(name: name, of: "a keyspace's name") { throw problem }
+    try check(indexes)
     return try topology.withLock { () throws(DatabaseError) in
       try shared.checkOpen()
       if let open = keyspaces[name] {
         if let policy { try check(policy, schema.keyspace(name)!, ringState.ring.replicas) }
+        try declare(indexes, open)
         return open
       }
       if schema.keyspace(name) == nil { try create(name, policy) }
       let entry = schema.keyspace(name)!
-      let opened = try KeyspaceCore(entry, effective(policy, entry), shared)
-      let moved = transferKeyspaces.removeValue(forKey: name)
+      let moved = transferKeyspaces[name]
+      let opened = try KeyspaceCore(entry, effective(policy, entry), shared, moved?.indexes)
       for member in presentMembers {
         // What moves it is at work on its parts: they stay the same.
         if let part = moved?.parts[member.slot] {
@@ -33,6 +36,8 @@ extension DatabaseCore {
           try opened.attach(member)
         }
       }
+      try declare(indexes, opened)
+      transferKeyspaces[name] = nil
       keyspaces[name] = opened
       return opened
     }

@@ -57,6 +57,7 @@ package final class DatabaseCore: @unchecked Sendable {
       nextSlot = max(nextSlot, member.slot + 1)
     }
     shared.locks.withAll { routeAll() }
+    shared.owner.core = self
     resumeTransfers()
   }
 

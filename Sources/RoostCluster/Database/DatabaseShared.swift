@@ -15,6 +15,7 @@ package final class DatabaseShared: Sendable {
   let locks = KeyLocks()
   let clock: DatabaseClock
   let closed = Atomic<Bool>(false)
+  let owner = DatabaseReference()
   let maximumClockOffsetMilliseconds: UInt64
   /// Repairs that reads began and that failed: the next read tries again.
   let failedRepairs = Atomic<Int>(0)

@@ -15,6 +15,7 @@ package enum SealedToken {
     case scan = 0x53  // S
     case changes = 0x46  // F
     case export = 0x45  // E
+    case index = 0x49  // I
   }
 
   static let version: UInt8 = 1

@@ -75,6 +75,7 @@ extension KeyspaceCore {
   /// Brings replicas up to what a read found. The read succeeds all the same where this fails: the
   /// next one tries again.
   private func repair(_ hash: UInt64, _ partition: Int, _ storedKey: RawSpan, _ joined: Record) {
+    do throws(DatabaseError) { try prepareWrite() } catch { return shared.repairFailed(error) }
     let stripe = shared.locks[hash]
     stripe.lock.lock()
     defer { stripe.lock.unlock() }

@@ -32,6 +32,7 @@ extension KeyspaceCore {
   ) throws(DatabaseError) -> R {
     let (hash, partition) = try locate(key)
     if let context { try checkBound(context, key) }
+    try prepareWrite()
     let stripe = shared.locks[hash]
     stripe.lock.lock()
     defer { stripe.lock.unlock() }
@@ -49,7 +50,7 @@ extension KeyspaceCore {
     let stamp = Stamp(dot: part.member.mint(), timestamp: timestamp, milliseconds: milliseconds)
     let (isChanged, result) = try body(&record, stamp)
     guard isChanged else { return result }
-    try part.store(stripe, partition, old, record, timestamp, self)
+    try part.store(stripe, partition, old, record, timestamp, self, isLocal: true)
     if replicas > 1 || shared.routes.pendingOwner(partition) != Int(RouteTable.none) {
       try ship(stripe, partition, record, timestamp, from: part)
     }
@@ -65,6 +66,7 @@ extension KeyspaceCore {
     try shared.clock.observe(
       state.highestTimestamp, maximumOffsetMilliseconds: shared.maximumClockOffsetMilliseconds)
     try learn(of: state.context)
+    try prepareWrite()
     let stripe = shared.locks[hash]
     stripe.lock.lock()
     defer { stripe.lock.unlock() }
@@ -240,10 +242,10 @@ extension KeyspacePart {
       error.code, "the record of the key `\(key)` in \(member.path): \(error.message)", cause: error.cause)
   }
 
-  /// Writes a record with its feed entry, in one batch.
+  /// Writes a record with its feed entry and those of its indexes, in one batch.
   func store(
     _ stripe: KeyStripe, _ partition: Int, _ old: StoredRecord?, _ record: Record,
-    _ timestamp: Timestamp, _ keyspace: KeyspaceCore
+    _ timestamp: Timestamp, _ keyspace: KeyspaceCore, isLocal: Bool = false
   ) throws(DatabaseError) {
     StoredRecord.encode(timestamp.rawValue, record, into: &stripe.value)
     latestChanges.raise(partition, to: timestamp.rawValue)
@@ -255,6 +257,10 @@ extension KeyspacePart {
       }
       FeedKey.make(partition, timestamp.rawValue, into: &stripe.feedKey)
       batch.put(stripe.feedKey, stripe.key[StoredKey.prefixBytes...], in: changes)
+      if !keyspace.indexes.kept.isEmpty {
+        try addIndexEntries(
+          to: &batch, partition, stripe.key, old: old?.record, new: record, isLocal: isLocal, keyspace)
+      }
       do throws(StoreError) { try member.store.commit(batch, .applied) } catch {
         throw DatabaseError(error)
       }

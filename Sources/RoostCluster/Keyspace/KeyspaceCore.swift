@@ -18,8 +18,14 @@ package final class KeyspaceCore: @unchecked Sendable {
   let bindingSeed: UInt64
   /// Wakes whoever waits for changes.
   package let signal = ChangeSignal()
+  /// Those that were declared. Shared with whoever moves the keyspace's keys.
+  let indexes: KeyspaceIndexes
 
-  init(_ schema: Schema.Keyspace, _ policy: KeyspacePolicy, _ shared: DatabaseShared) {
+  init(
+    _ schema: Schema.Keyspace, _ policy: KeyspacePolicy, _ shared: DatabaseShared,
+    _ indexes: KeyspaceIndexes? = nil
+  ) {
+    self.indexes = indexes ?? KeyspaceIndexes(schema)
     name = schema.name
     schemaID = schema.id
     self.policy = policy
@@ -48,7 +54,13 @@ package final class KeyspaceCore: @unchecked Sendable {
         LatestChanges(
           partitionCount: shared.routes.partitionCount, start: shared.clock.latest.rawValue))
     }
+    for index in indexes.kept {
+      try index.attach(part, keyspace: name)
+      try index.finishIfEmpty(part)
+    }
     parts.publish(part, at: member.slot)
+    // A store that was a member before may have to go on.
+    for index in indexes.kept { build(index) }
   }
 
   package static func recordTree(_ keyspace: String) -> String { "keyspace/" + keyspace }

@@ -4,7 +4,7 @@
 //   keyspace := id varint | name lengthPrefixed | kind u8 | replicas varint | count varint | index*
 //   kind     := 1 siblings, 2 last writer wins, 3 resolved on read
 //   index    := name lengthPrefixed | extractor version varint | generation varint
-//             | state u8 (0 building, 1 ready, 2 stale) | position lengthPrefixed
+//             | state u8 (1 current, 2 stale)
 //
 // Keyspaces are sorted by name, a keyspace's indexes too. An id or a generation is never used again.
 
@@ -22,8 +22,8 @@ package struct Schema: Equatable, Sendable {
 
   package struct Index: Equatable, Sendable {
     package enum State: UInt8, Sendable {
-      case building = 0
-      case ready = 1
+      /// Writes keep it; how far it is built, each store knows.
+      case current = 1
       /// Writes passed it by: the extractor was not declared. It must be built again.
       case stale = 2
     }
@@ -33,8 +33,6 @@ package struct Schema: Equatable, Sendable {
     /// Which tree holds the entries.
     package var generation: UInt64
     package var state: State
-    /// While it is being built: how far, as the builder words it.
-    package var position: [UInt8]
   }
 
   package var revision: UInt64 = 0
@@ -43,6 +41,14 @@ package struct Schema: Equatable, Sendable {
   package init() {}
 
   package func keyspace(_ name: String) -> Keyspace? { keyspaces.first { $0.name == name } }
+
+  /// Puts an index's entry in the place of the one of its name, or beside the others.
+  mutating func set(_ index: Index, of keyspace: String) {
+    guard let position = keyspaces.firstIndex(where: { $0.name == keyspace }) else { return }
+    keyspaces[position].indexes.removeAll { $0.name == index.name }
+    keyspaces[position].indexes.append(index)
+    keyspaces[position].indexes.sort { $0.name < $1.name }
+  }
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
@@ -60,7 +66,6 @@ package struct Schema: Equatable, Sendable {
         writer.write(varint: index.extractorVersion)
         writer.write(varint: index.generation)
         writer.write(byte: index.state.rawValue)
-        writer.write(lengthPrefixed: index.position)
       }
     }
     return writer.bytes
@@ -80,7 +85,7 @@ package struct Schema: Equatable, Sendable {
       let replicas = try reader.readVarint()
       guard replicas >= 1, replicas <= 1_000 else { throw reader.damaged("\(replicas) replicas") }
       var keyspace = Keyspace(id: id, name: name, kind: kind, replicas: Int(replicas), indexes: [])
-      for _ in 0..<(try reader.readCount(of: 5)) {
+      for _ in 0..<(try reader.readCount(of: 4)) {
         let name = try reader.readText()
         let extractorVersion = try reader.readVarint()
         let generation = try reader.readOrdinal()
@@ -90,8 +95,7 @@ package struct Schema: Equatable, Sendable {
         }
         keyspace.indexes.append(
           Index(
-            name: name, extractorVersion: extractorVersion, generation: generation, state: state,
-            position: try reader.readLengthPrefixed()))
+            name: name, extractorVersion: extractorVersion, generation: generation, state: state))
       }
       keyspaces.append(keyspace)
     }

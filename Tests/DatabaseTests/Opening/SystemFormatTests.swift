@@ -1,0 +1,63 @@
+import Roost
+import TestSupport
+import Testing
+
+@testable import RoostCluster
+
+/// FORMAT.md's examples of the system tree's records and of indexes are what is written, and read.
+// Budget: 1 s
+@Suite struct SystemFormatTests {
+  private static let member = MemberID(rawValue: 0x1122_3344_5566_7788)
+
+  @Test func `the identity record`() throws {
+    let bytes = try FormatDocument.example("identity")
+    let identity = IdentityRecord(
+      database: DatabaseID(high: 0x0F0E_0D0C_0B0A_0908, low: 0x0706_0504_0302_0100),
+      member: Self.member, isComplete: true, replica: ReplicaID(rawValue: 0x00A1_0000_0000_0001),
+      closed: IdentityRecord.CleanClose(
+        counter: 300, device: 2_049, inode: 131, changeNanoseconds: 1_700_000_000_000_000_000))
+    #expect(identity.encoded() == bytes)
+    #expect(try IdentityRecord(decoding: bytes) == identity)
+  }
+
+  @Test func `the clock record`() throws {
+    let bytes = try FormatDocument.example("clock")
+    let bound = Timestamp(milliseconds: 1_700_000_004_000)
+    #expect(ClockRecord.encode(bound) == bytes)
+    #expect(try ClockRecord.decode(bytes) == bound)
+  }
+
+  @Test func `the ring record`() throws {
+    let bytes = try FormatDocument.example("ring")
+    let ring = try Ring(
+      partitionCount: 2, replicas: 1,
+      members: [RingMember(id: Self.member, name: "disk1", weight: 100, zone: "")])
+    let state = RingState(ring: ring, places: [Self.member: "/disk1/db"])
+    #expect(state.encoded() == bytes)
+    #expect(try RingState(decoding: bytes) == state)
+  }
+
+  @Test func `the schema record`() throws {
+    let bytes = try FormatDocument.example("schema")
+    var schema = Schema()
+    schema.revision = 2
+    let index = Schema.Index(name: "author", extractorVersion: 1, generation: 2, state: .current)
+    schema.keyspaces = [
+      Schema.Keyspace(id: 1, name: "posts", kind: .keep, replicas: 1, indexes: [index])
+    ]
+    #expect(schema.encoded() == bytes)
+    #expect(try Schema(decoding: bytes) == schema)
+  }
+
+  @Test func `an index's entry and its build record`() throws {
+    let term: [UInt8] = [0x61, 0, 0x62]
+    let entry = try FormatDocument.example("index-entry")
+    #expect(IndexKey.make(3, term, Array("p:1".utf8)) == entry)
+    let split = try #require(IndexKey.split(Array(entry.dropFirst(2))))
+    #expect(split.term == term && split.key == Array("p:1".utf8))
+    let build = try FormatDocument.example("index-build")
+    let record = BuildRecord(isDone: false, position: StoredKey.make(3, Array("p:9".utf8)))
+    #expect(record.encoded() == build)
+    #expect(try BuildRecord(decoding: build) == record)
+  }
+}
