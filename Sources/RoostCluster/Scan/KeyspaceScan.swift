@@ -93,22 +93,22 @@ package final class KeyspaceScan {
   ///   again.
   /// - Complexity: O(log n) of the partitions for each entry; opening cursors costs a seek in each.
   package func page(limit: Int) throws(DatabaseError) -> ScanEntries {
-    let page = ScanEntries(keyspace, min(limit, 1_024))
+    var draft = ScanEntries.Draft(min(limit, 1_024))
     try keyspace.shared.checkOpen()
-    if isAtEnd { return page }
+    if isAtEnd { return ScanEntries(keyspace, draft) }
     if shownEntries >= limits.heldEntries || keyspace.shared.routes.version != routesVersion {
       merge = nil
     }
     if merge == nil { try open() }
     // Taken out while it moves: after a failure it is of no use.
     var moving = merge.take()!
-    do throws(DatabaseError) { try fill(page, limit, &moving) } catch {
-      if page.count == 0 { throw error }
+    do throws(DatabaseError) { try fill(&draft, limit, &moving) } catch {
+      if draft.slots.isEmpty { throw error }
       // What was read is good; the next page meets the failure again.
-      return page
+      return ScanEntries(keyspace, draft)
     }
     if moving.isPositioned { merge = consume moving } else { isAtEnd = true }
-    return page
+    return ScanEntries(keyspace, draft)
   }
 
   private func open() throws(DatabaseError) {
@@ -154,24 +154,22 @@ package final class KeyspaceScan {
   // MARK: - Filling a page
 
   private func fill(
-    _ page: ScanEntries, _ limit: Int, _ merge: inout CursorTournament
+    _ draft: inout ScanEntries.Draft, _ limit: Int, _ merge: inout CursorTournament
   ) throws(DatabaseError) {
     let milliseconds = keyspace.shared.clock.physicalMilliseconds
-    let bytes = page.bytes
+    let bytes = draft.bytes
     let joins = keyspace.replicas > 1
     let tag = plan.tag
-    var slots: [ScanEntries.Slot] = []
-    slots.reserveCapacity(min(limit, 1_024))
+    let limits = limits
     var looked = 0
     // The last key looked at, where it was passed over.
     var last: [UInt8]?
     defer {
-      page.slots = slots
       shownEntries += looked
-      if let last = last ?? lastKey(of: page) { position = last }
+      if let last = last ?? draft.lastKey { position = last }
     }
     var isMore = merge.isPositioned
-    while isMore, slots.count < limit, looked &- slots.count < limits.passedOver,
+    while isMore, draft.slots.count < limit, looked &- draft.slots.count < limits.passedOver,
       bytes.count < limits.pageBytes
     {
       let (start, record, end) = merge.copy(to: bytes, valueFrom: StoredRecord.headerBytes)
@@ -179,29 +177,25 @@ package final class KeyspaceScan {
       var joined: Record?
       if joins {
         while isMore, bytes.equals(start, record, merge.key) {
-          try join(page, start, record, end, merge.value, &joined)
+          try join(bytes, start, record, end, merge.value, &joined)
           isMore = try move(&merge)
         }
       }
       looked &+= 1
       if tag == nil, joined == nil, let sole = SoleSibling(in: bytes.span(record, end), at: milliseconds) {
-        slots.append(
+        draft.slots.append(
           ScanEntries.Slot(
             key: start, record: record, end: end,
             value: (record &+ sole.value.lowerBound)..<(record &+ sole.value.upperBound), decoded: -1))
         last = nil
-      } else if let slot = try otherwise(page, start, record, end, joined, milliseconds) {
-        slots.append(slot)
+      } else if let slot = try otherwise(&draft, start, record, end, joined, milliseconds) {
+        draft.slots.append(slot)
         last = nil
       } else {
         last = bytes.array(start, record)
         bytes.truncate(to: start)
       }
     }
-  }
-
-  private func lastKey(of page: ScanEntries) -> [UInt8]? {
-    page.count == 0 ? nil : page.key(page.count - 1)
   }
 
   @inline(__always)
@@ -213,10 +207,10 @@ package final class KeyspaceScan {
   /// else; `nil` for nothing.
   @inline(never)
   private func otherwise(
-    _ page: ScanEntries, _ start: Int, _ record: Int, _ end: Int, _ joined: Record?,
+    _ draft: inout ScanEntries.Draft, _ start: Int, _ record: Int, _ end: Int, _ joined: Record?,
     _ milliseconds: UInt64
   ) throws(DatabaseError) -> ScanEntries.Slot? {
-    let bytes = page.bytes
+    let bytes = draft.bytes
     if let tag = plan.tag, !hasTag(bytes.span(start, record), tag) { return nil }
     if joined == nil, let sole = SoleSibling(in: bytes.span(record, end), at: milliseconds) {
       return ScanEntries.Slot(
@@ -224,13 +218,13 @@ package final class KeyspaceScan {
         value: (record &+ sole.value.lowerBound)..<(record &+ sole.value.upperBound), decoded: -1)
     }
     var whole: Record
-    if let joined { whole = joined } else { whole = try decode(page, start, record, end) }
+    if let joined { whole = joined } else { whole = try decode(bytes, start, record, end) }
     _ = whole.expire(at: milliseconds)
     // A keyspace's function may decide that siblings come to nothing.
     if whole.isTombstone || (whole.states.isEmpty && keyspace.visible(whole).isEmpty) { return nil }
-    page.decoded.append(whole)
+    draft.decoded.append(whole)
     return ScanEntries.Slot(
-      key: start, record: record, end: end, value: 0..<0, decoded: page.decoded.count - 1)
+      key: start, record: record, end: end, value: 0..<0, decoded: draft.decoded.count - 1)
   }
 
   private func hasTag(_ key: RawSpan, _ tag: [UInt8]) -> Bool {
@@ -246,29 +240,28 @@ package final class KeyspaceScan {
   /// Joins another replica's record of the same key.
   @inline(never)
   private func join(
-    _ page: ScanEntries, _ start: Int, _ record: Int, _ end: Int, _ stored: RawSpan,
+    _ bytes: GatheredBytes, _ start: Int, _ record: Int, _ end: Int, _ stored: RawSpan,
     _ joined: inout Record?
   ) throws(DatabaseError) {
     let other = stored.extracting(droppingFirst: min(StoredRecord.headerBytes, stored.byteCount))
-    if page.bytes.equals(record, end, other) { return }
-    let theirs = try decode(page, start, record, other)
-    if joined == nil { joined = try decode(page, start, record, end) }
+    if bytes.equals(record, end, other) { return }
+    let theirs = try decode(bytes, start, record, other)
+    if joined == nil { joined = try decode(bytes, start, record, end) }
     joined!.join(theirs)
   }
 
   private func decode(
-    _ page: ScanEntries, _ start: Int, _ record: Int, _ end: Int
+    _ bytes: GatheredBytes, _ start: Int, _ record: Int, _ end: Int
   ) throws(DatabaseError) -> Record {
-    let bytes = page.bytes
-    return try decode(page, start, record, bytes.span(record, end))
+    try decode(bytes, start, record, bytes.span(record, end))
   }
 
   private func decode(
-    _ page: ScanEntries, _ start: Int, _ record: Int, _ encoded: RawSpan
+    _ bytes: GatheredBytes, _ start: Int, _ record: Int, _ encoded: RawSpan
   ) throws(DatabaseError) -> Record {
     do throws(CausalityError) { return try Record(decoding: encoded) } catch {
       let damage = DatabaseError(error)
-      let key = String(decoding: page.bytes.array(start, record), as: UTF8.self)
+      let key = String(decoding: bytes.array(start, record), as: UTF8.self)
       throw DatabaseError(damage.code, "the record of the key `\(key)`: \(damage.message)")
     }
   }

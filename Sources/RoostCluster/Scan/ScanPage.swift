@@ -4,8 +4,8 @@ import RoostStorage
 /// The entries of one page of a scan: keys and stored records in one piece of memory, copied out only
 /// where someone asks.
 ///
-/// Filled by one thread; after that immutable, and for any number of threads.
-package final class ScanEntries: @unchecked Sendable {
+/// Immutable.
+package final class ScanEntries: Sendable {
   /// Where an entry's bytes are.
   struct Slot {
     var key: Int
@@ -17,15 +17,31 @@ package final class ScanEntries: @unchecked Sendable {
     var decoded: Int
   }
 
-  package let keyspace: KeyspaceCore
-  let bytes: GatheredBytes
-  var slots: [Slot] = []
-  var decoded: [Record] = []
+  /// What a page is made of while it is filled.
+  struct Draft {
+    let bytes: GatheredBytes
+    var slots: [Slot] = []
+    var decoded: [Record] = []
 
-  init(_ keyspace: KeyspaceCore, _ expectedCount: Int) {
+    init(_ expectedCount: Int) {
+      bytes = GatheredBytes(capacity: 160 * expectedCount)
+      slots.reserveCapacity(expectedCount)
+    }
+
+    /// The last key that is shown.
+    var lastKey: [UInt8]? { slots.last.map { bytes.array($0.key, $0.record) } }
+  }
+
+  package let keyspace: KeyspaceCore
+  private let bytes: GatheredBytes
+  private let slots: [Slot]
+  private let decoded: [Record]
+
+  init(_ keyspace: KeyspaceCore, _ draft: Draft) {
     self.keyspace = keyspace
-    bytes = GatheredBytes(capacity: 160 * expectedCount)
-    slots.reserveCapacity(expectedCount)
+    bytes = draft.bytes
+    slots = draft.slots
+    decoded = draft.decoded
   }
 
   package var count: Int { slots.count }

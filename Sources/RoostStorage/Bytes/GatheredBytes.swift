@@ -26,6 +26,10 @@ package final class GatheredBytes: @unchecked Sendable {
   /// Drops all but the first `count` bytes.
   package func truncate(to count: Int) { unsafe buffer.truncate(to: count) }
 
+  /// The bytes of a range. Valid until the next change.
+  @inline(__always)
+  func view(_ start: Int, _ end: Int) -> ByteView { unsafe buffer.view.slice(start, end) }
+
   /// The bytes of a range, as long as nothing is added.
   @_lifetime(borrow self)
   package func span(_ start: Int, _ end: Int) -> RawSpan {

@@ -21,7 +21,7 @@ final class CursorRun {
   private let skippedBytes: Int
   private let isDescending: Bool
   private let longestRun: Int
-  private var bytes: ByteBuffer
+  private let bytes = GatheredBytes(capacity: 192)
   private var entries: [Entry] = []
   private var index = 0
   private var runLength = 1
@@ -39,7 +39,6 @@ final class CursorRun {
     self.skippedBytes = skippedBytes
     self.isDescending = isDescending
     self.longestRun = longestRun
-    bytes = ByteBuffer(capacity: 192)
     try fill()
   }
 
@@ -62,7 +61,7 @@ final class CursorRun {
 
   /// Reads a run, from where the cursor stands.
   private func fill() throws(StoreError) {
-    bytes.removeAll()
+    bytes.truncate(to: 0)
     entries.removeAll(keepingCapacity: true)
     index = 0
     isDirect = false
@@ -71,11 +70,8 @@ final class CursorRun {
     while isMore, entries.count < runLength {
       let value = cursor.value
       if value.count > Self.largestValue { break }
-      let key = bytes.count
-      bytes.append(shown(cursor.key))
-      let start = bytes.count
-      bytes.append(value)
-      entries.append(Entry(key: key, value: start, end: bytes.count))
+      let (key, start, end) = bytes.append(shown(cursor.key), value)
+      entries.append(Entry(key: key, value: start, end: end))
       isMore = try move()
     }
     isDirect = isPositioned && entries.isEmpty
@@ -92,7 +88,7 @@ final class CursorRun {
     if isDirect { return shown(cursor.key) }
     if index >= entries.count { return .empty }
     let entry = entries[index]
-    return bytes.view.slice(entry.key, entry.value)
+    return bytes.view(entry.key, entry.value)
   }
 
   @inline(__always)
@@ -100,6 +96,6 @@ final class CursorRun {
     if isDirect { return cursor.value }
     if index >= entries.count { return .empty }
     let entry = entries[index]
-    return bytes.view.slice(entry.value, entry.end)
+    return bytes.view(entry.value, entry.end)
   }
 }

@@ -150,7 +150,8 @@ import Testing
       }
     default:
       let seen = try context()
-      let value = random.bytes(random.below(60))
+      // Large ones are shown where they are, and not read ahead.
+      let value = random.bytes(random.below(10) == 0 ? 1_000 + random.below(100) : random.below(60))
       _ = try key.withKeyBytes { bytes throws(DatabaseError) in
         try posts.put(bytes, value, context: seen)
       }

@@ -151,7 +151,7 @@ import Testing
     limits.passedOver = 20
     var scan = try database.scan(.all, .ascending, after: nil, limits)
     var pages: [Int] = []
-    while !scan.isAtEnd {
+    while !scan.isAtEnd, pages.count < 100 {
       pages.append(try scan.shownPage(limit: 100).count)
       // What was passed over is not passed over again.
       if let token = scan.token { scan = try database.scan(.all, .ascending, after: token, limits) }
