@@ -87,8 +87,8 @@ extension Failure {
   init(_ error: DatabaseError) {
     let status: ExitStatus =
       switch error.code {
-      case .invalidArgument, .invalidOption, .invalidMembers, .wrongPolicy, .wrongKind, .foreignContext, .foreignToken,
-        .damagedToken, .tooManyReplicas, .counterOverflow:
+      case .invalidArgument, .invalidOption, .invalidMembers, .wrongPolicy, .wrongKind, .foreignContext,
+        .foreignToken, .damagedToken, .tooManyReplicas, .counterOverflow:
         .usage
       case .unknownKeyspace, .unknownIndex, .notAMember, .foreignStore, .missingStore: .notFound
       case .corruption: .damage
