@@ -20,7 +20,10 @@ extension DatabaseCore {
     return try topology.withLock { () throws(DatabaseError) in
       try shared.checkOpen()
       if let open = keyspaces[name] {
-        if let policy { try check(policy, schema.keyspace(name)!, ringState.ring.replicas) }
+        if let policy {
+          try check(policy, schema.keyspace(name)!, ringState.ring.replicas)
+          open.adopt(policy)
+        }
         try declare(indexes, open)
         return open
       }

@@ -15,7 +15,7 @@ extension KeyspaceCore {
       if isConditional, let context { try Self.checkUnchanged(record, context) }
       var replacing = context?.vector ?? VersionVector()
       try Self.checkKind(record, replacing)
-      if case .lastWriterWins = policy.siblings { replacing.merge(record.context) }
+      if kind == .lastWriterWins { replacing.merge(record.context) }
       let expiry = lifetime.map { stamp.milliseconds &+ $0 } ?? 0
       try causally { () throws(CausalityError) in
         try record.put(

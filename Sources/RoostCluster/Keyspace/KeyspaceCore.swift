@@ -1,4 +1,5 @@
 import RoostCausality
+import RoostEnvironment
 import RoostStorage
 
 /// A keyspace as one process holds it: a tree of records and one of changes in every member's store.
@@ -7,7 +8,8 @@ import RoostStorage
 package final class KeyspaceCore: @unchecked Sendable {
   package let name: String
   package let schemaID: UInt64
-  package let policy: KeyspacePolicy
+  private let policyLock = Lock()
+  private var openedWith: KeyspacePolicy
   /// As the schema has it: a policy that resolves on read may be opened without its function.
   package let kind: KeyspacePolicy.Kind
   /// How many of the ring's replicas hold this keyspace's keys.
@@ -28,7 +30,7 @@ package final class KeyspaceCore: @unchecked Sendable {
     self.indexes = indexes ?? KeyspaceIndexes(schema)
     name = schema.name
     schemaID = schema.id
-    self.policy = policy
+    openedWith = policy
     kind = schema.kind
     replicas = schema.replicas
     self.shared = shared
@@ -38,6 +40,16 @@ package final class KeyspaceCore: @unchecked Sendable {
     identity.write(fixed: shared.id.low)
     identity.write(fixed: schema.id)
     bindingSeed = Checksum.xxh64(identity.bytes)
+  }
+
+  /// What it was opened with. Where several asked for it, the function that resolves is the last one's.
+  package var policy: KeyspacePolicy { policyLock.withLock { openedWith } }
+
+  /// Takes over the function of a policy that resolves on read: whoever opened the keyspace before
+  /// may not have had it.
+  func adopt(_ policy: KeyspacePolicy) {
+    guard case .resolve = policy.siblings else { return }
+    policyLock.withLock { openedWith.siblings = policy.siblings }
   }
 
   /// Opens the keyspace's trees in a member's store. With the database's `topology` held.
