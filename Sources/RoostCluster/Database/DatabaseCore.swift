@@ -97,7 +97,14 @@ package final class DatabaseCore: @unchecked Sendable {
   ) throws(DatabaseError) {
     var next = next
     next.revision = ringState.revision + 1
-    do throws(DatabaseError) { try writeEverywhere(Member.SystemKey.ring, next.encoded()) } catch {
+    // Who leaves by it is told last. Else a crash could leave the news with that store alone: it would
+    // not open with the others, nor the others without it.
+    let leavers = presentMembers.filter { next.ring.member($0.id) == nil }
+    let stayers = presentMembers.filter { next.ring.member($0.id) != nil }
+    do throws(DatabaseError) {
+      let bytes = next.encoded()
+      for member in stayers + leavers { try member.writeSystem(Member.SystemKey.ring, bytes) }
+    } catch {
       revertRing(above: next.revision)
       throw error
     }
@@ -117,10 +124,6 @@ package final class DatabaseCore: @unchecked Sendable {
     for keyspace in keyspaces.values { keyspace.signal.wakeAll() }
   }
 
-  private func writeEverywhere(_ key: String, _ bytes: [UInt8]) throws(DatabaseError) {
-    for member in presentMembers { try member.writeSystem(key, bytes) }
-  }
-
   /// Takes back a state that reached some stores, perhaps. It is taken back as soon as one store has
   /// the old state with a higher revision.
   private func revertRing(above revision: UInt64) {
@@ -128,7 +131,7 @@ package final class DatabaseCore: @unchecked Sendable {
     ringState.revision = revision + 1
     let bytes = ringState.encoded()
     var isReverted = false
-    for member in presentMembers {
+    for member in presentMembers where ringState.ring.member(member.id) != nil {
       do throws(DatabaseError) {
         try member.writeSystem(Member.SystemKey.ring, bytes)
         isReverted = true
@@ -142,7 +145,8 @@ package final class DatabaseCore: @unchecked Sendable {
     var next = next
     next.revision = schema.revision + 1
     do throws(DatabaseError) {
-      try writeEverywhere(Member.SystemKey.schema, next.encoded())
+      let bytes = next.encoded()
+      for member in presentMembers { try member.writeSystem(Member.SystemKey.schema, bytes) }
     } catch {
       schema.revision = next.revision
       throw error

@@ -53,6 +53,28 @@ import Testing
     }
   }
 
+  /// However far the last move of a leaving store had come: the database opens with it or without it.
+  @Test func `a crash while a store leaves leaves a database that opens`() throws {
+    let driver = try RebalanceDriver(TransferWorld(seed: 12), stores: [0, 1, 2], replicas: 1)
+    for number in 0..<20 { try driver.put("key\(number)", "v\(number)") }
+    let core = driver.core
+    let crasher = RebalanceCrasher(driver, seed: 12) { _ in
+      core.transfers.withRecord { $0.moves.count } == 1
+    }
+    crasher.afterwards = { clone, loss in
+      let next = try RebalanceDriver(TransferWorld(seed: 13, clone), after: driver, loss)
+      try next.finish()
+      try next.core.close()
+    }
+    try driver.finish()
+    try crasher.run {
+      try driver.removeStore(0)
+      try driver.finish()
+    }
+    #expect(crasher.crashes > 5)
+    try driver.core.close()
+  }
+
   /// However far adding a store had come: either it is a member, or adding it again makes it one.
   @Test func `a crash while a store is added leaves a database that opens`() throws {
     let world = TransferWorld(seed: 11)

@@ -135,7 +135,7 @@ final class RebalanceDriver {
     }
   }
 
-  private func put(_ key: String, _ value: String) throws {
+  func put(_ key: String, _ value: String) throws {
     ledger.values[key, default: .init()].versions.append(value)
     try values.put(text: key, value)
     ledger.values[key]!.acknowledged = ledger.values[key]!.versions.count - 1
