@@ -61,7 +61,8 @@ let package = Package(
       name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
       path: "Tests/Support", swiftSettings: house),
     .executableTarget(
-      name: "KillChild", dependencies: ["RoostStorage", "TestSupport"], path: "Tests/KillChild",
+      name: "KillChild", dependencies: ["RoostStorage", "RoostCluster", "TestSupport"],
+      path: "Tests/KillChild",
       swiftSettings: house),
     .testTarget(
       name: "EnvironmentTests", dependencies: ["RoostEnvironment", "TestSupport"],

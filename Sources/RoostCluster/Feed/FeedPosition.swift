@@ -20,6 +20,11 @@ package struct FeedPosition: Hashable, Sendable {
     /// The ring's epoch at which the partition came to the member.
     package var tenancy: UInt64
 
+    package init(member: MemberID, tenancy: UInt64) {
+      self.member = member
+      self.tenancy = tenancy
+    }
+
     package static func < (a: Tenure, b: Tenure) -> Bool {
       (a.member, a.tenancy) < (b.member, b.tenancy)
     }

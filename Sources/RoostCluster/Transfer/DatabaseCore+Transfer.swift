@@ -254,8 +254,20 @@ extension DatabaseCore {
 
   // MARK: - Leaving
 
-  /// Lets go of a store that holds nothing any more.
+  /// Lets go of a store that holds nothing any more. Its directory cannot be added again before it is
+  /// closed.
   private func retire(_ member: Member) throws(DatabaseError) {
+    transfers.withRecord { $0.isRetiring = true }
+    defer { transfers.withRecord { $0.isRetiring = false } }
+    try ringChanges.withLock { () throws(DatabaseError) in
+      try withdrawLeaver(member)
+      shared.clock.finishRaising()
+      member.calls.drain()
+      try member.close()
+    }
+  }
+
+  private func withdrawLeaver(_ member: Member) throws(DatabaseError) {
     try topology.withLock { () throws(DatabaseError) in
       try install(ringState.forgetting(member.id)) {
         shared.members.withdraw(member.slot)
@@ -264,9 +276,6 @@ extension DatabaseCore {
         for keyspace in transferKeyspaces.values { keyspace.parts.withdraw(member.slot) }
       }
     }
-    shared.clock.finishRaising()
-    member.calls.drain()
-    try member.close()
   }
 
   // MARK: - Keyspaces

@@ -84,7 +84,8 @@ extension DatabaseCore {
     return transfers.withRecord { record in
       var moves = record.moves
       for copy in ringState.copies where !moves.contains(copy) { moves.append(copy) }
-      let isRetiring = presentMembers.contains { ringState.ring.member($0.id) == nil }
+      let isRetiring =
+        record.isRetiring || presentMembers.contains { ringState.ring.member($0.id) == nil }
       let isBalanced =
         moves.isEmpty && ringState.drops.isEmpty && !isRetiring && adoption == nil
       let current = ringState.copies.first.map { move in

@@ -33,6 +33,8 @@ package final class TransferState: @unchecked Sendable {
     /// The members that have taken a new incarnation since the plan was made.
     var renewed: Set<MemberID> = []
     var copy: PartitionCopy?
+    /// A store that has left is being closed.
+    var isRetiring = false
     var failure: DatabaseError?
     var movesDone = 0
     var keys: UInt64 = 0

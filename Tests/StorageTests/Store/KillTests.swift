@@ -10,13 +10,12 @@ import Testing
 @Suite struct KillTests {
   @Test(arguments: ["mapped", "calls"])
   func `a killed writer`(_ access: String) throws {
-    let child = try Self.childPath()
     let directory = try TemporaryDirectory()
     let path = directory.appending("store").string
     let kills = TestSize.of(quick: 5, full: 30)
     try withSeeds("StorageTests.KillTests", count: 1) { seed, random in
       for kill in 0..<kills {
-        let killed = try Self.writeAndKill(child, path, access, after: 1 + random.below(2000))
+        let killed = try Self.writeAndKill(path, access, after: 1 + random.below(2000))
         do { try Self.check(path, access, acknowledged: killed) } catch {
           throw Mismatch("kill \(kill), seed \(seed), acknowledged \(killed): \(error)")
         }
@@ -27,34 +26,13 @@ import Testing
   /// Runs the child until it has acknowledged so many batches, and kills it.
   ///
   /// - Returns: how many batches were acknowledged, from the store's beginning.
-  static func writeAndKill(_ child: String, _ path: String, _ access: String, after count: Int)
+  static func writeAndKill(_ path: String, _ access: String, after count: Int)
     throws -> Int
   {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: child)
-    process.arguments = [path, access]
-    let output = Pipe()
-    process.standardOutput = output
-    try process.run()
-    var text = Data()
-    var lines = 0
-    while lines < count {
-      let more = output.fileHandleForReading.availableData
-      if more.isEmpty { break }
-      lines += more.count { $0 == UInt8(ascii: "\n") }
-      text.append(more)
-    }
-    kill(process.processIdentifier, SIGKILL)
-    text.append(output.fileHandleForReading.readDataToEndOfFile())
-    process.waitUntilExit()
-    try require(
-      process.terminationReason == .uncaughtSignal && process.terminationStatus == SIGKILL,
-      "the child ended by itself: \(process.terminationStatus)")
-    // A last line may be cut off; what is whole was acknowledged.
+    let (lines, wasKilled) = try ChildProgram.runAndKill([path, access], after: count)
+    try require(wasKilled, "the child ended by itself: \(lines.suffix(3))")
     var acknowledged = 0
-    for line in String(decoding: text, as: UTF8.self).split(
-      separator: "\n", omittingEmptySubsequences: false
-    ).dropLast() {
+    for line in lines {
       let words = line.split(separator: " ")
       if words.first == "begins" { acknowledged = Int(words[1])! }
       if words.first == "acked" {
@@ -88,14 +66,5 @@ import Testing
     }
     try checkTables(store)
     try store.close()
-  }
-
-  /// The child stands beside the tests.
-  static func childPath() throws -> String {
-    for argument in CommandLine.arguments where argument.hasSuffix(".xctest") {
-      let path = FilePath(argument).removingLastComponent().appending("KillChild").string
-      if FileManager.default.isExecutableFile(atPath: path) { return path }
-    }
-    throw Mismatch("KillChild is not beside the tests: \(CommandLine.arguments)")
   }
 }

@@ -1,0 +1,73 @@
+import RoostCausality
+import RoostSimulation
+import RoostStorage
+import TestSupport
+import Testing
+
+@testable import RoostCluster
+
+/// The feed while partitions move to another store: what moved is told anew, and nothing is lost.
+// Budget: 2 s
+@Suite struct FeedMoveTests {
+  /// Applies what it is told.
+  private struct Reader {
+    var seen: [[UInt8]: Record] = [:]
+    var resynced: Set<Int> = []
+    var token: ChangeToken?
+
+    /// - Returns: whether it is at the end.
+    mutating func read(_ keyspace: KeyspaceCore) throws -> Bool {
+      let page = try keyspace.changes(since: token, limit: ChangePageLimit(changes: 30))
+      token = try ChangeToken(bytes: page.token.bytes)
+      for change in page.changes {
+        switch change.event {
+        case .changed(let key, let record): seen[key] = record
+        case .resync(let partition): resynced.insert(partition)
+        }
+      }
+      return page.isAtEnd
+    }
+
+    mutating func readAll(_ keyspace: KeyspaceCore) throws {
+      while try !read(keyspace) {}
+    }
+  }
+
+  @Test func `partitions that moved are told anew, and no change is lost`() throws {
+    try withSeeds("partitions that moved", count: TestSize.of(quick: 3, full: 40)) { seed, random in
+      let world = TransferWorld(seed: seed)
+      let core = try world.open([0, 1])
+      let keyspace = try core.keyspace("values", .eventual)
+      for number in 0..<100 { try keyspace.put(text: "k\(number)", "v") }
+      var reader = Reader()
+      try reader.readAll(keyspace)
+      let before = core.ringSnapshot.ring
+      _ = try core.addStore(TransferWorld.path(2), weight: 100, zone: "")
+      for step in 0..<300 {
+        switch random.below(4) {
+        case 0: try keyspace.put(text: "k\(random.below(120))", "s\(step)")
+        case 1: _ = try reader.read(keyspace)
+        default: world.runOne(&random)
+        }
+      }
+      try core.waitUntilBalanced(.seconds(60))
+      for number in 0..<10 { try keyspace.put(text: "k\(number)", "after") }
+      try reader.readAll(keyspace)
+      let after = core.ringSnapshot.ring
+      let moved = (0..<16).filter { before.replicas(of: $0) != after.replicas(of: $0) }
+      try #require(!moved.isEmpty && reader.resynced == Set(moved))
+      for number in 0..<120 {
+        let key = Array("k\(number)".utf8)
+        let record = try key.withKeyBytes { bytes throws(DatabaseError) in
+          try keyspace.record(bytes)
+        }
+        try #require(reader.seen[key] == record, "k\(number)")
+      }
+      // Everything is told: once more, nothing is.
+      reader.seen = [:]
+      try reader.readAll(keyspace)
+      try #require(reader.seen.isEmpty)
+      try core.close()
+    }
+  }
+}
