@@ -93,9 +93,7 @@ extension Keyspace {
         IndexEntry(
           term: hit.term, key: hit.key,
           read: hit.key.withKeyBytes { key in
-            Read(
-              siblings: core.visible(hit.record), context: core.context(key, hit.record),
-              record: hit.record)
+            core.read(.whole(hit.record), binding: core.binding(key))
           })
       }
       return IndexPage(entries: entries, token: hits.token)
