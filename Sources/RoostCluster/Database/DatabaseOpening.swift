@@ -283,6 +283,10 @@ package enum DatabaseOpening {
         ringState.places[candidate.identity!.member] = candidate.path
       }
     }
+    let isWhole = ringState.ring.members.count == candidates.count
+    if !ringState.copies.isEmpty, isWhole, candidates.contains(where: { cleanClose($0) == nil }) {
+      ringState.giveUpCopies()
+    }
     let clock = candidates.compactMap(\.clock).max() ?? .zero
     var members: [Member] = []
     for (slot, candidate) in candidates.enumerated() {
@@ -397,6 +401,16 @@ package enum DatabaseOpening {
 
   // MARK: - Joining
 
+  /// The clean close after which a store goes on as the incarnation that it was: of just this
+  /// directory.
+  private static func cleanClose(_ candidate: Candidate) -> IdentityRecord.CleanClose? {
+    guard let closed = candidate.identity?.closed, let marker = candidate.marker,
+      closed.device == marker.device, closed.inode == marker.inode,
+      closed.changeNanoseconds == marker.changeNanoseconds
+    else { return nil }
+    return closed
+  }
+
   /// Makes a member of a store: settles its incarnation and brings its records up to date.
   private static func join(
     _ candidate: Candidate, _ slot: Int, _ ringState: RingState, _ schema: Schema,
@@ -404,10 +418,7 @@ package enum DatabaseOpening {
   ) throws(DatabaseError) -> Member {
     var identity = candidate.identity!
     var counter: UInt64 = 0
-    if let closed = identity.closed, let marker = candidate.marker,
-      closed.device == marker.device, closed.inode == marker.inode,
-      closed.changeNanoseconds == marker.changeNanoseconds
-    {
+    if let closed = cleanClose(candidate) {
       counter = closed.counter
     } else {
       identity.replica = ReplicaID(rawValue: Member.newReplica(environment.randomness))

@@ -71,6 +71,16 @@ extension RingState {
       || copies.contains { $0.partition == partition && $0.to == member }
   }
 
+  /// Begins the moves under way anew, from nothing.
+  ///
+  /// After a power loss a receiver may hold later writes than the source: applied ones that only its
+  /// disk had got. Read at the source they are lost; they must not come back with the move.
+  mutating func giveUpCopies() {
+    for copy in copies { addDrop(copy.partition, copy.to) }
+    copies = []
+    revision += 1
+  }
+
   private mutating func addDrop(_ partition: Int, _ member: MemberID) {
     let drop = Drop(partition: partition, member: member)
     if !drops.contains(drop) { drops.append(drop) }
