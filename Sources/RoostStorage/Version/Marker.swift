@@ -1,12 +1,12 @@
 package import RoostEnvironment
 import SystemPackage
 
-// CURRENT is text, so that a person can read it too:
+// CURRENT is text, so that a person can read it too: four lines.
 //
-//   roost store 1\n                     the word, and the format's version identity
-//   HHHHHHHHHHHHHHHH-HHHHHHHHHHHHHHHH\n   the store's 128 bits, high half first, lower-case hex
-//   manifest N\n                        the manifest's number, decimal check HHHHHHHHHHHHHHHH\n
-//   XXH64, seed 0, of all bytes before this line
+//   roost store 1               the word, and the format's version
+//   identity HHHH…-HHHH…        the store's 128 bits, high half first, lower-case hexadecimal
+//   manifest N                  the manifest's number, decimal
+//   check HHHHHHHHHHHHHHHH      XXH64, seed 0, of all bytes before this line
 //
 // It is written beside itself, synced, renamed over the old one, and its directory synced.
 
