@@ -40,7 +40,12 @@ let package = Package(
       name: "RoostCluster", dependencies: ["RoostCausality", "RoostStorage", "RoostEnvironment"],
       swiftSettings: house + [.enableUpcomingFeature("InternalImportsByDefault")]),
     .target(
-      name: "Roost", dependencies: ["RoostCluster", "RoostCausality", "RoostStorage"],
+      name: "RoostTransactions",
+      dependencies: ["RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment"],
+      swiftSettings: house + [.enableUpcomingFeature("InternalImportsByDefault")]),
+    .target(
+      name: "Roost",
+      dependencies: ["RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage"],
       swiftSettings: house + [
         .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
         .enableUpcomingFeature("InternalImportsByDefault"),
@@ -79,6 +84,9 @@ let package = Package(
     .testTarget(
       name: "ClusterTests", dependencies: ["RoostCluster", "RoostSimulation", "TestSupport"],
       swiftSettings: house),
+    .testTarget(
+      name: "TransactionTests",
+      dependencies: ["RoostTransactions", "RoostSimulation", "TestSupport"], swiftSettings: house),
     .testTarget(
       name: "DatabaseTests", dependencies: ["Roost", "RoostSimulation", "TestSupport"],
       swiftSettings: house),

@@ -1,0 +1,52 @@
+public import RoostCausality
+
+/// Names a coordinator: random, minted with its log, so that a log that was lost or restored from a
+/// copy is another coordinator.
+public struct CoordinatorID: Hashable, Comparable, Sendable, CustomStringConvertible {
+  public let rawValue: UInt64
+
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  public static func < (a: CoordinatorID, b: CoordinatorID) -> Bool { a.rawValue < b.rawValue }
+
+  /// Sixteen hexadecimal digits.
+  public var description: String { hexadecimal(rawValue) }
+}
+
+/// Names a transaction: who coordinates it, and when it began by that coordinator's clock, which
+/// never gives a time twice.
+///
+/// Ordered by age, the oldest first.
+public struct TransactionID: Hashable, Comparable, Sendable {
+  public let start: Timestamp
+  public let coordinator: CoordinatorID
+
+  public init(start: Timestamp, coordinator: CoordinatorID) {
+    self.start = start
+    self.coordinator = coordinator
+  }
+
+  public static func < (a: TransactionID, b: TransactionID) -> Bool {
+    a.start != b.start ? a.start < b.start : a.coordinator < b.coordinator
+  }
+}
+
+extension TransactionID: LosslessStringConvertible {
+  /// Start and coordinator, sixteen hexadecimal digits each, parted by a dash.
+  public var description: String { "\(hexadecimal(start.rawValue))-\(coordinator)" }
+
+  /// Reads what ``description`` gives; `nil` for anything else.
+  public init?(_ description: String) {
+    let parts = description.split(separator: "-", omittingEmptySubsequences: false)
+    guard parts.count == 2, parts.allSatisfy({ $0.utf8.count == 16 && $0.allSatisfy(\.isHexDigit) }),
+      let start = UInt64(parts[0], radix: 16), let coordinator = UInt64(parts[1], radix: 16)
+    else { return nil }
+    self.init(
+      start: Timestamp(rawValue: start), coordinator: CoordinatorID(rawValue: coordinator))
+  }
+}
+
+private func hexadecimal(_ value: UInt64) -> String {
+  let digits = String(value, radix: 16)
+  return String(repeating: "0", count: 16 - digits.count) + digits
+}
