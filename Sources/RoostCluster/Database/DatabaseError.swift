@@ -63,6 +63,17 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let busy = Code("busy")
     /// A wait reached its deadline; the message says for what.
     public static let deadlineExceeded = Code("deadlineExceeded")
+    /// A transaction writes more bytes or touches more keys than it may.
+    public static let transactionTooLarge = Code("transactionTooLarge")
+    /// The transaction was committed or aborted already.
+    public static let transactionEnded = Code("transactionEnded")
+    /// The transaction was aborted, and trying it again did not help within the bounds; the message says
+    /// why. Nothing of it was done.
+    public static let transactionAborted = Code("transactionAborted")
+    /// Nobody can tell yet whether the transaction committed: the message has its id.
+    public static let outcomeUnknown = Code("outcomeUnknown")
+    /// What was asked for lies before the versions that are kept.
+    public static let snapshotTooOld = Code("snapshotTooOld")
     /// The database was closed.
     public static let closed = Code("closed")
     /// The engine failed: ``DatabaseError/cause`` says how.

@@ -1,15 +1,15 @@
-import RoostEnvironment
-import RoostStorage
+package import RoostEnvironment
+package import RoostStorage
 
-/// Blocking calls on one store that callers who must not block hand over: syncs, which are shared
-/// by all that wait, and anything else, one after the other. Each is answered exactly once, with
+/// Blocking calls that callers who must not block hand over: syncs of one store or log, which are
+/// shared by all that wait, and anything else, one after the other. Each is answered exactly once, with
 /// `.closed` where the store is closed first.
 ///
 /// Thread-safe.
 package final class DeferredCalls: @unchecked Sendable {
   package typealias Answer = @Sendable (DatabaseError?) -> Void
 
-  private let store: Store
+  private let syncing: @Sendable () throws(StoreError) -> Void
   private let workers: any Workers
   private let path: String
   private let lock = Lock()
@@ -20,8 +20,17 @@ package final class DeferredCalls: @unchecked Sendable {
   private var nextID: UInt64 = 0
   private var isClosed = false
 
-  init(_ store: Store, _ workers: any Workers, _ path: String) {
-    self.store = store
+  convenience init(_ store: Store, _ workers: any Workers, _ path: String) {
+    self.init(workers, path) { () throws(StoreError) in try store.sync() }
+  }
+
+  /// - Parameters:
+  ///   - path: what is synced, for messages.
+  ///   - syncing: makes durable all that was written before it is called; never called twice at once.
+  package init(
+    _ workers: any Workers, _ path: String, syncing: @escaping @Sendable () throws(StoreError) -> Void
+  ) {
+    self.syncing = syncing
     self.workers = workers
     self.path = path
   }
@@ -51,7 +60,7 @@ package final class DeferredCalls: @unchecked Sendable {
     }
     if waiting.isEmpty { return }
     var failure: DatabaseError?
-    do throws(StoreError) { try store.sync() } catch {
+    do throws(StoreError) { try syncing() } catch {
       failure = DatabaseError(error, "\(path) could not be synced")
     }
     for answer in waiting { answer(failure) }
@@ -83,7 +92,7 @@ package final class DeferredCalls: @unchecked Sendable {
   func drain() { runSync() }
 
   /// Answers all that wait. After the workers were shut down.
-  func close() {
+  package func close() {
     let answers = lock.withLock { () -> [Answer] in
       isClosed = true
       defer {

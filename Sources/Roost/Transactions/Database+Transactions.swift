@@ -1,0 +1,171 @@
+public import RoostCausality
+public import RoostCluster
+public import RoostStorage
+public import RoostTransactions
+
+/// A transaction was aborted before its end. ``Database/transaction(_:_:)`` tries again; who begins
+/// transactions by hand decides.
+public struct TransactionConflict: Error, Sendable, CustomStringConvertible {
+  public let transaction: TransactionID
+  public let reason: AbortReason
+
+  init(_ transaction: TransactionID, _ reason: AbortReason) {
+    self.transaction = transaction
+    self.reason = reason
+  }
+
+  /// Whether another try may go better.
+  public var isWorthRetrying: Bool {
+    switch reason {
+    case .conflict, .deadline, .interrupted: true
+    default: false
+    }
+  }
+
+  public var description: String { "transaction \(transaction) was aborted: \(reason)" }
+}
+
+extension Database {
+  /// Runs a transaction, and again where it met another one.
+  ///
+  /// ```swift
+  /// try await database.transaction { txn in
+  ///   let a = try await txn.get("A", Int.self, in: accounts) ?? 0
+  ///   try await txn.put("A", value: a - 1_000, in: accounts)
+  /// }
+  /// ```
+  ///
+  /// The body may run several times, and must do nothing but by the transaction that cannot be done
+  /// twice. Where it throws, the transaction is aborted and the error passed on.
+  ///
+  /// - Parameter durability: what the commit must survive; the database's default when `nil`.
+  /// - Returns: what the body returned, once it has committed.
+  /// - Throws: `.transactionAborted` (tries ended: nothing of it was done); `.outcomeUnknown` (it may
+  ///   or may not have committed: ask ``outcome(of:)`` with the id in the message, and do not do it
+  ///   again before); `.unreachable`, `.closed`; what the body throws.
+  public func transaction<R: Sendable>(
+    _ durability: Durability? = nil, _ body: @Sendable (Transaction) async throws -> R
+  ) async throws -> R {
+    let manager = try transactions
+    var age: TransactionID?
+    var attempt = 0
+    while true {
+      let transaction = Transaction(try TransactionCore(manager, age: age), self)
+      age = transaction.core.age
+      do {
+        let result = try await body(transaction)
+        switch try await commit(transaction, durability) {
+        case .committed: return result
+        case .unknown(let id):
+          throw DatabaseError(
+            .outcomeUnknown,
+            "transaction \(id) may or may not have committed: ask outcome(of:) before doing it again")
+        case .aborted(let reason): throw TransactionConflict(transaction.id, reason)
+        }
+      } catch let conflict as TransactionConflict where conflict.transaction == transaction.id {
+        transaction.core.abort()
+        guard conflict.isWorthRetrying, attempt < manager.options.mostRetries, !Task.isCancelled else {
+          throw DatabaseError(
+            .transactionAborted, "\(conflict) (after \(attempt + 1) tries)")
+        }
+        attempt += 1
+        try await manager.pause(afterAttempt: attempt)
+      } catch {
+        transaction.core.abort()
+        throw error
+      }
+    }
+  }
+
+  /// Begins a transaction that its caller ends, with ``commit(_:_:)`` or ``abort(_:)``.
+  ///
+  /// - Throws: `.closed`, `.busy` (too many are open), `.clockOutOfBound`.
+  public func begin() async throws -> Transaction {
+    Transaction(try TransactionCore(try transactions), self)
+  }
+
+  /// Commits a transaction.
+  ///
+  /// - Returns: what became of it. After `.unknown` it may have committed: ask ``outcome(of:)``.
+  /// - Throws: `.transactionEnded`; `.unreachable` (aborted: a store it wrote to is not open).
+  public func commit(
+    _ transaction: Transaction, _ durability: Durability? = nil
+  ) async throws -> TransactionOutcome {
+    let isSynced = (durability ?? core.options.durability) == .synced
+    let result: Result<TransactionOutcome, DatabaseError> = await withCheckedContinuation { continuation in
+      do throws(DatabaseError) {
+        try transaction.core.commit(isSynced: isSynced) { continuation.resume(returning: .success($0)) }
+      } catch { continuation.resume(returning: .failure(error)) }
+    }
+    return try result.get()
+  }
+
+  /// Ends a transaction without a trace of it. Nothing happens where it has ended.
+  public func abort(_ transaction: Transaction) { transaction.core.abort() }
+
+  /// What became of a transaction.
+  ///
+  /// - Returns: `nil` where it is not known yet.
+  /// - Throws: `.outcomeUnknown` where it ended too long ago to be known any more, or is another
+  ///   database's; `.storage`, `.closed`.
+  public func outcome(of id: TransactionID) async throws -> TransactionOutcome? {
+    let manager = try transactions
+    return try await blocking { () throws(DatabaseError) -> TransactionOutcome? in
+      switch try manager.outcome(of: id) {
+      case .committed(let timestamp): .committed(at: timestamp)
+      case .aborted: .aborted(.recorded)
+      case .active: nil
+      case .expired, .unknown:
+        throw DatabaseError(
+          .outcomeUnknown, "nothing is known any more of transaction \(id): outcomes are kept for "
+            + "\(manager.options.outcomeRetention)")
+      }
+    }
+  }
+
+  /// The transactions that a store has prepared and cannot decide alone: they hold their locks until
+  /// whom they wait for is back.
+  public func inDoubt() throws -> [InDoubtTransaction] {
+    try transactions.inDoubt.map { member, doubt in
+      InDoubtTransaction(
+        id: doubt.transaction, store: member.path, since: doubt.since,
+        waitsFor: doubt.waitsFor.map { describe($0) })
+    }
+  }
+
+  private func describe(_ endpoint: Endpoint) -> String {
+    switch endpoint {
+    case .coordinator(let id): "the coordinator \(id)"
+    case .participant(let member):
+      core.presentMembers.first { $0.id == member }?.path ?? "the store \(member)"
+    }
+  }
+
+  /// Decides a transaction that is in doubt by hand, where its coordinator will never come back.
+  ///
+  /// Dangerous: where another store decided otherwise, the transaction is done in part for ever. The
+  /// decision is logged as a warning and kept.
+  ///
+  /// - Returns: at how many stores it was in doubt.
+  /// - Throws: `.storage`, `.closed`.
+  @discardableResult
+  public func forceOutcome(of id: TransactionID, committedAt timestamp: Timestamp?) async throws -> Int {
+    let manager = try transactions
+    let result: Result<Int, DatabaseError> = await withCheckedContinuation { continuation in
+      let outcome = timestamp.map { Outcome.committed($0) } ?? .aborted
+      manager.force(id, outcome) { continuation.resume(returning: $0) }
+    }
+    return try result.get()
+  }
+}
+
+/// A transaction that a store cannot decide.
+public struct InDoubtTransaction: Sendable, Hashable {
+  public let id: TransactionID
+  /// The directory of the store.
+  public let store: String
+  /// Since when, by the store's clock.
+  public let since: Timestamp
+  /// Whom the store has asked.
+  public let waitsFor: [String]
+}

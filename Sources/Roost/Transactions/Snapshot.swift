@@ -1,0 +1,96 @@
+public import RoostCausality
+public import RoostCluster
+public import RoostStorage
+import RoostTransactions
+
+/// The transactional keyspaces as they were at one moment, across all stores: no locks, and nobody
+/// waits for its reader. A plain value.
+///
+/// Reads wait for transactions that may have committed before the moment and are not decided yet.
+public struct DatabaseSnapshot: Sendable {
+  public let timestamp: Timestamp
+  private let database: Database
+  private let manager: TransactionManager
+
+  init(_ timestamp: Timestamp, _ database: Database, _ manager: TransactionManager) {
+    self.timestamp = timestamp
+    self.database = database
+    self.manager = manager
+  }
+
+  /// Reads a key.
+  ///
+  /// - Returns: `nil` where it was absent.
+  /// - Throws: `.invalidArgument`, `.wrongPolicy`, `.unreachable`, `.corruption`, `.closed`;
+  ///   `.snapshotTooOld` (its versions may be gone); `.deadlineExceeded` (a transaction that may lie
+  ///   before it was not decided in time).
+  /// - Complexity: one or two lookups in a store.
+  public func get(_ key: some ByteKey & Sendable, in keyspace: Keyspace) async throws -> [UInt8]? {
+    let target = try keyspace.reference(key, in: database)
+    let owner = try manager.core.shared.transactionalOwner(target.partition)
+    return try await read(.keys([target]), owner.id).entries.first?.value
+  }
+
+  /// Reads a key's value, decoded by the keyspace's codec. As ``get(_:in:)``, and throws `.codec`.
+  public func get<Value: Decodable>(
+    _ key: some ByteKey & Sendable, _ type: Value.Type, in keyspace: Keyspace
+  ) async throws -> Value? {
+    guard let bytes = try await get(key, in: keyspace) else { return nil }
+    return try keyspace.codec.decoded(type, bytes)
+  }
+
+  /// Reads keys in order.
+  ///
+  /// - Parameters:
+  ///   - start: the first key; empty for the keyspace's first.
+  ///   - end: the key behind the last; `nil` for the keyspace's end.
+  ///   - limit: how many entries at most: 1 to 10,000. Go on from the last key and a zero byte.
+  /// - Throws: as ``get(_:in:)``.
+  /// - Complexity: up to `limit` entries read in each partition.
+  public func scan(
+    from start: [UInt8] = [], to end: [UInt8]? = nil, limit: Int = 1_000, in keyspace: Keyspace
+  ) async throws -> [(key: [UInt8], value: [UInt8])] {
+    guard limit >= 1, limit <= 10_000 else {
+      throw DatabaseError(.invalidArgument, "a limit of \(limit): it must be 1 to 10000")
+    }
+    var merged: [(key: [UInt8], value: [UInt8])] = []
+    for range in try keyspace.ranges(from: start, to: end, in: database) {
+      let owner = try manager.core.shared.transactionalOwner(range.partition)
+      merged += try await read(.range(range, limit: limit), owner.id).entries.map { ($0.target.key, $0.value) }
+      merged.sort { $0.key.lexicographicallyPrecedes($1.key) }
+      if merged.count > limit { merged.removeLast(merged.count - limit) }
+    }
+    return merged
+  }
+
+  /// Reads the keys that begin with `prefix`, in order. As ``scan(from:to:limit:in:)``.
+  public func scan(
+    prefix: some ByteKey & Sendable, limit: Int = 1_000, in keyspace: Keyspace
+  ) async throws -> [(key: [UInt8], value: [UInt8])] {
+    let start = prefix.withKeyBytes { [UInt8](copying: $0) }
+    return try await scan(from: start, to: start.successorOfPrefix, limit: limit, in: keyspace)
+  }
+
+  private func read(_ read: TransactionRead, _ member: MemberID) async throws -> ReadAnswer {
+    let (manager, timestamp) = (manager, timestamp)
+    let result: Result<ReadAnswer, DatabaseError> = await withCheckedContinuation { continuation in
+      manager.snapshot(read, at: timestamp, of: member) { continuation.resume(returning: $0) }
+    }
+    return try result.get()
+  }
+}
+
+extension Database {
+  /// The transactional keyspaces as they are now, or were at a time.
+  ///
+  /// - Parameter timestamp: `nil` for now: then it shows all that was acknowledged before the call.
+  ///   One from the past must lie within ``TransactionOptions/versionRetention``; one from the future
+  ///   within the clocks' bound.
+  /// - Throws: `.clockOutOfBound`, `.snapshotTooOld`, `.closed`.
+  public func snapshot(at timestamp: Timestamp? = nil) async throws -> DatabaseSnapshot {
+    let manager = try transactions
+    return try await blocking { [self] () throws(DatabaseError) in
+      DatabaseSnapshot(try manager.moment(timestamp), self, manager)
+    }
+  }
+}

@@ -1,0 +1,199 @@
+import RoostCausality
+import RoostCluster
+import RoostEnvironment
+import RoostStorage
+
+/// Runs a ``Coordinator``: gives it its events, sends its messages, writes its log, and answers its
+/// callers. Thread-safe.
+final class CoordinatorDriver: @unchecked Sendable {
+  typealias AcquireReply = @Sendable (Result<ReadAnswer, TransactionAborted>) -> Void
+  typealias CommitReply = @Sendable (TransactionOutcome) -> Void
+
+  let id: CoordinatorID
+  private let services: DriverServices
+  private let log: LogQueue
+  private let endpoint: Endpoint
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var machine: Coordinator
+  private var nextRequest: UInt64 = 0
+  private var acquires: [UInt64: AcquireReply] = [:]
+  private var commits: [UInt64: (TransactionID, CommitReply)] = [:]
+  /// The stores that have marks of a transaction's effects.
+  private var effectTargets: [TransactionID: Set<MemberID>] = [:]
+  private var isStopped = false
+  private var loop: EventLoop<CoordinatorEvent>!
+
+  init(
+    _ machine: Coordinator, _ id: CoordinatorID, _ log: CoordinatorLog, _ workers: any Workers,
+    recovered: [CommitRecord], _ services: DriverServices
+  ) {
+    self.id = id
+    self.machine = machine
+    self.services = services
+    endpoint = .coordinator(id)
+    let box = WeakDriver()
+    self.log = LogQueue(log, workers) { ended in box.driver?.forgetEffects(ended) }
+    for record in recovered where !record.effects.isEmpty {
+      effectTargets[record.transaction] = Set(record.effects.map(\.target))
+    }
+    loop = EventLoop(elsewhere: { nil }, handle: { [weak self] event in self?.handle(event) })
+    box.driver = self
+    services.transport.attach(endpoint) { [weak self] envelope in
+      self?.loop.post(.received(envelope), isDroppable: true)
+    }
+  }
+
+  private final class WeakDriver: @unchecked Sendable {
+    // Set once, before anything can call.
+    weak var driver: CoordinatorDriver?
+  }
+
+  /// Goes on with what was decided before the last stop.
+  func resume() { loop.post(.timer) }
+
+  /// Ends it: callers that wait are told that they cannot know.
+  func stop() {
+    services.transport.detach(endpoint)
+    loop.stop()
+    let (acquires, commits) = lock.withLock {
+      isStopped = true
+      defer {
+        self.acquires = [:]
+        self.commits = [:]
+      }
+      return (self.acquires, self.commits)
+    }
+    for reply in acquires.values { reply(.failure(TransactionAborted(.failed("the database was closed")))) }
+    for (transaction, reply) in commits.values { reply(.unknown(transaction)) }
+  }
+
+  func closeLog() throws(StoreError) { try log.close() }
+
+  // MARK: - Calls
+
+  /// - Parameter age: the first attempt's id, where this is another.
+  func begin(age: TransactionID?) throws(DatabaseError) -> TransactionID {
+    let now = try services.instant()
+    return try lock.withLock { () throws(DatabaseError) in
+      if isStopped { throw DatabaseError(.closed, "the database is closed") }
+      switch machine.begin(age: age, at: now) {
+      case .success(let id): return id
+      case .failure(let refusal): throw refusal.error
+      }
+    }
+  }
+
+  func acquire(
+    _ transaction: TransactionID, at member: MemberID, _ locks: [LockTarget], _ read: TransactionRead?,
+    _ reply: @escaping AcquireReply
+  ) {
+    let request = lock.withLock { () -> UInt64? in
+      if isStopped { return nil }
+      nextRequest += 1
+      acquires[nextRequest] = reply
+      return nextRequest
+    }
+    guard let request else {
+      return reply(.failure(TransactionAborted(.failed("the database is closed"))))
+    }
+    loop.post(.acquire(request: request, transaction, at: member, locks: locks, read: read))
+  }
+
+  func commit(
+    _ transaction: TransactionID, _ writes: [MemberID: [TransactionWrite]], _ effects: [EventualEffect],
+    isSynced: Bool, _ reply: @escaping CommitReply
+  ) {
+    let request = lock.withLock { () -> UInt64? in
+      if isStopped { return nil }
+      nextRequest += 1
+      commits[nextRequest] = (transaction, reply)
+      if !effects.isEmpty { effectTargets[transaction] = Set(effects.map(\.target)) }
+      return nextRequest
+    }
+    guard let request else { return reply(.aborted(.failed("the database is closed"))) }
+    loop.post(
+      .commit(
+        CommitCall(request: request, transaction, writes: writes, effects: effects, isSynced: isSynced)))
+  }
+
+  func abort(_ transaction: TransactionID, _ reason: AbortReason) {
+    loop.post(.abort(transaction, reason))
+  }
+
+  func outcome(of transaction: TransactionID) throws(DatabaseError) -> CoordinatorKnowledge {
+    let now = try services.instant()
+    return lock.withLock { machine.outcome(of: transaction, at: now) }
+  }
+
+  // MARK: - Events
+
+  private func handle(_ event: CoordinatorEvent) {
+    let now: Instant
+    do throws(DatabaseError) {
+      if case .received(let envelope) = event { try services.observe(envelope) }
+      now = try services.instant()
+    } catch {
+      // A message counts as lost; all else is tried again.
+      if case .received = event { return }
+      services.timers.schedule(atMonotonicMilliseconds: services.monotonicMilliseconds + 100) { [weak self] in
+        self?.loop.post(event)
+      }
+      return
+    }
+    let effects = lock.withLock { machine.receive(event, at: now) }
+    for effect in effects { perform(effect, now) }
+  }
+
+  private func perform(_ effect: CoordinatorEffect, _ now: Instant) {
+    switch effect {
+    case .send(let member, let message):
+      let envelope = services.envelope(from: endpoint, to: .participant(member), message, now)
+      if !services.transport.send(envelope) {
+        loop.post(.undeliverable(envelope, "the store \(member) is not open"))
+      }
+    case .reply(let to, let message):
+      _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
+    case .logCommit(let number, let record):
+      log.append(record) { [weak self] error in
+        self?.loop.post(.logged(number, failure: error.map { "\($0)" }))
+      }
+    case .logEnd(let transaction):
+      log.appendEnd(of: transaction)
+    case .answerAcquire(let request, let answer):
+      takeAcquire(request)?(.success(answer))
+    case .failAcquire(let request, let reason):
+      takeAcquire(request)?(.failure(TransactionAborted(reason)))
+    case .answerCommit(let request, let outcome):
+      lock.withLock { commits.removeValue(forKey: request) }?.1(outcome)
+    case .wake(let time):
+      services.timers.schedule(atMonotonicMilliseconds: time) { [weak self] in self?.loop.post(.timer) }
+    case .warn(let text):
+      services.warn(text)
+    }
+  }
+
+  private func takeAcquire(_ request: UInt64) -> AcquireReply? {
+    lock.withLock { acquires.removeValue(forKey: request) }
+  }
+
+  /// END of these is durable: the marks of their effects are not needed any more.
+  private func forgetEffects(_ ended: [TransactionID]) {
+    guard let now = try? services.instant() else { return }
+    for transaction in ended {
+      let targets = lock.withLock { effectTargets.removeValue(forKey: transaction) } ?? []
+      for member in targets {
+        _ = services.transport.send(
+          services.envelope(
+            from: endpoint, to: .participant(member), Message(transaction, .forgetEffects), now))
+      }
+    }
+  }
+}
+
+/// A transaction came to its end before its caller asked for it.
+package struct TransactionAborted: Error, Hashable, Sendable {
+  package var reason: AbortReason
+
+  package init(_ reason: AbortReason) { self.reason = reason }
+}

@@ -1,0 +1,251 @@
+import RoostCausality
+import RoostCluster
+import RoostEnvironment
+import RoostStorage
+
+/// Runs one store's ``Participant``: gives it its events, and does what it says on the store.
+///
+/// Effects are done in order, before the next event is looked at: so what a read finds, and the order
+/// of the batches, are what the machine decided on. Thread-safe.
+final class ParticipantDriver: @unchecked Sendable {
+  private enum Work: Sendable {
+    case event(ParticipantEvent)
+    case effect(Envelope, EventualEffect, index: Int)
+    case forgetEffects(TransactionID)
+  }
+
+  typealias ReadReply = @Sendable (Result<ReadAnswer, DatabaseError>) -> Void
+
+  let member: Member
+  private let store: ParticipantStore
+  private let services: DriverServices
+  private let outbox: EffectWriter
+  private let epoch: UInt64
+  private let endpoint: Endpoint
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var machine: Participant
+  private var nextRequest: UInt64 = 0
+  private var reads: [UInt64: ReadReply] = [:]
+  private var forces: [UInt64: @Sendable (Refusal?) -> Void] = [:]
+  private var loop: EventLoop<Work>!
+
+  init(
+    _ member: Member, _ store: ParticipantStore, _ outbox: EffectWriter, _ services: DriverServices
+  ) throws(DatabaseError) {
+    self.member = member
+    self.store = store
+    self.outbox = outbox
+    self.services = services
+    endpoint = .participant(member.id)
+    epoch = services.shared.environment.randomness.next()
+    let now = try services.instant()
+    let horizon = now.physicalMilliseconds - min(now.physicalMilliseconds, services.times.outcomeRetentionMilliseconds)
+    machine = Participant(
+      member.id, epoch: epoch, times: services.times, prepared: try store.preparedRecords(),
+      outcomes: try store.outcomes(since: Timestamp(milliseconds: horizon)), at: now)
+    loop = EventLoop(
+      elsewhere: { [weak member] in
+        guard let member, member.store.mayWait else { return nil }
+        return { job in member.calls.run(job, refused: { _ in job() }) }
+      },
+      handle: { [weak self] work in self?.handle(work) })
+    services.transport.attach(endpoint) { [weak self] envelope in self?.receive(envelope) }
+    // What is in doubt asks at once.
+    loop.post(.event(.timer))
+  }
+
+  func stop() {
+    services.transport.detach(endpoint)
+    loop.stop()
+    let (reads, forces) = lock.withLock {
+      defer {
+        self.reads = [:]
+        self.forces = [:]
+      }
+      return (self.reads, self.forces)
+    }
+    for reply in reads.values { reply(.failure(DatabaseError(.closed, "the database was closed"))) }
+    for reply in forces.values { reply(.failed("the database was closed")) }
+  }
+
+  // MARK: - Events
+
+  private func receive(_ envelope: Envelope) {
+    switch envelope.message.body {
+    case .effect(let effect, let index):
+      loop.post(.effect(envelope, effect, index: index), isDroppable: true)
+    case .forgetEffects:
+      loop.post(.forgetEffects(envelope.message.transaction), isDroppable: true)
+    default:
+      loop.post(.event(.received(envelope)), isDroppable: true)
+    }
+  }
+
+  private func post(_ event: ParticipantEvent) { loop.post(.event(event)) }
+
+  private func handle(_ work: Work) {
+    let now: Instant
+    do throws(DatabaseError) {
+      if case .event(.received(let envelope)) = work { try services.observe(envelope) }
+      if case .event(.snapshot(_, _, let at, _)) = work { try services.shared.observe(at) }
+      now = try services.instant()
+    } catch {
+      return postpone(work, error)
+    }
+    switch work {
+    case .event(let event):
+      let effects = lock.withLock { machine.receive(event, at: now) }
+      for effect in effects { perform(effect, now) }
+    case .effect(let envelope, let effect, let index):
+      apply(envelope, effect, index, now)
+    case .forgetEffects(let transaction):
+      do throws(DatabaseError) { try store.forgetMarks(of: transaction) } catch {
+        services.warn("the marks of transaction \(transaction) could not be removed: \(error)")
+      }
+    }
+  }
+
+  /// The clock could not be raised, so nothing can be decided. A message counts as lost: it comes
+  /// again. What nobody sends again is tried again.
+  private func postpone(_ work: Work, _ error: DatabaseError) {
+    switch work {
+    case .event(.received), .effect, .forgetEffects: return
+    case .event(.snapshot(let request, _, _, _)):
+      finishRead(request, .failure(error))
+    case .event(let event):
+      services.timers.schedule(atMonotonicMilliseconds: services.monotonicMilliseconds + 100) { [weak self] in
+        self?.post(event)
+      }
+    }
+  }
+
+  // MARK: - Effects
+
+  private func perform(_ effect: ParticipantEffect, _ now: Instant) {
+    switch effect {
+    case .send(let to, let message):
+      _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
+    case .write(let number, let write, let isForced):
+      perform(number, write, isForced: isForced)
+    case .readLocked(let to, let transaction, let request, let read):
+      let body: Message.Body
+      do throws(DatabaseError) {
+        body = .acquired(request: request, epoch: epoch, try store.answer(read, at: nil))
+      } catch {
+        body = .refused(request: request, .failed(error.description))
+      }
+      let message = Message(transaction, body)
+      _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
+    case .readSnapshot(let request, let read, let timestamp):
+      do throws(DatabaseError) {
+        finishRead(request, .success(try store.answer(read, at: timestamp)))
+      } catch { finishRead(request, .failure(error)) }
+    case .snapshotFailed(let request, let refusal):
+      finishRead(request, .failure(DatabaseError(refusal, at: member.path)))
+    case .forced(let request, let refusal):
+      lock.withLock { forces.removeValue(forKey: request) }?(refusal)
+    case .drained:
+      break
+    case .wake(let time):
+      services.timers.schedule(atMonotonicMilliseconds: time) { [weak self] in self?.post(.timer) }
+    case .warn(let text):
+      services.warn(text)
+    }
+  }
+
+  private func perform(_ number: UInt64, _ write: ParticipantWrite, isForced: Bool) {
+    do throws(DatabaseError) { try store.commit(write) } catch {
+      return post(.written(number, failure: error.description))
+    }
+    guard isForced else { return post(.written(number, failure: nil)) }
+    member.calls.sync { [weak self] error in
+      self?.post(.written(number, failure: error?.description))
+    }
+  }
+
+  /// Does an effect once, with its mark in the same batch, and says so when it is durable.
+  private func apply(_ envelope: Envelope, _ effect: EventualEffect, _ index: Int, _ now: Instant) {
+    let transaction = envelope.message.transaction
+    let reply = { [services, endpoint] (body: Message.Body) in
+      _ = services.transport.send(
+        services.envelope(from: endpoint, to: envelope.from, Message(transaction, body), now))
+    }
+    do throws(DatabaseError) {
+      if try !store.hasMark(transaction, index) {
+        try outbox.apply(effect, at: member, mark: store.markOperation(transaction, index))
+      }
+    } catch {
+      // Told again later, unless no later try can go better.
+      if EffectWriter.isPermanent(error) {
+        reply(.effectFailed(index: index, error.description))
+      } else {
+        services.warn("effect \(index) of transaction \(transaction) waits: \(error)")
+      }
+      return
+    }
+    member.calls.sync { error in
+      if error == nil { reply(.effectDone(index: index)) }
+    }
+  }
+
+  // MARK: - Calls
+
+  /// Reads as of `timestamp`, once all that committed at or below it is there.
+  func snapshot(_ read: TransactionRead, at timestamp: Timestamp, _ reply: @escaping ReadReply) {
+    let request = lock.withLock { () -> UInt64 in
+      nextRequest += 1
+      reads[nextRequest] = reply
+      return nextRequest
+    }
+    let event = ParticipantEvent.snapshot(
+      request: request, read, at: timestamp, waitMilliseconds: services.times.lockWaitMilliseconds)
+    if !loop.post(.event(event), isDroppable: true) {
+      finishRead(request, .failure(DatabaseError(.busy, "too much waits for the store \(member.path)")))
+    }
+  }
+
+  private func finishRead(_ request: UInt64, _ result: Result<ReadAnswer, DatabaseError>) {
+    lock.withLock { reads.removeValue(forKey: request) }?(result)
+  }
+
+  /// Decides by hand what is in doubt.
+  func force(
+    _ transaction: TransactionID, _ outcome: Outcome, _ reply: @escaping @Sendable (Refusal?) -> Void
+  ) {
+    let request = lock.withLock { () -> UInt64 in
+      nextRequest += 1
+      forces[nextRequest] = reply
+      return nextRequest
+    }
+    if !loop.post(.event(.force(request: request, transaction, outcome))) {
+      lock.withLock { forces.removeValue(forKey: request) }?(.failed("the database is closed"))
+    }
+  }
+
+  var inDoubt: [InDoubt] { lock.withLock { machine.inDoubt } }
+
+  /// What the store has on record of a transaction.
+  func recordedOutcome(of transaction: TransactionID) throws(DatabaseError) -> Outcome? {
+    try store.outcome(of: transaction)
+  }
+}
+
+extension DatabaseError {
+  /// What a refusal is to whoever waits for a read.
+  init(_ refusal: Refusal, at path: String) {
+    switch refusal {
+    case .deadline:
+      self.init(
+        .deadlineExceeded, "waited too long for a transaction at \(path) that may have committed before")
+    case .clock:
+      self.init(.clockOutOfBound, "the clock of \(path) differs by more than the bound")
+    case .moving, .notOwner:
+      self.init(.busy, "the partition is being handed over by \(path)")
+    case .failed(let text):
+      self.init(.storage, text)
+    default:
+      self.init(.busy, "\(path) refused: \(refusal)")
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import RoostEnvironment
+
+/// Calls back at given times, on a worker's thread. Thread-safe.
+final class Timers: @unchecked Sendable {
+  private struct Entry {
+    var time: UInt64
+    var number: UInt64
+    var job: @Sendable () -> Void
+  }
+
+  private let time: any TimeSource
+  private let workers: any Workers
+  private let lock = Lock()
+  private let changed: Condition
+  // Guarded by `lock`. Ordered by time, the soonest last: few are set at once.
+  private var entries: [Entry] = []
+  private var nextNumber: UInt64 = 0
+  private var isWaiting = false
+  private var isStopped = false
+
+  /// - Parameter workers: nobody else uses their background lane.
+  init(_ time: any TimeSource, _ workers: any Workers) {
+    self.time = time
+    self.workers = workers
+    changed = Condition(lock)
+  }
+
+  /// Calls `job` once the monotonic clock has reached `milliseconds`; when the timers stop before, then.
+  ///
+  /// - Returns: `false` where they have stopped: nothing is called.
+  @discardableResult
+  func schedule(
+    atMonotonicMilliseconds milliseconds: UInt64, _ job: @escaping @Sendable () -> Void
+  ) -> Bool {
+    let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
+    let nanoseconds = overflow ? .max : product
+    let mustSubmit = lock.withLock { () -> Bool? in
+      if isStopped { return nil }
+      nextNumber += 1
+      let entry = Entry(time: nanoseconds, number: nextNumber, job: job)
+      let position = entries.firstIndex { $0.time < nanoseconds } ?? entries.count
+      entries.insert(entry, at: position)
+      changed.signal()
+      defer { isWaiting = true }
+      return !isWaiting
+    }
+    guard let mustSubmit else { return false }
+    if mustSubmit { workers.submit(.background) { [weak self] in self?.run() } }
+    return true
+  }
+
+  /// Waits and calls until nothing is scheduled.
+  private func run() {
+    while true {
+      lock.lock()
+      while let next = entries.last, !isStopped, next.time > time.monotonicNanoseconds {
+        _ = time.wait(on: changed, untilMonotonicNanoseconds: next.time)
+      }
+      guard !isStopped, let due = entries.popLast() else {
+        isWaiting = false
+        lock.unlock()
+        return
+      }
+      lock.unlock()
+      due.job()
+    }
+  }
+
+  /// Calls at once all that waits, and nothing after.
+  func stop() {
+    let waiting = lock.withLock {
+      isStopped = true
+      changed.broadcast()
+      defer { entries = [] }
+      return entries
+    }
+    for entry in waiting { entry.job() }
+  }
+}
