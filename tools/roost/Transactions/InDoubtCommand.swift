@@ -1,0 +1,87 @@
+import ArgumentParser
+import Roost
+import RoostCausality
+import RoostCluster
+import RoostTransactions
+
+/// `roost indoubt`: lists, and decides by hand, transactions that a store cannot decide.
+struct InDoubtCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "indoubt",
+    abstract: "List the transactions that are prepared and undecided, and whom they wait for.",
+    discussion: """
+      A transaction is in doubt where a store has promised to commit it and has not heard what
+      became of it. It keeps its locks until its coordinator, or another store that knows, is back.
+
+      EXAMPLES
+        roost indoubt ./a
+        roost indoubt ./a --json
+        roost indoubt ./a --abort ID            where its coordinator will never come back
+        roost indoubt ./a --commit ID@TIME      with the commit time another store has
+
+      Deciding by hand is dangerous: where a store decided otherwise, the transaction is done in
+      part for ever. The decision is kept in the store.
+      """)
+
+  @Argument(help: "The stores' directories, or one of them.", completion: .directory)
+  var directories: [String]
+  @Option(help: "Abort this transaction wherever it is in doubt.") var abort: String?
+  @Option(help: "Commit this transaction, ID@TIME, wherever it is in doubt.") var commit: String?
+  @Flag(help: "Open although stores are missing.") var partial = false
+  @Flag(help: "A JSON array.") var json = false
+
+  func run() async throws {
+    try await withOpenDatabase(directories) { $0.allowsMissingStores = partial } _: { database in
+      if let abort { return try await decide(try id(abort), nil, database) }
+      if let commit {
+        let parts = commit.split(separator: "@", omittingEmptySubsequences: false).map(String.init)
+        guard parts.count == 2, let time = UInt64(parts[1], radix: 16) else {
+          throw Failure.usage("`\(commit)` is not ID@TIME, with the time in hexadecimal digits")
+        }
+        return try await decide(try id(parts[0]), Timestamp(rawValue: time), database)
+      }
+      try list(try database.inDoubt())
+    }
+  }
+
+  private func id(_ text: String) throws -> TransactionID {
+    guard let id = TransactionID(text) else {
+      throw Failure.usage("`\(text)` is no transaction's id: two times sixteen hexadecimal digits and a dash")
+    }
+    return id
+  }
+
+  private func decide(_ id: TransactionID, _ timestamp: Timestamp?, _ database: Database) async throws {
+    let count = try await database.forceOutcome(of: id, committedAt: timestamp)
+    guard count > 0 else { throw Failure(.notFound, "transaction \(id) is not in doubt at any open store") }
+    try Output.standard.line(
+      "\(timestamp == nil ? "aborted" : "committed") by hand at \(Format.count(count, "store"))")
+  }
+
+  private func list(_ doubts: [InDoubtTransaction]) throws {
+    guard json else {
+      if doubts.isEmpty { return try Output.standard.line("nothing is in doubt") }
+      for doubt in doubts {
+        try Output.standard.line(
+          "\(doubt.id)  since \(doubt.since)  in \(doubt.store)  waits for "
+            + (doubt.waitsFor.isEmpty ? "nobody yet" : doubt.waitsFor.joined(separator: ", ")))
+      }
+      return
+    }
+    var writer = JSONWriter()
+    writer.beginArray()
+    for doubt in doubts {
+      writer.beginObject()
+      writer.member("id", "\(doubt.id)")
+      writer.member("store", doubt.store)
+      writer.member("since", doubt.since.rawValue)
+      writer.name("waits_for")
+      writer.beginArray()
+      for name in doubt.waitsFor { writer.value(name) }
+      writer.endArray()
+      writer.endObject()
+    }
+    writer.endArray()
+    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+  }
+}
