@@ -21,14 +21,20 @@ extension DatabaseCore {
       try shared.checkOpen()
       if let open = keyspaces[name] {
         if let policy {
-          try check(policy, schema.keyspace(name)!, ringState.ring.replicas)
+          try check(policy, schema.keyspace(name)!)
           open.adopt(policy)
         }
+        if open.kind == .transactional { try checkUnindexed(name, indexes) }
         try declare(indexes, open)
         return open
       }
-      if schema.keyspace(name) == nil { try create(name, policy) }
+      if schema.keyspace(name) == nil {
+        if policy?.isTransactional == true { try checkUnindexed(name, indexes) }
+        try create(name, policy)
+      }
       let entry = schema.keyspace(name)!
+      if let policy { try check(policy, entry) }
+      if entry.kind == .transactional { try checkUnindexed(name, indexes) }
       let moved = transferKeyspaces[name]
       let opened = try KeyspaceCore(entry, effective(policy, entry), shared, moved?.indexes)
       for member in presentMembers {
@@ -59,6 +65,10 @@ extension DatabaseCore {
     // Two halves of a database that each made a keyspace would have two schemas of one revision.
     try checkChangeable()
     let ring = ringState.ring
+    if policy.isTransactional {
+      try checkAtRest()
+      return try add(name, policy.kind, replicas: 1)
+    }
     let replicas = policy.replicas == 0 ? ring.replicas : policy.replicas
     guard replicas <= ring.replicas else {
       throw DatabaseError(
@@ -72,16 +82,22 @@ extension DatabaseCore {
         "the keyspace `\(name)` asks for \(replicas) replicas; every keyspace of this database has "
           + "\(ring.replicas)")
     }
+    try add(name, policy.kind, replicas: replicas)
+  }
+
+  private func add(
+    _ name: String, _ kind: KeyspacePolicy.Kind, replicas: Int
+  ) throws(DatabaseError) {
     var next = schema
     let id = (schema.keyspaces.map(\.id).max() ?? 0) + 1
     next.keyspaces.append(
-      Schema.Keyspace(id: id, name: name, kind: policy.kind, replicas: replicas, indexes: []))
+      Schema.Keyspace(id: id, name: name, kind: kind, replicas: replicas, indexes: []))
     next.keyspaces.sort { $0.name < $1.name }
     try install(next)
   }
 
   private func check(
-    _ policy: KeyspacePolicy, _ entry: Schema.Keyspace, _ ringReplicas: Int
+    _ policy: KeyspacePolicy, _ entry: Schema.Keyspace
   ) throws(DatabaseError) {
     guard policy.kind == entry.kind else {
       throw DatabaseError(
@@ -99,16 +115,69 @@ extension DatabaseCore {
   private func effective(
     _ policy: KeyspacePolicy?, _ entry: Schema.Keyspace
   ) throws(DatabaseError) -> KeyspacePolicy {
-    if let policy {
-      try check(policy, entry, ringState.ring.replicas)
+    if let policy, !policy.isTransactional {
+      try check(policy, entry)
       return KeyspacePolicy(siblings: policy.siblings, replicas: entry.replicas)
     }
     switch entry.kind {
     case .keep: return KeyspacePolicy(siblings: .keep, replicas: entry.replicas)
+    case .transactional: return .transactional
     case .lastWriterWins: return KeyspacePolicy(siblings: .lastWriterWins, replicas: entry.replicas)
     case .resolve:
       // Without the function its siblings are shown as they are, which is what inspecting needs.
       return KeyspacePolicy(siblings: .keep, replicas: entry.replicas)
     }
+  }
+
+  private func checkUnindexed(_ name: String, _ indexes: [Index]) throws(DatabaseError) {
+    if indexes.isEmpty { return }
+    throw DatabaseError(
+      .wrongPolicy,
+      "the keyspace `\(name)` is transactional and has no indexes; `\(indexes[0].name)` cannot be kept")
+  }
+
+  // MARK: - Transactional keyspaces
+
+  /// A transactional keyspace, by its id in the schema: opened where nobody has yet.
+  ///
+  /// - Throws: `.unknownKeyspace`, `.wrongPolicy` where it is eventual, `.closed`; opening it may throw
+  ///   what a store throws.
+  package func versionedKeyspace(_ id: UInt64) throws(DatabaseError) -> VersionedKeyspace {
+    let name = topology.withLock { schema.keyspaces.first { $0.id == id }?.name }
+    guard let name else {
+      throw DatabaseError(.unknownKeyspace, "there is no keyspace with the id \(id)")
+    }
+    return try versionedKeyspace(name)
+  }
+
+  /// A transactional keyspace, by its name.
+  ///
+  /// - Throws: as ``versionedKeyspace(_:)-(UInt64)``.
+  package func versionedKeyspace(_ name: String) throws(DatabaseError) -> VersionedKeyspace {
+    if let versions = try keyspace(name, nil).versions { return versions }
+    throw DatabaseError(
+      .wrongPolicy, "the keyspace `\(name)` is eventual: transactions cannot use it but for effects")
+  }
+
+  /// Partitions of transactional keyspaces stay where they are: none may be on its way when the first
+  /// such keyspace is made. With `topology` held.
+  private func checkAtRest() throws(DatabaseError) {
+    let isMoving =
+      !ringState.copies.isEmpty || !ringState.drops.isEmpty || adoption != nil
+      || transfers.withRecord { !$0.moves.isEmpty }
+      || presentMembers.contains { ringState.ring.member($0.id) == nil }
+    guard isMoving else { return }
+    throw DatabaseError(
+      .busy,
+      "partitions are moving between stores: a transactional keyspace can be created once they have moved")
+  }
+
+  /// - Throws: `.wrongPolicy` where partitions must stay where they are. With `topology` held.
+  func checkMovable() throws(DatabaseError) {
+    guard let keyspace = schema.keyspaces.first(where: { $0.kind == .transactional }) else { return }
+    throw DatabaseError(
+      .wrongPolicy,
+      "the ring cannot be changed: partitions of the transactional keyspace `\(keyspace.name)` cannot be "
+        + "moved yet")
   }
 }

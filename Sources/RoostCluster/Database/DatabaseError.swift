@@ -47,6 +47,8 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let unreachable = Code("unreachable")
     /// A write reached some replicas and failed at others: it may still appear.
     public static let indeterminate = Code("indeterminate")
+    /// The versions that a read at a past time asks for may be gone: it lies before what is retained.
+    public static let snapshotTooOld = Code("snapshotTooOld")
     /// The key changed since the context of a conditional write was read.
     public static let conditionFailed = Code("conditionFailed")
     /// There is no index of that name on the keyspace.

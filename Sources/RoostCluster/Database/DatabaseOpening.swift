@@ -272,7 +272,8 @@ package enum DatabaseOpening {
       throw DatabaseError(.corruption, "no store of the database has its ring and its schema")
     }
     try checkMembers(candidates, ringState, options)
-    for keyspace in schema.keyspaces where keyspace.replicas != ringState.ring.replicas {
+    for keyspace in schema.keyspaces
+    where keyspace.kind != .transactional && keyspace.replicas != ringState.ring.replicas {
       throw DatabaseError(
         .corruption,
         "the keyspace `\(keyspace.name)` has \(keyspace.replicas) replicas in the schema, the ring "

@@ -14,6 +14,8 @@ package final class DatabaseShared: Sendable {
   let routes: RouteTable
   let locks = KeyLocks()
   let clock: DatabaseClock
+  /// Where the clock began: everything that an earlier process issued is at or below it.
+  let clockStart: Timestamp
   let closed = Atomic<Bool>(false)
   let owner = DatabaseReference()
   let maximumClockOffsetMilliseconds: UInt64
@@ -36,6 +38,7 @@ package final class DatabaseShared: Sendable {
       UInt64(seconds) * 1_000 + UInt64(attoseconds / 1_000_000_000_000_000)
     routes = RouteTable(partitionCount: ring.partitionCount, replicas: ring.replicas)
     let members = members
+    clockStart = clockAbove
     clock = DatabaseClock(
       parts.environment.time, above: clockAbove,
       later: { job in

@@ -74,7 +74,7 @@ public struct ExportPage: Sendable {
       throw reader.damaged(problem.message)
     }
     let rawKind = try reader.readByte()
-    guard let kind = KeyspacePolicy.Kind(rawValue: rawKind) else {
+    guard let kind = KeyspacePolicy.Kind(rawValue: rawKind), kind != .transactional else {
       throw reader.damaged("a keyspace of kind \(rawKind)")
     }
     self.kind = kind

@@ -78,6 +78,7 @@ extension KeyspaceCore {
     since token: ChangeToken?, limit: ChangePageLimit = ChangePageLimit(), until bound: UInt64? = nil
   ) throws(DatabaseError) -> ChangePage {
     try shared.checkOpen()
+    try checkEventual()
     let count = shared.routes.partitionCount
     if let token {
       guard token.keyspace == bindingSeed, token.position.places.count == count else {

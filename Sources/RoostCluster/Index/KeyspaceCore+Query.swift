@@ -37,6 +37,7 @@ extension KeyspaceCore {
   package func query(
     _ name: String, _ range: TermRange, limit: Int, after token: IndexToken? = nil
   ) throws(DatabaseError) -> IndexHits {
+    try checkEventual()
     guard limit >= 1, limit <= Self.longestPage else {
       throw DatabaseError(.invalidArgument, "a page of \(limit): it must be 1 to \(Self.longestPage)")
     }

@@ -22,6 +22,8 @@ package final class KeyspaceCore: @unchecked Sendable {
   package let signal = ChangeSignal()
   /// Those that were declared. Shared with whoever moves the keyspace's keys.
   let indexes: KeyspaceIndexes
+  /// What a transactional keyspace has in place of `parts`; `nil` in an eventual one.
+  package let versions: VersionedKeyspace?
 
   init(
     _ schema: Schema.Keyspace, _ policy: KeyspacePolicy, _ shared: DatabaseShared,
@@ -35,6 +37,7 @@ package final class KeyspaceCore: @unchecked Sendable {
     replicas = schema.replicas
     self.shared = shared
     parts = PublishedSlots(capacity: DatabaseCore.slotLimit)
+    versions = schema.kind == .transactional ? VersionedKeyspace(schema, shared) : nil
     var identity = FieldWriter()
     identity.write(fixed: shared.id.high)
     identity.write(fixed: shared.id.low)
@@ -54,6 +57,7 @@ package final class KeyspaceCore: @unchecked Sendable {
 
   /// Opens the keyspace's trees in a member's store. With the database's `topology` held.
   func attach(_ member: Member) throws(DatabaseError) {
+    if let versions { return try versions.attach(member) }
     let name = name
     let part = try storing("the keyspace `\(name)` could not be opened in \(member.path)") {
       () throws(StoreError) in
@@ -112,12 +116,23 @@ package final class KeyspaceCore: @unchecked Sendable {
   @inline(never)
   private func laterPart(_ partition: Int) throws(DatabaseError) -> KeyspacePart {
     try shared.checkOpen()
+    try checkEventual()
     for replica in 0..<replicas {
       let slot = shared.routes.owner(partition, replica)
       if slot != Int(RouteTable.none), let part = parts[slot] { return part }
     }
     throw DatabaseError(
       .unreachable, "no open store holds partition \(partition) of the keyspace `\(name)`")
+  }
+
+  /// - Throws: `.wrongPolicy` where the keyspace's keys are transactions' alone. It has no parts, so that
+  ///   every call that looks for one comes here.
+  func checkEventual() throws(DatabaseError) {
+    if versions == nil { return }
+    throw DatabaseError(
+      .wrongPolicy,
+      "the keyspace `\(name)` is transactional: its keys are read and written in transactions, and it has "
+        + "no siblings, typed values, indexes or feed")
   }
 
   /// All present parts of a partition, its replicas in order, and last the one it is moving to.

@@ -16,6 +16,13 @@ public struct KeyspacePolicy: Sendable {
   /// How many stores hold each key; 0 for as many as the database has replicas, and no other number
   /// is taken yet.
   public var replicas: Int
+  /// Whether the keyspace's keys are written by transactions only.
+  public private(set) var isTransactional = false
+
+  init(siblings: Siblings, replicas: Int) {
+    self.siblings = siblings
+    self.replicas = replicas
+  }
 
   /// Keys written at any replica; concurrent writes are kept as siblings, typed values are merged as
   /// CRDTs.
@@ -31,15 +38,28 @@ public struct KeyspacePolicy: Sendable {
   /// ``eventual(_:replicas:)`` with siblings kept, on as many stores as the database has replicas.
   public static var eventual: KeyspacePolicy { eventual() }
 
+  /// Keys written by transactions only, as versions at commit timestamps.
+  ///
+  /// Each key is on one store, whatever ``DatabaseOptions/replicas`` says: its partition's first replica.
+  /// Losing that disk loses the key. Such a keyspace has no indexes and no change feed, and while there
+  /// is one, the database's ring cannot be changed.
+  public static var transactional: KeyspacePolicy {
+    var policy = KeyspacePolicy(siblings: .keep, replicas: 0)
+    policy.isTransactional = true
+    return policy
+  }
+
   /// What of the policy is kept on disk.
   package enum Kind: UInt8, Sendable {
     case keep = 1
     case lastWriterWins = 2
     case resolve = 3
+    case transactional = 4
   }
 
   package var kind: Kind {
-    switch siblings {
+    if isTransactional { return .transactional }
+    return switch siblings {
     case .keep: .keep
     case .lastWriterWins: .lastWriterWins
     case .resolve: .resolve

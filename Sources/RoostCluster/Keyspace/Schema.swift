@@ -1,8 +1,9 @@
 // The record `schema` of the system tree:
 //
-//   schema   := version u8 (1) | revision varint | count varint | keyspace*
+//   schema   := version u8 (2 where a keyspace is transactional, else 1) | revision varint
+//             | count varint | keyspace*
 //   keyspace := id varint | name lengthPrefixed | kind u8 | replicas varint | count varint | index*
-//   kind     := 1 siblings, 2 last writer wins, 3 resolved on read
+//   kind     := 1 siblings, 2 last writer wins, 3 resolved on read, 4 transactional
 //   index    := name lengthPrefixed | extractor version varint | generation varint
 //             | state u8 (1 current, 2 stale)
 //
@@ -10,7 +11,7 @@
 
 /// The keyspaces of a database. Every store has a copy; the highest revision counts.
 package struct Schema: Equatable, Sendable {
-  static let version: UInt8 = 1
+  static let newestVersion: UInt8 = 2
 
   package struct Keyspace: Equatable, Sendable {
     package var id: UInt64
@@ -40,6 +41,11 @@ package struct Schema: Equatable, Sendable {
 
   package init() {}
 
+  /// Readers of version 1 do not know transactional keyspaces, and refuse version 2 by name.
+  private var version: UInt8 { hasTransactional ? 2 : 1 }
+
+  package var hasTransactional: Bool { keyspaces.contains { $0.kind == .transactional } }
+
   package func keyspace(_ name: String) -> Keyspace? { keyspaces.first { $0.name == name } }
 
   /// Puts an index's entry in the place of the one of its name, or beside the others.
@@ -52,7 +58,7 @@ package struct Schema: Equatable, Sendable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: Self.version)
+    writer.write(byte: version)
     writer.write(varint: revision)
     writer.write(count: keyspaces.count)
     for keyspace in keyspaces {
@@ -73,7 +79,7 @@ package struct Schema: Equatable, Sendable {
 
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the schema record")
-    _ = try reader.readVersion(upTo: Self.version)
+    let version = try reader.readVersion(upTo: Self.newestVersion)
     revision = try reader.readOrdinal()
     for _ in 0..<(try reader.readCount(of: 5)) {
       let id = try reader.readOrdinal()
@@ -100,6 +106,7 @@ package struct Schema: Equatable, Sendable {
       keyspaces.append(keyspace)
     }
     try reader.readEnd()
+    guard version == self.version else { throw reader.damaged("the version is not that of its keyspaces") }
     try check(reader)
   }
 
@@ -108,6 +115,9 @@ package struct Schema: Equatable, Sendable {
     var ids: Set<UInt64> = []
     for (index, keyspace) in keyspaces.enumerated() {
       guard ids.insert(keyspace.id).inserted else { throw reader.damaged("an id stands twice") }
+      if keyspace.kind == .transactional, keyspace.replicas != 1 || !keyspace.indexes.isEmpty {
+        throw reader.damaged("a transactional keyspace with replicas or indexes")
+      }
       if index > 0, keyspaces[index - 1].name >= keyspace.name {
         throw reader.damaged("keyspaces are not sorted")
       }

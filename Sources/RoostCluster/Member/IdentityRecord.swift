@@ -80,7 +80,7 @@ package struct IdentityRecord: Equatable, Sendable {
 }
 
 extension FieldReader {
-  mutating func readFlag() throws(DatabaseError) -> Bool {
+  package mutating func readFlag() throws(DatabaseError) -> Bool {
     let byte = try readByte()
     guard byte <= 1 else { throw damaged("a flag of \(byte)") }
     return byte == 1

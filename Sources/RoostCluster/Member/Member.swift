@@ -8,6 +8,8 @@ package import RoostStorage
 package final class Member: @unchecked Sendable {
   /// The tree that holds what the database knows of itself.
   package static let systemTree = "database"
+  /// The tree of what transactions are prepared and decided here.
+  package static let transactionTree = "transactions"
 
   package enum SystemKey {
     package static let identity = "identity"
@@ -26,6 +28,8 @@ package final class Member: @unchecked Sendable {
   package let workers: any Workers
   private let environment: Environment
   package let calls: DeferredCalls
+  /// Keeps commits of versions and the collection of old ones apart.
+  package let versionGate = VersionGate()
 
   /// Guards the identity, and that dots rise.
   private let lock = Lock()

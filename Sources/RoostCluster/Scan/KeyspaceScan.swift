@@ -50,11 +50,13 @@ package final class KeyspaceScan {
   private var shownEntries = 0
 
   /// - Parameter token: where an earlier scan of the same range and order ended.
-  /// - Throws: `.foreignToken`; `.invalidArgument` for a tag that no key can have.
+  /// - Throws: `.foreignToken`; `.invalidArgument` for a tag that no key can have; `.wrongPolicy` for a
+  ///   transactional keyspace.
   package init(
     _ keyspace: KeyspaceCore, _ range: ScanRange, _ order: ScanOrder, after token: ScanToken? = nil,
     _ limits: Limits = Limits()
   ) throws(DatabaseError) {
+    try keyspace.checkEventual()
     self.keyspace = keyspace
     self.range = range
     self.order = order

@@ -25,6 +25,7 @@ extension DatabaseCore {
     return try ringChanges.withLock { () throws(DatabaseError) in
       try topology.withLock { () throws(DatabaseError) in
         try checkChangeable()
+        try checkMovable()
         if let known = presentMembers.first(where: { $0.path == path }) {
           throw DatabaseError(.invalidArgument, "\(known.path) is a store of the database already")
         }
@@ -103,6 +104,7 @@ extension DatabaseCore {
     try ringChanges.withLock { () throws(DatabaseError) in
       try topology.withLock { () throws(DatabaseError) in
         try checkChangeable()
+        try checkMovable()
         var staying = ringState.ring.staying
         try change(&staying)
         try adopt(staying, ringState)
@@ -140,6 +142,7 @@ extension DatabaseCore {
     try DatabaseOpening.read(&candidate)
     return try topology.withLock { () throws(DatabaseError) in
       try checkChangeable()
+      try checkMovable()
       try checkJoiner(candidate)
       try clear(candidate)
       let identity = IdentityRecord(

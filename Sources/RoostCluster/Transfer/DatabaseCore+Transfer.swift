@@ -33,7 +33,8 @@ extension DatabaseCore {
 
   /// Goes on with what an earlier process began. While the database is being opened.
   func resumeTransfers() {
-    guard hasAllStores else { return }
+    // Where there is a transactional keyspace, nothing was moving when it was made, and nothing began.
+    guard hasAllStores, !schema.hasTransactional else { return }
     guard let plan = try? ringState.ring.plan(to: ringState.ring.staying) else { return }
     let isAtRest = ringState.copies.isEmpty && ringState.drops.isEmpty && plan.moves.isEmpty
     if isAtRest { return }
@@ -159,7 +160,9 @@ extension DatabaseCore {
     // With all key locks held no write is between its forwarding and the source's store: what fails
     // to be forwarded from now on is noted, and all else the cursor finds.
     shared.locks.withAll { _ = shared.takeForwardFailure(move.partition) }
-    let keyspaces = topology.withLock { schema.keyspaces.map(\.name) }
+    let keyspaces = topology.withLock {
+      schema.keyspaces.filter { $0.kind != .transactional }.map(\.name)
+    }
     return PartitionCopy(move, plan: plan, keyspaces: keyspaces)
   }
 
@@ -238,14 +241,15 @@ extension DatabaseCore {
     }
   }
 
-  /// Deletes a partition from all trees of a store, durably: all but the system's are ordered by it.
+  /// Deletes a partition from all trees of a store, durably: all but the system's and the transactions'
+  /// are ordered by it.
   private func deletePartition(_ partition: Int, in store: Store) throws(DatabaseError) {
     let start = StoredKey.make(partition)
     // Partitions are below 32,768.
     let end = StoredKey.make(partition + 1)
     try storing("partition \(partition) could not be dropped") { () throws(StoreError) in
       var batch = WriteBatch()
-      for name in store.treeNames where name != Member.systemTree {
+      for name in store.treeNames where name != Member.systemTree && name != Member.transactionTree {
         if let tree = store.existingTree(name) { batch.deleteRange(from: start, to: end, in: tree) }
       }
       try store.commit(batch, .synced)

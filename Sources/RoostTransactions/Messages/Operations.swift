@@ -95,10 +95,14 @@ package struct ReadAnswer: Hashable, Sendable {
   package var entries: [ReadEntry]
   /// Of a range: whether its end was reached.
   package var isComplete: Bool
+  /// Of a range whose end was not reached: the key to go on from. There may be no entries: much was
+  /// passed over.
+  package var next: [UInt8]?
 
-  package init(_ entries: [ReadEntry] = [], isComplete: Bool = true) {
+  package init(_ entries: [ReadEntry] = [], isComplete: Bool = true, next: [UInt8]? = nil) {
     self.entries = entries
     self.isComplete = isComplete
+    self.next = next
   }
 }
 
