@@ -11,7 +11,9 @@ final class CoordinatorDriver: @unchecked Sendable {
 
   let id: CoordinatorID
   private let services: DriverServices
-  private let log: LogQueue
+  private let log: CoordinatorLog
+  /// Nobody else uses their urgent lane.
+  private let workers: any Workers
   private let endpoint: Endpoint
   private let lock = Lock()
   // Guarded by `lock`.
@@ -19,34 +21,23 @@ final class CoordinatorDriver: @unchecked Sendable {
   private var nextRequest: UInt64 = 0
   private var acquires: [UInt64: AcquireReply] = [:]
   private var commits: [UInt64: (TransactionID, CommitReply)] = [:]
-  /// The stores that have marks of a transaction's effects.
-  private var effectTargets: [TransactionID: Set<MemberID>] = [:]
   private var isStopped = false
   private var loop: EventLoop<CoordinatorEvent>!
 
+  /// - Parameter log: where its decisions are, and those of the coordinator whose copied log it took over.
   init(
-    _ machine: Coordinator, _ id: CoordinatorID, _ log: CoordinatorLog, _ workers: any Workers,
-    recovered: [CommitRecord], _ services: DriverServices
+    _ machine: Coordinator, _ log: CoordinatorLog, _ workers: any Workers, _ services: DriverServices
   ) {
-    self.id = id
+    id = machine.id
     self.machine = machine
+    self.log = log
+    self.workers = workers
     self.services = services
-    endpoint = .coordinator(id)
-    let box = WeakDriver()
-    self.log = LogQueue(log, workers) { ended in box.driver?.forgetEffects(ended) }
-    for record in recovered where !record.effects.isEmpty {
-      effectTargets[record.transaction] = Set(record.effects.map(\.target))
-    }
+    endpoint = .coordinator(machine.id)
     loop = EventLoop(elsewhere: { nil }, handle: { [weak self] event in self?.handle(event) })
-    box.driver = self
     services.transport.attach(endpoint) { [weak self] envelope in
       self?.loop.post(.received(envelope), isDroppable: true)
     }
-  }
-
-  private final class WeakDriver: @unchecked Sendable {
-    // Set once, before anything can call.
-    weak var driver: CoordinatorDriver?
   }
 
   /// Goes on with what was decided before the last stop.
@@ -68,8 +59,6 @@ final class CoordinatorDriver: @unchecked Sendable {
     for (transaction, reply) in commits.values { reply(.unknown(transaction)) }
   }
 
-  func closeLog() throws(StoreError) { try log.close() }
-
   // MARK: - Calls
 
   /// - Parameter age: the first attempt's id, where this is another.
@@ -79,7 +68,7 @@ final class CoordinatorDriver: @unchecked Sendable {
       if isStopped { throw DatabaseError(.closed, "the database is closed") }
       switch machine.begin(age: age, at: now) {
       case .success(let id): return id
-      case .failure(let refusal): throw refusal.error
+      case .failure(let refusal): throw DatabaseError(refusal)
       }
     }
   }
@@ -108,7 +97,6 @@ final class CoordinatorDriver: @unchecked Sendable {
       if isStopped { return nil }
       nextRequest += 1
       commits[nextRequest] = (transaction, reply)
-      if !effects.isEmpty { effectTargets[transaction] = Set(effects.map(\.target)) }
       return nextRequest
     }
     guard let request else { return reply(.aborted(.failed("the database is closed"))) }
@@ -121,7 +109,7 @@ final class CoordinatorDriver: @unchecked Sendable {
     loop.post(.abort(transaction, reason))
   }
 
-  func outcome(of transaction: TransactionID) throws(DatabaseError) -> CoordinatorKnowledge {
+  func outcome(of transaction: TransactionID) throws(DatabaseError) -> KnownOutcome {
     let now = try services.instant()
     return lock.withLock { machine.outcome(of: transaction, at: now) }
   }
@@ -158,8 +146,11 @@ final class CoordinatorDriver: @unchecked Sendable {
       log.append(record) { [weak self] error in
         self?.loop.post(.logged(number, failure: error.map { "\($0)" }))
       }
+      workers.submit(.urgent) { [log] in log.run() }
+      while workers.runOneHere() {}
     case .logEnd(let transaction):
-      log.appendEnd(of: transaction)
+      // Written with the next decision: nobody waits for it.
+      log.append(end: transaction)
     case .answerAcquire(let request, let answer):
       takeAcquire(request)?(.success(answer))
     case .failAcquire(let request, let reason):
@@ -176,19 +167,6 @@ final class CoordinatorDriver: @unchecked Sendable {
   private func takeAcquire(_ request: UInt64) -> AcquireReply? {
     lock.withLock { acquires.removeValue(forKey: request) }
   }
-
-  /// END of these is durable: the marks of their effects are not needed any more.
-  private func forgetEffects(_ ended: [TransactionID]) {
-    guard let now = try? services.instant() else { return }
-    for transaction in ended {
-      let targets = lock.withLock { effectTargets.removeValue(forKey: transaction) } ?? []
-      for member in targets {
-        _ = services.transport.send(
-          services.envelope(
-            from: endpoint, to: .participant(member), Message(transaction, .forgetEffects), now))
-      }
-    }
-  }
 }
 
 /// A transaction came to its end before its caller asked for it.
@@ -196,4 +174,18 @@ package struct TransactionAborted: Error, Hashable, Sendable {
   package var reason: AbortReason
 
   package init(_ reason: AbortReason) { self.reason = reason }
+}
+
+extension DatabaseError {
+  init(_ refusal: BeginRefusal) {
+    switch refusal {
+    case .clock:
+      self.init(
+        .clockOutOfBound, "this process's clock was seen near the bound: it begins no transaction meanwhile")
+    case .tooManyActive(let count): self.init(.busy, "\(count) transactions are under way already")
+    case .logFailed(let text):
+      self.init(.storage, "the coordinator's log failed, open the database again: \(text)")
+    case .timeUsedTwice: self.init(.busy, "the clock gave a time twice")
+    }
+  }
 }

@@ -2,18 +2,53 @@ import RoostCausality
 import RoostCluster
 import RoostStorage
 
-/// Does transactions' effects on eventual keyspaces. Thread-safe.
+/// Does transactions' effects on eventual keyspaces, each once. Thread-safe, where no effect of one
+/// number comes twice at a time.
+///
+/// An effect is done at the store that has its key, in one batch with a mark. The mark is looked for in
+/// every open store, because the key's partition may have moved since: a store that did the effect keeps
+/// the mark, wherever the key goes.
 final class EffectWriter: Sendable {
   private let core: DatabaseCore
+  private let stores: [MemberID: ParticipantStore]
 
-  init(_ core: DatabaseCore) { self.core = core }
+  init(_ core: DatabaseCore, _ stores: [MemberID: ParticipantStore]) {
+    self.core = core
+    self.stores = stores
+  }
 
-  /// Makes the change at the store that holds the key, in one batch with the mark that it is made.
-  ///
-  /// - Throws: what writing to the keyspace throws; `.unreachable` where `member` holds the key no more.
-  func apply(_ effect: EventualEffect, at member: Member, mark: BatchOperation) throws(DatabaseError) {
+  /// - Throws: what writing to the keyspace throws, `.unreachable` among it.
+  func apply(
+    _ effect: EventualEffect, of transaction: TransactionID, index: Int, at now: Timestamp
+  ) throws(DatabaseError) {
+    for store in stores.values where try store.hasDone(transaction, index: index) { return }
     let keyspace = try core.keyspace(id: effect.keyspace)
-    try keyspace.apply(effect.key, effect.change, at: member, with: mark)
+    let mark = { [stores] (member: MemberID, batch: inout WriteBatch) in
+      stores[member]?.mark(transaction, index: index, at: now, in: &batch)
+    }
+    try effect.key.withKeyBytes { key throws(DatabaseError) in
+      switch effect.change {
+      case .increment(let amount): try keyspace.increment(key, by: amount, marking: mark)
+      case .put(let value, let context):
+        try keyspace.put(key, value, context: try decoded(context), marking: mark)
+      case .delete(let context):
+        try keyspace.delete(key, context: try decoded(context), marking: mark)
+      }
+    }
+  }
+
+  private func decoded(_ context: [UInt8]?) throws(DatabaseError) -> CausalContext? {
+    guard let context else { return nil }
+    return try CausalContext(bytes: context)
+  }
+
+  /// Calls back once what was done is durable in the stores that have the key.
+  func sync(_ effect: EventualEffect, _ answer: @escaping @Sendable (DatabaseError?) -> Void) {
+    let owners: [Member]
+    do throws(DatabaseError) {
+      owners = try core.keyspace(id: effect.keyspace).owners(of: effect.key)
+    } catch { return answer(error) }
+    SyncedAnswers.sync(owners, answer)
   }
 
   /// Whether trying again cannot help: what the key holds does not take the change.

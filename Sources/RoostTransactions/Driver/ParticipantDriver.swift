@@ -40,10 +40,9 @@ final class ParticipantDriver: @unchecked Sendable {
     endpoint = .participant(member.id)
     epoch = services.shared.environment.randomness.next()
     let now = try services.instant()
-    let horizon = now.physicalMilliseconds - min(now.physicalMilliseconds, services.times.outcomeRetentionMilliseconds)
     machine = Participant(
-      member.id, epoch: epoch, times: services.times, prepared: try store.preparedRecords(),
-      outcomes: try store.outcomes(since: Timestamp(milliseconds: horizon)), at: now)
+      member.id, epoch: epoch, times: services.times, prepared: try store.prepared(),
+      outcomes: try Self.recentOutcomes(store, services.times, now), at: now)
     loop = EventLoop(
       elsewhere: { [weak member] in
         guard let member, member.store.mayWait else { return nil }
@@ -53,6 +52,22 @@ final class ParticipantDriver: @unchecked Sendable {
     services.transport.attach(endpoint) { [weak self] envelope in self?.receive(envelope) }
     // What is in doubt asks at once.
     loop.post(.event(.timer))
+  }
+
+  /// The outcomes of transactions that may still be under way elsewhere.
+  private static func recentOutcomes(
+    _ store: ParticipantStore, _ times: ProtocolTimes, _ now: Instant
+  ) throws(DatabaseError) -> [TransactionID: Outcome] {
+    let span = 3 * times.durationMilliseconds + 2 * times.clockBoundMilliseconds
+    var start: Timestamp? = Timestamp(
+      milliseconds: now.physicalMilliseconds - min(now.physicalMilliseconds, span))
+    var outcomes: [TransactionID: Outcome] = [:]
+    while let from = start {
+      let page = try store.outcomes(since: from, limit: 10_000)
+      for (transaction, record) in page.outcomes { outcomes[transaction] = record.outcome }
+      start = page.next
+    }
+    return outcomes
   }
 
   func stop() {
@@ -100,7 +115,7 @@ final class ParticipantDriver: @unchecked Sendable {
     case .effect(let envelope, let effect, let index):
       apply(envelope, effect, index, now)
     case .forgetEffects(let transaction):
-      do throws(DatabaseError) { try store.forgetMarks(of: transaction) } catch {
+      do throws(DatabaseError) { try store.forgetEffects(of: transaction) } catch {
         services.warn("the marks of transaction \(transaction) could not be removed: \(error)")
       }
     }
@@ -127,11 +142,11 @@ final class ParticipantDriver: @unchecked Sendable {
     case .send(let to, let message):
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .write(let number, let write, let isForced):
-      perform(number, write, isForced: isForced)
+      perform(number, write, isForced: isForced, now)
     case .readLocked(let to, let transaction, let request, let read):
       let body: Message.Body
       do throws(DatabaseError) {
-        body = .acquired(request: request, epoch: epoch, try store.answer(read, at: nil))
+        body = .acquired(request: request, epoch: epoch, try store.read(read))
       } catch {
         body = .refused(request: request, .failed(error.description))
       }
@@ -139,12 +154,16 @@ final class ParticipantDriver: @unchecked Sendable {
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .readSnapshot(let request, let read, let timestamp):
       do throws(DatabaseError) {
-        finishRead(request, .success(try store.answer(read, at: timestamp)))
+        finishRead(request, .success(try store.read(read, at: timestamp)))
       } catch { finishRead(request, .failure(error)) }
     case .snapshotFailed(let request, let refusal):
       finishRead(request, .failure(DatabaseError(refusal, at: member.path)))
     case .forced(let request, let refusal):
       lock.withLock { forces.removeValue(forKey: request) }?(refusal)
+    case .lookUp(let number, let transaction):
+      do throws(DatabaseError) {
+        post(.found(number, try store.outcome(of: transaction)?.outcome, failure: nil))
+      } catch { post(.found(number, nil, failure: error.description)) }
     case .drained:
       break
     case .wake(let time):
@@ -154,8 +173,8 @@ final class ParticipantDriver: @unchecked Sendable {
     }
   }
 
-  private func perform(_ number: UInt64, _ write: ParticipantWrite, isForced: Bool) {
-    do throws(DatabaseError) { try store.commit(write) } catch {
+  private func perform(_ number: UInt64, _ write: ParticipantWrite, isForced: Bool, _ now: Instant) {
+    do throws(DatabaseError) { try store.execute(write, at: now.timestamp) } catch {
       return post(.written(number, failure: error.description))
     }
     guard isForced else { return post(.written(number, failure: nil)) }
@@ -172,9 +191,7 @@ final class ParticipantDriver: @unchecked Sendable {
         services.envelope(from: endpoint, to: envelope.from, Message(transaction, body), now))
     }
     do throws(DatabaseError) {
-      if try !store.hasMark(transaction, index) {
-        try outbox.apply(effect, at: member, mark: store.markOperation(transaction, index))
-      }
+      try outbox.apply(effect, of: transaction, index: index, at: now.timestamp)
     } catch {
       // Told again later, unless no later try can go better.
       if EffectWriter.isPermanent(error) {
@@ -184,7 +201,7 @@ final class ParticipantDriver: @unchecked Sendable {
       }
       return
     }
-    member.calls.sync { error in
+    outbox.sync(effect) { error in
       if error == nil { reply(.effectDone(index: index)) }
     }
   }
@@ -227,7 +244,21 @@ final class ParticipantDriver: @unchecked Sendable {
 
   /// What the store has on record of a transaction.
   func recordedOutcome(of transaction: TransactionID) throws(DatabaseError) -> Outcome? {
-    try store.outcome(of: transaction)
+    try store.outcome(of: transaction)?.outcome
+  }
+
+  /// Drops what was kept for those who ask, and for readers of the past; a bounded part of it.
+  ///
+  /// - Returns: whether there is more to drop.
+  func collect(
+    outcomesBefore time: Timestamp, versionsBefore horizon: Timestamp, _ keyspaces: [VersionedKeyspace]
+  ) throws(DatabaseError) -> Bool {
+    var isDone = try store.dropOutcomes(before: time, limit: 1_000).isDone
+    for keyspace in keyspaces {
+      let progress = try keyspace.part(of: member).collect(before: horizon, limit: 1_000)
+      isDone = isDone && progress.isDone
+    }
+    return !isDone
   }
 }
 
