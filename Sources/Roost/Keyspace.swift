@@ -56,8 +56,8 @@ public struct Keyspace: Sendable {
     _ key: RawSpan, _ value: RawSpan, _ context: CausalContext?, _ timeToLive: Duration?,
     _ durability: Durability?
   ) throws(DatabaseError) -> CausalContext? {
-    if (durability ?? core.shared.options.durability) == .synced || core.mayWait(key) { return nil }
-    return try core.put(key, [UInt8](copying: value), context: context, timeToLive: timeToLive)
+    if (durability ?? core.shared.options.durability) == .synced { return nil }
+    return try core.putAtOnce(key, value, context: context, timeToLive: timeToLive)
   }
 
   @usableFromInline

@@ -184,12 +184,11 @@ import Testing
     try await posts.put("a", "1")
     let context = try await posts.get("a").context
     let replica = try #require(context.vector.entries.first).replica
-    var ahead = context
-    ahead.vector.include(Dot(replica: replica, counter: 1_000_000))
+    let unmade = Dot(replica: replica, counter: 1_000_000)
+    var ahead = CausalContext(binding: context.binding, vector: VersionVector([unmade]))
     #expect(await code { try await posts.put("a", "2", context: ahead) } == .foreignContext)
     #expect(await code { try await posts.delete("a", context: ahead) } == .foreignContext)
-    ahead = context
-    ahead.dot = Dot(replica: replica, counter: 1_000_000)
+    ahead = CausalContext(binding: context.binding, vector: context.vector, dot: unmade)
     #expect(await code { try await posts.put("a", "2", context: ahead) } == .foreignContext)
     #expect(try await posts.get("a").text == "1")
   }

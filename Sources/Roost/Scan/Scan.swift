@@ -28,9 +28,9 @@ public struct Scan: AsyncSequence, Sendable {
   public struct Iterator: AsyncIteratorProtocol {
     private let sequence: Scan
     private var scan: KeyspaceScan?
-    private var entries: ScanEntries?
-    private var index = 0
-    private var count = 0
+    @usableFromInline var entries: ScanEntries?
+    @usableFromInline var index = 0
+    @usableFromInline var count = 0
     /// The first page is small: many ask for a few keys only.
     private var pageLimit = 16
     private static let largestPage = 512
@@ -43,28 +43,23 @@ public struct Scan: AsyncSequence, Sendable {
     ///   `.corruption` (names the key), `.closed`, `.storage`; `CancellationError`.
     /// - Complexity: O(log n) of the partitions; the first call, and one after 65,536 entries, a seek
     ///   in each.
-    public mutating func next() async throws -> ScanEntry? {
-      if index < count {
-        defer { index &+= 1 }
-        return ScanEntry(entries: entries!, index: index)
-      }
-      return try await nextPage() ? next() : nil
-    }
+    public mutating func next() async throws -> ScanEntry? { try await next(isolation: nil) }
 
+    // Inlined into the loop: an entry of a page that is there costs no asynchronous call.
+    @inlinable
     public mutating func next(
       isolation actor: isolated (any Actor)?
     ) async throws -> ScanEntry? {
-      if index < count {
-        defer { index &+= 1 }
-        return ScanEntry(entries: entries!, index: index)
+      if index >= count {
+        guard try await nextPage() else { return nil }
       }
-      guard try await nextPage() else { return nil }
-      index = 1
-      return ScanEntry(entries: entries!, index: 0)
+      defer { index &+= 1 }
+      return ScanEntry(entries: entries!, index: index)
     }
 
     /// - Returns: whether there is one with entries.
-    private mutating func nextPage() async throws -> Bool {
+    @usableFromInline
+    mutating func nextPage() async throws -> Bool {
       if scan == nil {
         scan = try KeyspaceScan(
           sequence.keyspace.core, sequence.range, sequence.order, after: sequence.token, sequence.limits)

@@ -7,6 +7,12 @@ public struct ScanEntry: Sendable {
   let entries: ScanEntries
   let index: Int
 
+  @usableFromInline
+  init(entries: ScanEntries, index: Int) {
+    self.entries = entries
+    self.index = index
+  }
+
   /// A copy of the key.
   public var key: [UInt8] { entries.key(index) }
 

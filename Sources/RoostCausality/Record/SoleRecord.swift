@@ -1,18 +1,12 @@
 /// A record that is one value and nothing else, as most are, without the arrays that a ``Record`` has:
 /// what reads carry around until someone asks for more than the value. A plain value.
 package struct SoleRecord: Hashable, Sendable {
-  /// The context: nearly always of one replica.
-  private enum Seen: Hashable, Sendable {
-    case one(VersionVector.Entry)
-    case several(VersionVector)
-  }
-
   private let dot: Dot
   private let timestamp: Timestamp
   /// Milliseconds since 1970; 0 for never.
   package let expiry: UInt64
   package let value: [UInt8]
-  private let seen: Seen
+  private let seen: CompactVector
 
   /// - Parameters:
   ///   - sole: what was found in `bytes`.
@@ -27,16 +21,11 @@ package struct SoleRecord: Hashable, Sendable {
       seen = .one(entry)
     } else {
       // It was read well when `sole` was found.
-      seen = .several((try? VersionVector(decoding: bytes.extracting(sole.context))) ?? VersionVector())
+      seen = .other((try? VersionVector(decoding: bytes.extracting(sole.context))) ?? VersionVector())
     }
   }
 
-  package var context: VersionVector {
-    switch seen {
-    case .one(let entry): VersionVector(sorted: [entry])
-    case .several(let vector): vector
-    }
-  }
+  package var context: VersionVector { seen.vector }
 
   package var sibling: Sibling { Sibling(dot: dot, timestamp: timestamp, expiry: expiry, value: value) }
 

@@ -10,21 +10,27 @@
 /// A plain value.
 public struct CausalContext: Hashable, Sendable, CustomStringConvertible {
   /// A hash of database, keyspace and key.
-  package var binding: UInt64
-  package var vector: VersionVector
+  package let binding: UInt64
+  package let seen: CompactVector
 
   /// One write more that was seen, where the vector cannot say so without claiming others: a client's
   /// own, beside siblings from the same store that it has not read.
-  package var dot: Dot?
+  package let dot: Dot?
 
   package init(binding: UInt64, vector: VersionVector, dot: Dot? = nil) {
+    self.init(binding: binding, seen: CompactVector(vector), dot: dot)
+  }
+
+  package init(binding: UInt64, seen: CompactVector, dot: Dot? = nil) {
     self.binding = binding
-    self.vector = vector
+    self.seen = seen
     self.dot = dot
   }
 
+  package var vector: VersionVector { seen.vector }
+
   /// Whether the read saw no write at all.
-  public var isEmpty: Bool { vector.isEmpty && dot == nil }
+  public var isEmpty: Bool { seen.isEmpty && dot == nil }
 
   public var description: String { "context \(CausalFormat.short.text(vector))" }
 
@@ -50,14 +56,15 @@ public struct CausalContext: Hashable, Sendable, CustomStringConvertible {
     try reader.readVersion(upTo: Self.version)
     guard let binding = reader.readUInt64() else { throw reader.damaged("a context is cut short") }
     self.binding = binding
-    vector = try reader.readVector()
-    dot = nil
+    seen = CompactVector(try reader.readVector())
     guard let count = reader.readUInt8(), count <= 1 else { throw reader.damaged("a context is cut short") }
     if count == 1 {
       guard let replica = reader.readUInt64(), let counter = reader.readVarint(), counter >= 1 else {
         throw reader.damaged("a context is cut short")
       }
       dot = Dot(replica: ReplicaID(rawValue: replica), counter: counter)
+    } else {
+      dot = nil
     }
     try reader.expectEnd()
   }

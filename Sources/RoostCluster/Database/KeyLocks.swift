@@ -60,7 +60,6 @@ final class KeyStripe: @unchecked Sendable {
   // Scratch of whoever holds the lock.
   var key: [UInt8] = []
   var value: [UInt8] = []
-  var feedKey: [UInt8] = []
   private var batch = WriteBatch()
 
   /// Runs `body` with an empty batch; its memory is used again.

@@ -21,6 +21,10 @@ import Synchronization
 final class KeyspaceIndexes: @unchecked Sendable {
   /// Changed with all key locks held: so whoever holds one sees one state.
   private(set) var kept: [KeptIndex] = []
+  private let hasKept = Atomic<Bool>(false)
+  /// Whether any is kept. For whoever holds a key lock.
+  @inline(__always)
+  var keepsAny: Bool { hasKept.load(ordering: .relaxed) }
   /// Whether the schema has indexes that are neither stale nor declared: a write has to wait until
   /// they are stale. Changed with the database's `topology` held.
   let hasUndeclared: Atomic<Bool>
@@ -32,7 +36,10 @@ final class KeyspaceIndexes: @unchecked Sendable {
   }
 
   /// With all key locks held.
-  func keep(_ indexes: [KeptIndex]) { kept = indexes }
+  func keep(_ indexes: [KeptIndex]) {
+    kept = indexes
+    hasKept.store(!indexes.isEmpty, ordering: .relaxed)
+  }
 }
 
 /// A declared index: its function, and its part in each store. Thread-safe.

@@ -1,38 +1,9 @@
 package import RoostCausality
 import RoostStorage
 
-// What clients do to plain values and to whole keys.
+// What clients do to keys; puts of plain values are in `KeyspaceCore+Put.swift`.
 
 extension KeyspaceCore {
-  /// Writes a value; see `Keyspace.put`.
-  package func put(
-    _ key: RawSpan, _ value: [UInt8], context: CausalContext?, isConditional: Bool = false,
-    timeToLive: Duration? = nil
-  ) throws(DatabaseError) -> CausalContext {
-    let lifetime = try Self.milliseconds(timeToLive)
-    let bound = binding(key)
-    return try update(key, context: context) { record, stamp throws(DatabaseError) in
-      if isConditional, let context { try Self.checkUnchanged(record, context) }
-      var replacing = context?.vector ?? VersionVector()
-      try Self.checkKind(record, replacing)
-      if kind == .lastWriterWins { replacing.merge(record.context) }
-      let expiry = lifetime.map { stamp.milliseconds &+ $0 } ?? 0
-      try causally { () throws(CausalityError) in
-        try record.put(
-          value, expiry: expiry, replacing: replacing, and: context?.dot, dot: stamp.dot,
-          timestamp: stamp.timestamp)
-      }
-      // What the writer may replace next: all that is here, where that is only its own value; else
-      // what it saw, and this one, but not the siblings that it has not read.
-      let isAlone = record.siblings.count == 1 && record.states.isEmpty
-      let next =
-        isAlone
-        ? CausalContext(binding: bound, vector: record.context)
-        : CausalContext(binding: bound, vector: replacing, dot: stamp.dot)
-      return (true, next)
-    }
-  }
-
   /// Deletes a key; see `Keyspace.delete`.
   package func delete(
     _ key: RawSpan, context: CausalContext?, isConditional: Bool = false
@@ -95,7 +66,7 @@ extension KeyspaceCore {
 
   // MARK: - Checks
 
-  private static func milliseconds(_ timeToLive: Duration?) throws(DatabaseError) -> UInt64? {
+  static func milliseconds(_ timeToLive: Duration?) throws(DatabaseError) -> UInt64? {
     guard let timeToLive else { return nil }
     guard timeToLive >= .milliseconds(1), timeToLive <= .seconds(1 << 38) else {
       throw DatabaseError(
@@ -105,7 +76,7 @@ extension KeyspaceCore {
     return UInt64(seconds) * 1_000 + UInt64(attoseconds / 1_000_000_000_000_000)
   }
 
-  private static func checkUnchanged(
+  static func checkUnchanged(
     _ record: Record, _ context: CausalContext
   ) throws(DatabaseError) {
     // One that names a dot of its own was given out beside siblings that it has not seen.
@@ -115,7 +86,7 @@ extension KeyspaceCore {
   }
 
   /// A plain value does not go beside a counter or a set.
-  private static func checkKind(_ record: Record, _ replacing: VersionVector) throws(DatabaseError) {
+  static func checkKind(_ record: Record, _ replacing: VersionVector) throws(DatabaseError) {
     if record.states.isEmpty { return }
     for var state in record.states {
       state.remove(seenBy: replacing)

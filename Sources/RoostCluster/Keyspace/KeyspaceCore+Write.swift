@@ -32,20 +32,41 @@ extension KeyspaceCore {
     _ key: RawSpan, context: CausalContext? = nil,
     _ body: (inout Record, Stamp) throws(DatabaseError) -> (isChanged: Bool, result: R)
   ) throws(DatabaseError) -> R {
-    let (hash, partition) = try locate(key)
-    if let context { try checkBound(context, key) }
+    let place = try locate(key)
+    if let context { try checkBound(context, binding(key)) }
+    return try withStripe(place, context) { stripe, part throws(DatabaseError) in
+      StoredKey.make(place.partition, key, into: &stripe.key)
+      let old = try part.load(stripe.key)
+      let now = shared.clock.physicalMilliseconds
+      return try change(stripe, place.partition, part, old, at: now, body)
+    }
+  }
+
+  /// Runs `body` with a key's stripe, locked, and its coordinator's part, once both may be written.
+  @inline(__always)
+  func withStripe<R>(
+    _ place: Place, _ context: CausalContext?,
+    _ body: (KeyStripe, KeyspacePart) throws(DatabaseError) -> R
+  ) throws(DatabaseError) -> R {
     try prepareWrite()
-    let stripe = shared.locks[hash]
+    let stripe = shared.locks[place.hash]
     stripe.lock.lock()
     defer { stripe.lock.unlock() }
     try shared.checkOpen()
-    let part = try firstPart(partition)
-    try checkWritable(partition)
-    if let context { try checkKnown(context, partition) }
-    StoredKey.make(partition, key, into: &stripe.key)
-    let old = try part.load(stripe.key)
+    let part = try firstPart(place.partition)
+    try checkWritable(place.partition)
+    if let context { try checkKnown(context, place.partition) }
+    return try body(stripe, part)
+  }
+
+  /// Makes a change to what was found under the stripe's key.
+  @inline(__always)
+  func change<R>(
+    _ stripe: KeyStripe, _ partition: Int, _ part: KeyspacePart, _ old: StoredRecord?,
+    at milliseconds: UInt64,
+    _ body: (inout Record, Stamp) throws(DatabaseError) -> (isChanged: Bool, result: R)
+  ) throws(DatabaseError) -> R {
     var record = old?.record ?? Record()
-    let milliseconds = shared.clock.physicalMilliseconds
     let hasExpired = record.expire(at: milliseconds)
     beginChange(stripe)
     defer { endChange(stripe) }
@@ -161,8 +182,8 @@ extension KeyspaceCore {
   }
 
   /// Interleaving 16: a context of another key would replace what was never read here.
-  func checkBound(_ context: CausalContext, _ key: RawSpan) throws(DatabaseError) {
-    guard context.binding == binding(key) else {
+  func checkBound(_ context: CausalContext, _ binding: UInt64) throws(DatabaseError) {
+    guard context.binding == binding else {
       throw DatabaseError(
         .foreignContext,
         "the context was read from another key, keyspace or database than the key written")
@@ -175,8 +196,8 @@ extension KeyspaceCore {
     for replica in 0..<replicas {
       let slot = shared.routes.owner(partition, replica)
       guard slot != Int(RouteTable.none), let part = parts[slot] else { continue }
-      if part.member.isAheadOfUs(context.vector)
-        || context.dot.map({ part.member.isAheadOfUs(VersionVector([$0])) }) == true
+      if part.member.isAheadOfUs(context.seen)
+        || context.dot.map({ part.member.isAheadOfUs(CompactVector($0)) }) == true
       {
         throw DatabaseError(
           .foreignContext, "the context names writes that \(part.member.path) has not made")
@@ -187,7 +208,7 @@ extension KeyspaceCore {
   /// A state that names an incarnation of ours above its own counter knows dots that we lost: the
   /// incarnation ends before it can mint them again.
   func learn(of vector: VersionVector) throws(DatabaseError) {
-    for member in shared.presentMembers where member.isAheadOfUs(vector) {
+    for member in shared.presentMembers where member.isAheadOfUs(CompactVector(vector)) {
       try member.takeNewIncarnation()
     }
   }
@@ -215,7 +236,7 @@ extension KeyspacePart {
   }
 
   @inline(__always)
-  private func load<R>(
+  func load<R>(
     _ storedKey: RawSpan, _ body: (RawSpan) throws(DatabaseError) -> R
   ) throws(DatabaseError) -> R? {
     let result: Result<R, DatabaseError>?
@@ -265,19 +286,38 @@ extension KeyspacePart {
     _ timestamp: Timestamp, _ keyspace: KeyspaceCore, isLocal: Bool = false
   ) throws(DatabaseError) {
     StoredRecord.encode(timestamp.rawValue, record, into: &stripe.value)
+    let (key, value) = (stripe.key, stripe.value)
+    try unsafe write(
+      stripe, partition, key.span.bytes, value.span.bytes, timestamp, replacing: old?.changeNumber
+    ) { batch throws(DatabaseError) in
+      if !keyspace.indexes.keepsAny { return }
+      try addIndexEntries(
+        to: &batch, partition, key, old: old?.record, new: record, isLocal: isLocal, keyspace)
+    }
+  }
+
+  /// Writes a stored record and its feed entry, in the place of the entry of the record before.
+  ///
+  /// - Parameters:
+  ///   - timestamp: the change number: `stored` begins with it.
+  ///   - replaced: the change number of what is under the key, where something is.
+  ///   - more: adds what belongs into the same batch.
+  @inline(__always)
+  func write(
+    _ stripe: KeyStripe, _ partition: Int, _ storedKey: RawSpan, _ stored: RawSpan,
+    _ timestamp: Timestamp, replacing replaced: UInt64?,
+    _ more: (inout WriteBatch) throws(DatabaseError) -> Void
+  ) throws(DatabaseError) {
     latestChanges.raise(partition, to: timestamp.rawValue)
     try stripe.withBatch { batch throws(DatabaseError) in
-      batch.put(stripe.key, stripe.value, in: records)
-      if let old {
-        FeedKey.make(partition, old.changeNumber, into: &stripe.feedKey)
-        batch.delete(stripe.feedKey, in: changes)
+      batch.put(storedKey, stored, in: records)
+      if let replaced {
+        FeedKey.withKey(partition, replaced) { batch.delete($0, in: changes) }
       }
-      FeedKey.make(partition, timestamp.rawValue, into: &stripe.feedKey)
-      batch.put(stripe.feedKey, stripe.key[StoredKey.prefixBytes...], in: changes)
-      if !keyspace.indexes.kept.isEmpty {
-        try addIndexEntries(
-          to: &batch, partition, stripe.key, old: old?.record, new: record, isLocal: isLocal, keyspace)
+      FeedKey.withKey(partition, timestamp.rawValue) {
+        batch.put($0, storedKey.extracting(droppingFirst: StoredKey.prefixBytes), in: changes)
       }
+      try more(&batch)
       do throws(StoreError) { try member.store.commit(batch, .applied) } catch {
         throw DatabaseError(error)
       }
@@ -293,7 +333,7 @@ extension KeyspacePart {
   ) throws(DatabaseError) -> Bool {
     // What another replica knows of this store and the store does not was lost (its disk was rolled
     // back).
-    if member.isAheadOfUs(state.context) { try member.takeNewIncarnation() }
+    if member.isAheadOfUs(CompactVector(state.context)) { try member.takeNewIncarnation() }
     let old = try load(stripe.key)
     var joined = old?.record ?? Record()
     joined.join(state)
@@ -310,16 +350,18 @@ extension KeyspacePart {
 package enum FeedKey {
   package static let byteCount = 10
 
-  static func make(_ partition: Int, _ number: UInt64, into buffer: inout [UInt8]) {
-    buffer.removeAll(keepingCapacity: true)
-    buffer.append(integer: UInt16(truncatingIfNeeded: partition).bigEndian)
-    buffer.append(integer: number.bigEndian)
+  package static func make(_ partition: Int, _ number: UInt64) -> [UInt8] {
+    withKey(partition, number) { key in unsafe key.withUnsafeBytes { unsafe [UInt8]($0) } }
   }
 
-  package static func make(_ partition: Int, _ number: UInt64) -> [UInt8] {
-    var bytes: [UInt8] = []
-    make(partition, number, into: &bytes)
-    return bytes
+  /// Runs `body` with a key that is made on the stack.
+  @inline(__always)
+  static func withKey<R>(_ partition: Int, _ number: UInt64, _ body: (RawSpan) -> R) -> R {
+    unsafe withUnsafeTemporaryAllocation(byteCount: byteCount, alignment: 8) { key in
+      unsafe key.storeBytes(of: UInt16(truncatingIfNeeded: partition).bigEndian, as: UInt16.self)
+      unsafe key.storeBytes(of: number.bigEndian, toByteOffset: 2, as: UInt64.self)
+      return unsafe body(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(key)))
+    }
   }
 
   package static func number(_ key: RawSpan) -> UInt64? {

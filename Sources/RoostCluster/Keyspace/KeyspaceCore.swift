@@ -84,9 +84,12 @@ package final class KeyspaceCore: @unchecked Sendable {
 
   // MARK: - Where keys are
 
-  /// A key's hash and partition, once its length was found good.
+  /// A key's hash and partition.
+  package typealias Place = (hash: UInt64, partition: Int)
+
+  /// Where a key is, once its length was found good.
   @inline(__always)
-  func locate(_ key: RawSpan) throws(DatabaseError) -> (hash: UInt64, partition: Int) {
+  func locate(_ key: RawSpan) throws(DatabaseError) -> Place {
     guard key.byteCount >= 1, key.byteCount <= StoredKey.longestKey else { throw badKey(key.byteCount) }
     let hash = Placement.hash(key)
     return (hash, Placement.partition(ofHash: hash, count: shared.routes.partitionCount))
@@ -171,7 +174,14 @@ package final class KeyspaceCore: @unchecked Sendable {
 
   /// Whether a write to the key's partition is likely to wait for the engine. A hint.
   package func mayWait(_ key: RawSpan) -> Bool {
-    guard let (_, partition) = try? locate(key), let part = try? firstPart(partition) else { return false }
+    guard let place = try? locate(key) else { return false }
+    return mayWait(place)
+  }
+
+  @inline(__always)
+  func mayWait(_ place: Place) -> Bool {
+    let partition = place.partition
+    guard let part = try? firstPart(partition) else { return false }
     if part.member.store.mayWait { return true }
     if pendingPart(partition)?.member.store.mayWait == true { return true }
     guard replicas > 1 else { return false }

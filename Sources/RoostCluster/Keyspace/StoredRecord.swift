@@ -21,11 +21,18 @@ package struct StoredRecord {
     guard bytes.byteCount > Self.headerBytes else {
       throw DatabaseError(.corruption, "a stored record of \(bytes.byteCount) bytes is cut off")
     }
-    changeNumber = unsafe UInt64(
-      littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: UInt64.self))
+    changeNumber = Self.changeNumber(of: bytes)
     do throws(CausalityError) {
       record = try Record(decoding: bytes.extracting(droppingFirst: Self.headerBytes))
     } catch { throw DatabaseError(error) }
+  }
+
+  /// The change number of a stored record that is longer than its header.
+  @inline(__always)
+  static func changeNumber(of bytes: RawSpan) -> UInt64 {
+    precondition(bytes.byteCount >= headerBytes)
+    return unsafe UInt64(
+      littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: 0, as: UInt64.self))
   }
 
   static func encode(_ changeNumber: UInt64, _ record: Record, into bytes: inout [UInt8]) {

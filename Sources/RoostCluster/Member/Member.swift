@@ -66,9 +66,21 @@ package final class Member: @unchecked Sendable {
     }
   }
 
+  /// Names a put, unless it needs the dot of another incarnation, or a newer one. Under the key's lock.
+  @inline(__always)
+  func mint(for put: SolePut) -> Dot? {
+    lock.withLock {
+      let replica = identity.replica
+      if let needed = put.replica, needed != replica { return nil }
+      if put.seen > counter { return nil }
+      counter &+= 1
+      return Dot(replica: replica, counter: counter)
+    }
+  }
+
   /// Whether a state names this incarnation with a counter that it has not reached: then someone
   /// holds dots that this store has lost, or never minted.
-  func isAheadOfUs(_ vector: VersionVector) -> Bool {
+  func isAheadOfUs(_ vector: CompactVector) -> Bool {
     lock.withLock { vector[identity.replica] > counter }
   }
 

@@ -5,6 +5,7 @@ import RoostStorage
 /// where someone asks.
 ///
 /// Immutable.
+@usableFromInline
 package final class ScanEntries: Sendable {
   /// Where an entry's bytes are.
   struct Slot {
