@@ -1,6 +1,7 @@
 import RoostCluster
 import RoostEnvironment
 import RoostStorage
+import RoostTransactions
 
 /// A database: partitioned keyspaces over one or several stores, in one process.
 ///
@@ -17,6 +18,7 @@ import RoostStorage
 /// loses no acknowledged write.
 public final class Database: Sendable {
   package let core: DatabaseCore
+  private let opened = OpenedTransactions()
 
   package init(_ core: DatabaseCore) { self.core = core }
 
@@ -38,7 +40,16 @@ public final class Database: Sendable {
     let workers = environment.makeWorkers()
     defer { workers.shutdown() }
     return try await onWorkers(workers) { () throws(DatabaseError) in
-      Database(try DatabaseOpening.open(directories, options, environment))
+      let core = try DatabaseOpening.open(directories, options, environment)
+      let database = Database(core)
+      // What an earlier process left undecided holds its locks again before anyone can ask.
+      if core.hasTransactionalKeyspaces {
+        do throws(DatabaseError) { _ = try database.opened.manager(of: core) } catch {
+          try? core.close()
+          throw error
+        }
+      }
+      return database
     }
   }
 
@@ -61,8 +72,13 @@ public final class Database: Sendable {
   public func close() async throws {
     let workers = core.shared.environment.makeWorkers()
     defer { workers.shutdown() }
-    let core = core
-    try await onWorkers(workers) { () throws(DatabaseError) in try core.close() }
+    let (core, opened) = (core, opened)
+    try await onWorkers(workers) { () throws(DatabaseError) in
+      var failure: DatabaseError?
+      do throws(DatabaseError) { try opened.close() } catch { failure = error }
+      try core.close()
+      if let failure { throw failure }
+    }
   }
 
   /// Names the database: the same in all its stores.
@@ -102,6 +118,13 @@ public final class Database: Sendable {
     return Keyspace(self, keyspace)
   }
 
+  /// The transactions of this process; begins them where nobody has used them yet.
+  func transactions() async throws -> TransactionManager {
+    if let manager = opened.current { return manager }
+    let (core, opened) = (core, opened)
+    return try await blocking { () throws(DatabaseError) in try opened.manager(of: core) }
+  }
+
   /// Joins the replicas of every key, so that all have the same and the feed tells all: worth its
   /// while after writes that failed as `.indeterminate`, or were made while a store was missing. Reads
   /// do the same for the keys they read.
@@ -130,6 +153,34 @@ public final class Database: Sendable {
         guard error.code == .closed, !core.shared.isClosed else { throw error }
       }
     }
+  }
+}
+
+/// A database's transactions, once they are needed. Thread-safe.
+private final class OpenedTransactions: @unchecked Sendable {
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var open: TransactionManager?
+  private var isClosed = false
+
+  var current: TransactionManager? { lock.withLock { open } }
+
+  func manager(of core: DatabaseCore) throws(DatabaseError) -> TransactionManager {
+    try lock.withLock { () throws(DatabaseError) in
+      if let open { return open }
+      if isClosed { throw DatabaseError(.closed, "the database is closed") }
+      let manager = try TransactionManager(core)
+      open = manager
+      return manager
+    }
+  }
+
+  func close() throws(DatabaseError) {
+    let manager = lock.withLock {
+      isClosed = true
+      return open
+    }
+    try manager?.close()
   }
 }
 

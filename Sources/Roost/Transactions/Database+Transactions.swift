@@ -46,7 +46,7 @@ extension Database {
   public func transaction<R: Sendable>(
     _ durability: Durability? = nil, _ body: @Sendable (Transaction) async throws -> R
   ) async throws -> R {
-    let manager = try transactions
+    let manager = try await transactions()
     var age: TransactionID?
     var attempt = 0
     while true {
@@ -81,7 +81,7 @@ extension Database {
   ///
   /// - Throws: `.closed`, `.busy` (too many are open), `.clockOutOfBound`.
   public func begin() async throws -> Transaction {
-    Transaction(try TransactionCore(try transactions), self)
+    Transaction(try TransactionCore(try await transactions()), self)
   }
 
   /// Commits a transaction.
@@ -109,13 +109,13 @@ extension Database {
   /// - Throws: `.outcomeUnknown` where it ended too long ago to be known any more, or is another
   ///   database's; `.storage`, `.closed`.
   public func outcome(of id: TransactionID) async throws -> TransactionOutcome? {
-    let manager = try transactions
+    let manager = try await transactions()
     return try await blocking { () throws(DatabaseError) -> TransactionOutcome? in
       switch try manager.outcome(of: id) {
       case .committed(let timestamp): .committed(at: timestamp)
-      case .aborted: .aborted(.recorded)
-      case .active: nil
-      case .expired, .unknown:
+      case .aborted(let reason): .aborted(reason)
+      case .undecided: nil
+      case .expired, .noRecord:
         throw DatabaseError(
           .outcomeUnknown, "nothing is known any more of transaction \(id): outcomes are kept for "
             + "\(manager.options.outcomeRetention)")
@@ -125,8 +125,8 @@ extension Database {
 
   /// The transactions that a store has prepared and cannot decide alone: they hold their locks until
   /// whom they wait for is back.
-  public func inDoubt() throws -> [InDoubtTransaction] {
-    try transactions.inDoubt.map { member, doubt in
+  public func inDoubt() async throws -> [InDoubtTransaction] {
+    try await transactions().inDoubt.map { member, doubt in
       InDoubtTransaction(
         id: doubt.transaction, store: member.path, since: doubt.since,
         waitsFor: doubt.waitsFor.map { describe($0) })
@@ -150,7 +150,7 @@ extension Database {
   /// - Throws: `.storage`, `.closed`.
   @discardableResult
   public func forceOutcome(of id: TransactionID, committedAt timestamp: Timestamp?) async throws -> Int {
-    let manager = try transactions
+    let manager = try await transactions()
     let result: Result<Int, DatabaseError> = await withCheckedContinuation { continuation in
       let outcome = timestamp.map { Outcome.committed($0) } ?? .aborted
       manager.force(id, outcome) { continuation.resume(returning: $0) }

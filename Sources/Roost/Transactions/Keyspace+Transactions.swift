@@ -11,10 +11,10 @@ extension Keyspace {
   ) throws(DatabaseError) -> KeyReference {
     let bytes = key.withKeyBytes { [UInt8](copying: $0) }
     try check(isTransactional: true, in: database)
-    guard bytes.count >= 1, bytes.count <= VersionedKey.longestKey else {
+    guard bytes.count >= 1, bytes.count <= VersionKey.longestKey else {
       throw DatabaseError(
         .invalidArgument,
-        "a key of \(bytes.count) bytes; in a transactional keyspace it must have 1 to \(VersionedKey.longestKey)")
+        "a key of \(bytes.count) bytes; in a transactional keyspace it must have 1 to \(VersionKey.longestKey)")
     }
     let partition = partition(of: bytes)
     return KeyReference(keyspace: core.schemaID, partition: partition, key: bytes)

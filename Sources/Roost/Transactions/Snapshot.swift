@@ -56,7 +56,15 @@ public struct DatabaseSnapshot: Sendable {
     var merged: [(key: [UInt8], value: [UInt8])] = []
     for range in try keyspace.ranges(from: start, to: end, in: database) {
       let owner = try manager.core.shared.transactionalOwner(range.partition)
-      merged += try await read(.range(range, limit: limit), owner.id).entries.map { ($0.target.key, $0.value) }
+      var rest: RangeReference? = range
+      var count = 0
+      while let part = rest, count < limit {
+        let answer = try await read(.range(part, limit: limit - count), owner.id)
+        merged += answer.entries.map { ($0.target.key, $0.value) }
+        count += answer.entries.count
+        rest = answer.next.map { RangeReference(keyspace: part.keyspace, partition: part.partition, lower: $0, upper: part.upper) }
+        if answer.isComplete { rest = nil }
+      }
       merged.sort { $0.key.lexicographicallyPrecedes($1.key) }
       if merged.count > limit { merged.removeLast(merged.count - limit) }
     }
@@ -88,7 +96,7 @@ extension Database {
   ///   within the clocks' bound.
   /// - Throws: `.clockOutOfBound`, `.snapshotTooOld`, `.closed`.
   public func snapshot(at timestamp: Timestamp? = nil) async throws -> DatabaseSnapshot {
-    let manager = try transactions
+    let manager = try await transactions()
     return try await blocking { [self] () throws(DatabaseError) in
       DatabaseSnapshot(try manager.moment(timestamp), self, manager)
     }

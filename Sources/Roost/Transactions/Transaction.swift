@@ -107,14 +107,14 @@ public final class Transaction: Sendable {
       // The transaction may have deleted some of what it reads: more is read then.
       let answer = try await acquire([.sharedRange(rest)], .range(rest, limit: limit), at: owner.id)
       found += answer.entries
-      guard !answer.isComplete, let last = answer.entries.last else {
+      guard !answer.isComplete, let next = answer.next else {
         return Array(core.overlay(found, of: range).prefix(limit))
       }
       var known = range
-      known.upper = last.target.key + [0]
+      known.upper = next
       let entries = core.overlay(found, of: known)
       if entries.count >= limit { return Array(entries.prefix(limit)) }
-      rest.lower = last.target.key + [0]
+      rest.lower = next
     }
   }
 

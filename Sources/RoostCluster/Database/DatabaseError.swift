@@ -74,8 +74,6 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let transactionAborted = Code("transactionAborted")
     /// Nobody can tell yet whether the transaction committed: the message has its id.
     public static let outcomeUnknown = Code("outcomeUnknown")
-    /// What was asked for lies before the versions that are kept.
-    public static let snapshotTooOld = Code("snapshotTooOld")
     /// The database was closed.
     public static let closed = Code("closed")
     /// The engine failed: ``DatabaseError/cause`` says how.

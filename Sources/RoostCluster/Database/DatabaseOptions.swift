@@ -56,6 +56,13 @@ public struct DatabaseOptions: Sendable {
   /// be ahead of its own clock when it is opened again.
   public var maximumClockOffset: Duration = .milliseconds(500)
 
+  /// How transactions run.
+  public var transactions = TransactionOptions()
+
+  /// Told what whoever runs the process should know: an operator's decision of a transaction, a clock
+  /// near its bound, an effect that cannot be done. Called from any thread, and must not wait.
+  public var warn: @Sendable (String) -> Void = { _ in }
+
   public init() {}
 
   /// - Throws: `.invalidOption` naming the first option outside its limits.
@@ -82,6 +89,7 @@ public struct DatabaseOptions: Sendable {
     try check(
       maximumClockOffset >= .zero && maximumClockOffset <= .seconds(86_400),
       "maximumClockOffset is \(maximumClockOffset), must be 0 to one day")
+    try transactions.validate()
     do throws(StoreError) { try store.validate() } catch {
       throw DatabaseError(.invalidOption, "store: \(error.message)", cause: error)
     }

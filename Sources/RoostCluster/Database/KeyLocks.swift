@@ -60,6 +60,8 @@ final class KeyStripe: @unchecked Sendable {
   // Scratch of whoever holds the lock.
   var key: [UInt8] = []
   var value: [UInt8] = []
+  /// Adds to the batch of the coordinator's store what must be written with the record.
+  var marking: ((inout WriteBatch) -> Void)?
   private var batch = WriteBatch()
 
   /// Runs `body` with an empty batch; its memory is used again.

@@ -99,7 +99,7 @@ extension KeyspaceCore {
 
   /// The put of every other case.
   @inline(never)
-  private func put(
+  func put(
     _ stripe: KeyStripe, _ partition: Int, _ part: KeyspacePart, _ old: StoredRecord?,
     _ value: RawSpan, _ context: CausalContext?, _ bound: UInt64, isConditional: Bool,
     _ lifetime: UInt64?, at milliseconds: UInt64

@@ -51,7 +51,7 @@ extension KeyspaceCore {
     return record.state(as: type)
   }
 
-  private static func apply<State: MergeableState, R>(
+  static func apply<State: MergeableState, R>(
     _ record: inout Record, _ stamp: Stamp,
     _ body: (inout State, Stamp) throws(CausalityError) -> R
   ) throws(DatabaseError) -> R {
@@ -97,7 +97,7 @@ extension KeyspaceCore {
     }
   }
 
-  private static func check(_ record: Record, is kind: RecordKind) throws(DatabaseError) {
+  static func check(_ record: Record, is kind: RecordKind) throws(DatabaseError) {
     if record.siblings.isEmpty, record.states.allSatisfy({ $0.kind == kind }) { return }
     let held = record.siblings.isEmpty ? "a \(record.states.first { $0.kind != kind }!.kind)" : "plain values"
     throw DatabaseError(.wrongKind, "the key holds \(held), not a \(kind)")

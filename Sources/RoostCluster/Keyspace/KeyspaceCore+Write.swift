@@ -290,6 +290,7 @@ extension KeyspacePart {
     try unsafe write(
       stripe, partition, key.span.bytes, value.span.bytes, timestamp, replacing: old?.changeNumber
     ) { batch throws(DatabaseError) in
+      if isLocal, let marking = stripe.marking { marking(&batch) }
       if !keyspace.indexes.keepsAny { return }
       try addIndexEntries(
         to: &batch, partition, key, old: old?.record, new: record, isLocal: isLocal, keyspace)

@@ -1,15 +1,15 @@
-package import RoostEnvironment
-package import RoostStorage
+import RoostEnvironment
+import RoostStorage
 
-/// Blocking calls that callers who must not block hand over: syncs of one store or log, which are
-/// shared by all that wait, and anything else, one after the other. Each is answered exactly once, with
+/// Blocking calls on one store that callers who must not block hand over: syncs, which are shared
+/// by all that wait, and anything else, one after the other. Each is answered exactly once, with
 /// `.closed` where the store is closed first.
 ///
 /// Thread-safe.
 package final class DeferredCalls: @unchecked Sendable {
   package typealias Answer = @Sendable (DatabaseError?) -> Void
 
-  private let syncing: @Sendable () throws(StoreError) -> Void
+  private let store: Store
   private let workers: any Workers
   private let path: String
   private let lock = Lock()
@@ -20,17 +20,8 @@ package final class DeferredCalls: @unchecked Sendable {
   private var nextID: UInt64 = 0
   private var isClosed = false
 
-  convenience init(_ store: Store, _ workers: any Workers, _ path: String) {
-    self.init(workers, path) { () throws(StoreError) in try store.sync() }
-  }
-
-  /// - Parameters:
-  ///   - path: what is synced, for messages.
-  ///   - syncing: makes durable all that was written before it is called; never called twice at once.
-  package init(
-    _ workers: any Workers, _ path: String, syncing: @escaping @Sendable () throws(StoreError) -> Void
-  ) {
-    self.syncing = syncing
+  init(_ store: Store, _ workers: any Workers, _ path: String) {
+    self.store = store
     self.workers = workers
     self.path = path
   }
@@ -60,7 +51,7 @@ package final class DeferredCalls: @unchecked Sendable {
     }
     if waiting.isEmpty { return }
     var failure: DatabaseError?
-    do throws(StoreError) { try syncing() } catch {
+    do throws(StoreError) { try store.sync() } catch {
       failure = DatabaseError(error, "\(path) could not be synced")
     }
     for answer in waiting { answer(failure) }
@@ -92,7 +83,7 @@ package final class DeferredCalls: @unchecked Sendable {
   func drain() { runSync() }
 
   /// Answers all that wait. After the workers were shut down.
-  package func close() {
+  func close() {
     let answers = lock.withLock { () -> [Answer] in
       isClosed = true
       defer {

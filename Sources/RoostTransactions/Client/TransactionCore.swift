@@ -1,4 +1,4 @@
-package import RoostCausality
+import RoostCausality
 package import RoostCluster
 import RoostEnvironment
 

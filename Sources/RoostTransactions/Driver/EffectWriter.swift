@@ -23,7 +23,7 @@ final class EffectWriter: Sendable {
   ) throws(DatabaseError) {
     for store in stores.values where try store.hasDone(transaction, index: index) { return }
     let keyspace = try core.keyspace(id: effect.keyspace)
-    let mark = { [stores] (member: MemberID, batch: inout WriteBatch) in
+    let mark = { [stores] (member: MemberID, batch: inout WriteBatch) -> Void in
       stores[member]?.mark(transaction, index: index, at: now, in: &batch)
     }
     try effect.key.withKeyBytes { key throws(DatabaseError) in

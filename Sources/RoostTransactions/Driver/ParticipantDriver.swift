@@ -186,7 +186,7 @@ final class ParticipantDriver: @unchecked Sendable {
   /// Does an effect once, with its mark in the same batch, and says so when it is durable.
   private func apply(_ envelope: Envelope, _ effect: EventualEffect, _ index: Int, _ now: Instant) {
     let transaction = envelope.message.transaction
-    let reply = { [services, endpoint] (body: Message.Body) in
+    let reply: @Sendable (Message.Body) -> Void = { [services, endpoint] body in
       _ = services.transport.send(
         services.envelope(from: endpoint, to: envelope.from, Message(transaction, body), now))
     }
@@ -256,7 +256,7 @@ final class ParticipantDriver: @unchecked Sendable {
     var isDone = try store.dropOutcomes(before: time, limit: 1_000).isDone
     for keyspace in keyspaces {
       let progress = try keyspace.part(of: member).collect(before: horizon, limit: 1_000)
-      isDone = isDone && progress.isDone
+      isDone = isDone && progress.isRoundDone
     }
     return !isDone
   }

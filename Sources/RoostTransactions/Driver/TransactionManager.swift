@@ -17,68 +17,82 @@ package final class TransactionManager: @unchecked Sendable {
   /// Those of earlier logs, with something left to finish, and the one above.
   private let coordinators: [CoordinatorID: CoordinatorDriver]
   private let participants: [MemberID: ParticipantDriver]
+  private let logs: [CoordinatorLog]
+  private let holds: SnapshotHolds
   private let lock = Lock()
   // Guarded by `lock`.
   private var isClosed = false
 
-  /// - Parameter warn: told what is worth a line in the process's log.
   /// - Throws: `.corruption`, `.newerFormat`, `.storage`: what reading the stores' records and the
   ///   coordinators' logs throws.
   package init(
-    _ core: DatabaseCore, _ options: TransactionOptions, transport: any Transport = LocalTransport(),
-    warn: @escaping @Sendable (String) -> Void
+    _ core: DatabaseCore, transport: any Transport = LocalTransport()
   ) throws(DatabaseError) {
+    let options = core.options.transactions
     self.core = core
     self.options = options
+    holds = SnapshotHolds(
+      retentionMilliseconds: options.versionRetention.wholeMilliseconds,
+      longestMilliseconds: options.longestDuration.wholeMilliseconds)
     workers = core.shared.environment.makeWorkers()
     let timers = Timers(core.shared.environment.time, workers)
-    services = DriverServices(core.shared, transport, timers, options.times, warn: warn)
+    services = DriverServices(core.shared, transport, timers, options.times, warn: core.options.warn)
     var participants: [MemberID: ParticipantDriver] = [:]
     var coordinators: [CoordinatorID: CoordinatorDriver] = [:]
+    var logs: [CoordinatorLog] = []
     do throws(DatabaseError) {
       let members = core.presentMembers.sorted { $0.id < $1.id }
       var stores: [MemberID: ParticipantStore] = [:]
-      for member in members { stores[member.id] = try ParticipantStore(member, core) }
+      for member in members { stores[member.id] = try ParticipantStore(member, of: core) }
+      coordinator = try Self.openCoordinators(members, core.id, services, workers, &coordinators, &logs)
       let outbox = EffectWriter(core, stores)
-      let home = try Self.openCoordinators(members, services, workers, &coordinators)
-      coordinator = home
       for member in members {
         participants[member.id] = try ParticipantDriver(member, stores[member.id]!, outbox, services)
       }
     } catch {
       for driver in participants.values { driver.stop() }
-      for driver in coordinators.values {
-        driver.stop()
-        try? driver.closeLog()
-      }
+      for driver in coordinators.values { driver.stop() }
+      for log in logs { try? log.close() }
       workers.shutdown()
       throw error
     }
     self.participants = participants
     self.coordinators = coordinators
+    self.logs = logs
     for driver in coordinators.values { driver.resume() }
+    scheduleCollection()
   }
 
   /// Opens every member's coordinator log. The first member's coordinates from now on; the others'
   /// finish what they decided.
   private static func openCoordinators(
-    _ members: [Member], _ services: DriverServices, _ workers: any Workers,
-    _ coordinators: inout [CoordinatorID: CoordinatorDriver]
+    _ members: [Member], _ database: DatabaseID, _ services: DriverServices, _ workers: any Workers,
+    _ coordinators: inout [CoordinatorID: CoordinatorDriver], _ logs: inout [CoordinatorLog]
   ) throws(DatabaseError) -> CoordinatorDriver {
     var home: CoordinatorDriver?
-    for (index, member) in members.enumerated() {
-      let isHome = index == 0
-      guard let opened = try CoordinatorLog.open(member, creates: isHome, services) else { continue }
-      for part in opened {
-        let now = try services.instant()
+    let environment = services.shared.environment
+    for member in members {
+      let isHome = member === members.first
+      if !isHome, try !CoordinatorLog.exists(in: member.path, environment) { continue }
+      let (log, recovered) = try CoordinatorLog.open(in: member.path, of: database, environment)
+      logs.append(log)
+      if let copied = recovered.copyOf {
+        services.warn(
+          "the coordinator log in \(member.path) is a copy: transactions of \(copied) that it does not "
+            + "have stay in doubt")
+      }
+      // A copy finishes what the original had decided, under its name; what it lacks proves nothing.
+      let byID = Dictionary(grouping: recovered.commits) { $0.transaction.coordinator }
+      for id in Set(byID.keys).union([log.id]) {
         let machine = Coordinator(
-          part.id, times: services.times, committed: part.committed, outcomes: part.outcomes,
-          presumesAbort: part.presumesAbort, at: now)
-        let driver = CoordinatorDriver(
-          machine, part.id, part.log, services.shared.environment.makeWorkers(),
-          recovered: part.committed, services)
-        coordinators[part.id] = driver
-        if isHome, part.isCurrent { home = driver }
+          id, times: services.times, committed: byID[id] ?? [],
+          outcomes: Dictionary(
+            recovered.ended.filter { $0.transaction.coordinator == id }
+              .map { ($0.transaction, .committed($0.timestamp)) }, uniquingKeysWith: { $1 }),
+          presumesAbort: id == log.id, at: try services.instant())
+        let driver = CoordinatorDriver(machine, log, workers, services)
+        coordinators[id] = driver
+        if isHome, id == log.id { home = driver }
       }
     }
     guard let home else { throw DatabaseError(.missingStore, "the database has no open store") }
@@ -99,12 +113,45 @@ package final class TransactionManager: @unchecked Sendable {
     for driver in participants.values { driver.stop() }
     workers.shutdown()
     var failure: DatabaseError?
-    for driver in coordinators.values {
-      do throws(StoreError) { try driver.closeLog() } catch {
-        failure = failure ?? DatabaseError(error, "the coordinator's log could not be closed")
-      }
+    for log in logs {
+      do throws(DatabaseError) { try log.close() } catch { failure = failure ?? error }
     }
     if let failure { throw failure }
+  }
+
+  // MARK: - Collection
+
+  /// Drops old versions and outcomes now and then, a bounded part at a time.
+  private func scheduleCollection(soon: Bool = false) {
+    let period = min(max(options.versionRetention.wholeMilliseconds / 4, 1_000), 60_000)
+    services.timers.schedule(
+      atMonotonicMilliseconds: services.monotonicMilliseconds + (soon ? 10 : period)
+    ) { [weak self] in self?.collect() }
+  }
+
+  private func collect() {
+    if lock.withLock({ isClosed }) { return }
+    var hasMore = false
+    do throws(DatabaseError) {
+      let now = try services.instant()
+      let kept = services.times.outcomeRetentionMilliseconds
+      let outcomes = Timestamp(milliseconds: now.physicalMilliseconds - min(now.physicalMilliseconds, kept))
+      let horizon = holds.horizon(
+        physicalMilliseconds: now.physicalMilliseconds, atMonotonicMilliseconds: now.monotonicMilliseconds)
+      let keyspaces = core.openVersionedKeyspaces
+      for driver in participants.values {
+        if try driver.collect(outcomesBefore: outcomes, versionsBefore: horizon, keyspaces) { hasMore = true }
+      }
+    } catch {
+      services.warn("old versions could not be collected: \(error)")
+    }
+    scheduleCollection(soon: hasMore)
+  }
+
+  /// Keeps what a snapshot needs; released by the closure that it returns.
+  func hold(_ time: Timestamp) -> @Sendable () -> Void {
+    let id = holds.hold(time, atMonotonicMilliseconds: services.monotonicMilliseconds)
+    return { [holds] in holds.release(id) }
   }
 
   // MARK: - Calls
@@ -161,16 +208,23 @@ package final class TransactionManager: @unchecked Sendable {
       .flatMap { driver in driver.inDoubt.map { (driver.member, $0) } }
   }
 
-  package func outcome(of transaction: TransactionID) throws(DatabaseError) -> CoordinatorKnowledge {
+  package func outcome(of transaction: TransactionID) throws(DatabaseError) -> KnownOutcome {
     for driver in participants.values {
       switch try driver.recordedOutcome(of: transaction) {
       case .committed(let timestamp): return .committed(timestamp)
-      case .aborted: return .aborted
+      case .aborted: return .aborted(.recorded)
       case nil: continue
       }
     }
-    guard let driver = coordinators[transaction.coordinator] else { return .unknown }
-    return try driver.outcome(of: transaction)
+    guard let driver = coordinators[transaction.coordinator] else { return .expired }
+    let known = try driver.outcome(of: transaction)
+    // Nobody has a record, all stores are here, and it is young enough that a record would be there.
+    if known == .noRecord, !isInDoubt(transaction), core.hasAllStores { return .aborted(.recorded) }
+    return known
+  }
+
+  private func isInDoubt(_ transaction: TransactionID) -> Bool {
+    participants.values.contains { driver in driver.inDoubt.contains { $0.transaction == transaction } }
   }
 
   /// Decides a transaction by hand at every store where it is in doubt.

@@ -17,7 +17,7 @@ struct BankAccounts: Sendable {
     self.database = database
     self.isSynced = isSynced
     accounts = try await database.transactionalKeyspace("accounts")
-    inDoubtAtOpen = try database.inDoubt().count
+    inDoubtAtOpen = try await database.inDoubt().count
     let accounts = accounts
     count = try await database.transaction(.synced) { txn in
       if let known = try await txn.get("bank:accounts", Int.self, in: accounts) { return known }

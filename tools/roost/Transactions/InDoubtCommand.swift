@@ -40,7 +40,7 @@ struct InDoubtCommand: AsyncParsableCommand {
         }
         return try await decide(try id(parts[0]), Timestamp(rawValue: time), database)
       }
-      try list(try database.inDoubt())
+      try list(try await database.inDoubt())
     }
   }
 

@@ -1,5 +1,3 @@
-package import RoostCluster
-
 /// How the transactions of a database run.
 public struct TransactionOptions: Sendable {
   /// How long a lock is waited for before the transaction is aborted: 1 ms to a minute.
@@ -20,10 +18,10 @@ public struct TransactionOptions: Sendable {
   /// process has all stores: there is one clock then.
   public var clockBound: Duration = .zero
 
-  /// How long outcomes are kept for ``Database/outcome(of:)``: a minute to a year.
+  /// How long outcomes are kept for `Database.outcome(of:)`: a minute to a year.
   public var outcomeRetention: Duration = .seconds(3_600)
 
-  /// For how long what was overwritten can still be read by ``Database/snapshot(at:)``: from 0 to a
+  /// For how long what was overwritten can still be read by `Database.snapshot(at:)`: from 0 to a
   /// year. Costs the room of the versions.
   public var versionRetention: Duration = .seconds(60)
 
@@ -52,22 +50,5 @@ public struct TransactionOptions: Sendable {
     try check("largestBytes", largestBytes, 1, 1 << 30)
     try check("mostKeys", mostKeys, 1, 1_000_000)
     try check("mostRetries", mostRetries, 0, 1_000)
-  }
-
-  var times: ProtocolTimes {
-    var times = ProtocolTimes()
-    times.lockWaitMilliseconds = lockWait.wholeMilliseconds
-    times.durationMilliseconds = longestDuration.wholeMilliseconds
-    times.clockBoundMilliseconds = clockBound.wholeMilliseconds
-    times.outcomeRetentionMilliseconds = outcomeRetention.wholeMilliseconds
-    return times
-  }
-}
-
-extension Duration {
-  /// Rounded up; for what was checked not to be negative.
-  var wholeMilliseconds: UInt64 {
-    let (seconds, attoseconds) = components
-    return UInt64(seconds) * 1_000 + UInt64((attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
   }
 }
