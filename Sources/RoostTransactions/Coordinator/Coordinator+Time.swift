@@ -13,8 +13,9 @@ extension Coordinator {
     }
     if let retry = found.nextRetry, retry <= now.monotonicMilliseconds {
       resend(transaction)
-      active[transaction]?.nextRetry = now.monotonicMilliseconds &+ max(found.retryWait, 1)
-      active[transaction]?.retryWait = times.nextRetry(after: found.retryWait)
+      let wait = times.nextRetry(after: found.retryWait)
+      active[transaction]?.retryWait = wait
+      active[transaction]?.nextRetry = now.monotonicMilliseconds &+ wait
     }
     answerCallers(transaction)
     endIfDone(transaction)
