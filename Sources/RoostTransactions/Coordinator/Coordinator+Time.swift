@@ -70,7 +70,7 @@ extension Coordinator {
   /// Fences itself where clocks come near the bound, until the same sender's show them inside.
   mutating func watchClock(_ envelope: Envelope) {
     guard times.clockBoundMilliseconds > 0 else { return }
-    let near = times.clockBoundMilliseconds * 8 / 10
+    let near = times.clockBoundMilliseconds &* 8 / 10
     var isNear = times.isAhead(envelope, at: now, percent: 80)
     if let asked = asked(envelope), envelope.physicalMilliseconds &+ near <= asked { isNear = true }
     if isNear {

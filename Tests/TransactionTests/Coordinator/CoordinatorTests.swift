@@ -151,6 +151,33 @@ struct CoordinatorTests {
     #expect(bench.coordinator.isIdle && bench.ends.isEmpty)
   }
 
+  @Test("effects alone are logged, and END waits for them")
+  mutating func effectsOnly() {
+    let transaction = bench.begin()
+    let effect = EventualEffect(keyspace: 2, key: [1], change: .increment(1), target: member(3))
+    bench.commit(transaction, [:], effects: [effect])
+    #expect(bench.logged.map(\.record.effects) == [[effect]] && bench.outcomes.isEmpty)
+    bench.handle(.logged(bench.logged[0].number, failure: nil))
+    #expect(bench.outcomes.count == 1 && bench.sent(to: 3) == [.effect(effect, index: 0)])
+    // It cannot be done, by a rule: that is said, and it ends.
+    bench.receive(transaction, .effectFailed(index: 0, "no such keyspace"), from: 3)
+    #expect(bench.ends == [transaction] && bench.coordinator.isIdle)
+  }
+
+  @Test("the same call again has the same answer, while it is under way and after")
+  mutating func commitTwice() {
+    let transaction = bench.makeLogging()
+    bench.commit(transaction, [:])
+    #expect(bench.effects.isEmpty)
+    bench.handle(.logged(bench.logged[0].number, failure: nil))
+    let answer = TransactionOutcome.committed(at: bench.logged[0].record.timestamp)
+    #expect(bench.outcomes == [answer, answer])
+    bench.receive(transaction, .acknowledged, from: 1)
+    bench.receive(transaction, .acknowledged, from: 2)
+    bench.commit(transaction, [:])
+    #expect(bench.outcomes == [answer] && bench.logged.count == 1)
+  }
+
   @Test("no commit above what a reader's participant can promise over a restart")
   mutating func readerBound() {
     let transaction = bench.begin()

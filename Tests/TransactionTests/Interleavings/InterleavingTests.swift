@@ -127,6 +127,19 @@ struct InterleavingTests {
     #expect(store.isAcquired() && store.snapshotsRead == [1])
   }
 
+  @Test("11: a decision that comes late waits for the rest, and for no less")
+  func restOfTheWait() {
+    for late in [51, 100, 101] as [UInt64] {
+      var store = ParticipantBench(clockBound: 100)
+      store.clock.advance(10)
+      let s = store.makePrepared(txn(1), "x")
+      store.clock.advance(late)
+      store.receive(txn(1), .commit(s))
+      store.acquire(txn(2), .shared(key("x")))
+      #expect(store.isAcquired() == (late > 100), "\(late) ms after its timestamp")
+    }
+  }
+
   @Test("11: so does the one that only read, and so does the caller's answer")
   func halfTheWaitElsewhere() {
     var store = ParticipantBench(clockBound: 100)
