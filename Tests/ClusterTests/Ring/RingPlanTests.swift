@@ -69,6 +69,16 @@ import Testing
     #expect(plan.moves.allSatisfy { $0.from.rawValue == 3 && $0.to.rawValue == 9 })
   }
 
+  /// Each has 10/3 slots to come. The newcomer has none of them yet, so of the equal remainders it is
+  /// not its own that is rounded up: it takes 3 and not 4.
+  @Test func `rounding up goes to who has more already`() throws {
+    let ring = try Ring(
+      partitionCount: 10, replicas: 1, members: [RingTests.member(2), RingTests.member(3)])
+    let plan = try ring.plan(to: RingTests.members(3))
+    #expect(plan.moves.count == 3 && plan.incoming(MemberID(rawValue: 1)) == 3)
+    #expect(plan.target.loads.map(\.slots).sorted() == [3, 3, 4])
+  }
+
   /// Equal members without zones: exactly what those who lack something lack.
   @Test func `joins and leaves move the least that is possible`() throws {
     try withSeeds(#function, count: TestSize.of(quick: 60, full: 1500)) { _, generator in
