@@ -123,7 +123,7 @@ extension RebalanceResult {
     lines += [
       "",
       "keys by store: \(parts)",
-      "\(putsAcknowledged) puts acknowledged, \(keysChecked) keys checked by scan, get and store: "
+      "\(putsAcknowledged) puts acknowledged, filling included; \(keysChecked) keys checked by scan, get and store: "
         + "none lost, none stale, none twice",
     ]
     return lines.joined(separator: "\n") + "\n"
