@@ -99,7 +99,8 @@ extension RebalanceResult {
   /// For people.
   func text() -> String {
     let limit = settings.rate.map { "at most \(fixed(Double($0) / 1e6, 1)) MB/s" } ?? "no limit"
-    var lines = Report.host().filter { !["rocksdb", "leveldb"].contains($0.0) }.map { "\($0.0): \($0.1)" }
+    var lines = Report.host().filter { $0.0 != "rocksdb" && $0.0 != "leveldb" }
+      .map { "\($0.0): \($0.1)" }
     lines += [
       "\(settings.keys) keys, \(settings.from) to \(settings.to) stores of \(settings.partitions) "
         + "partitions, \(limit)",
@@ -123,8 +124,8 @@ extension RebalanceResult {
     lines += [
       "",
       "keys by store: \(parts)",
-      "\(putsAcknowledged) puts acknowledged, filling included; \(keysChecked) keys checked by scan, get and store: "
-        + "none lost, none stale, none twice",
+      "\(putsAcknowledged) puts acknowledged, filling included; \(keysChecked) keys checked by scan, "
+        + "get and store: none lost, none stale, none twice",
     ]
     return lines.joined(separator: "\n") + "\n"
   }

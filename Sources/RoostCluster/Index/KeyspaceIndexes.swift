@@ -23,7 +23,8 @@ final class KeyspaceIndexes: @unchecked Sendable {
   /// Changed with all key locks held: so whoever holds one sees one state.
   private(set) var kept: [KeptIndex] = []
   /// Whether the schema has indexes that are neither stale nor declared: a write has to wait until
-  /// they are stale, a move until the receiver has to build them. Changed with the database's `topology` held.
+  /// they are stale, a move until the receiver has to build them. Changed with the database's
+  /// `topology` held.
   let hasUndeclared: Atomic<Bool>
   /// Most records of a slice when an index is built. Set before any is.
   var sliceRecords = 256

@@ -188,6 +188,69 @@ import Testing
     try core.close()
   }
 
+  /// Until the ring that gives the partition away is durable its source has all of it, and from its
+  /// first durable record on its receiver has.
+  /// What it has to drop is gone before any store says so. Stores are told in order: either may be first.
+  @Test(arguments: [(0, 1), (1, 0)])
+  func `a power loss at any moment of deciding loses nothing that was durable`(
+    from: Int, to: Int
+  ) throws {
+    let world = TransferWorld(seed: 10)
+    let core = try world.open([0, 1, 2])
+    _ = try RebalanceTests.fill(core, 200)
+    for member in core.presentMembers { try member.store.sync() }
+    let members = try (0..<3).map { try core.memberID(at: TransferWorld.path($0)) }
+    let partition = try #require(
+      (0..<16).first { core.ringSnapshot.ring.replicas(of: $0) == [members[from]] })
+    var clones: [SimulatedFileSystem] = []
+    let between = BetweenOperations(world.fileSystem) { operation in
+      let isDeciding = core.shared.routes.isSettling(partition) || !core.ringState.drops.isEmpty
+      if operation.changesDisk, isDeciding {
+        clones.append(world.fileSystem.crashClone(.dropAll))
+      }
+      return false
+    }
+    let move = PartitionMove(partition: partition, slot: 0, from: members[from], to: members[to])
+    core.transfers.withRecord { record in
+      record.moves = [move]
+      record.plan += 1
+      record.renewed = []
+    }
+    core.scheduleTransfers()
+    try core.waitUntilBalanced(.seconds(60))
+    try between.end()
+    var owners: Set<MemberID> = []
+    for clone in clones {
+      let after = try TransferWorld(seed: 11, clone).open([0, 1, 2])
+      owners.insert(after.ringSnapshot.ring.replica(of: partition, slot: 0))
+      let keyspace = try after.keyspace("values", .eventual)
+      try RebalanceTests.check(keyspace, 200)
+      try after.waitUntilBalanced(.seconds(60))
+      try RebalanceTests.check(keyspace, 200)
+      try after.checkPlacement()
+    }
+    #expect(owners == [members[from], members[to]])
+    try core.close()
+  }
+
+  /// How far a copy was is not kept: a clean end on the way makes it begin anew too.
+  @Test func `a copy that a close cut off begins anew`() throws {
+    let world = TransferWorld(seed: 12)
+    var core = try world.open([0], partitions: 1) { $0.transferBytesPerSecond = 16 << 10 }
+    _ = try RebalanceTests.fill(core, 400)
+    _ = try core.addStore(TransferWorld.path(1), weight: 1000, zone: "")
+    try core.changeStore(try core.memberID(at: TransferWorld.path(0)), weight: 1, zone: nil)
+    while core.rebalance.current?.keys ?? 0 == 0 { try require(world.run(1) == 1, "no job waits") }
+    #expect(core.rebalance.current!.keys < 400)
+    try core.close()
+    core = try world.open([0, 1], partitions: 1)
+    try core.waitUntilBalanced(.seconds(60))
+    #expect(core.ringSnapshot.ring.replicas(of: 0) == [try core.memberID(at: TransferWorld.path(1))])
+    try RebalanceTests.check(try core.keyspace("values", .eventual), 400)
+    try core.checkPlacement()
+    try core.close()
+  }
+
   @Test func `moving keeps to its rate, on the clock that it is given`() throws {
     let world = TransferWorld(seed: 6)
     let core = try world.open([0]) { $0.transferBytesPerSecond = 16 << 10 }
