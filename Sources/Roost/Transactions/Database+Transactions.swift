@@ -1,5 +1,5 @@
 public import RoostCausality
-public import RoostCluster
+import RoostCluster
 public import RoostStorage
 public import RoostTransactions
 

@@ -1,5 +1,5 @@
 import RoostCluster
-public import RoostStorage
+import RoostStorage
 import RoostTransactions
 
 extension Keyspace {

@@ -1,4 +1,4 @@
-public import RoostCluster
+import RoostCluster
 public import RoostStorage
 public import RoostTransactions
 
@@ -125,8 +125,9 @@ public final class Transaction: Sendable {
     let result: Result<ReadAnswer, TransactionAborted> = await withCheckedContinuation { continuation in
       core.manager.acquire(core.id, at: member, locks, read) { continuation.resume(returning: $0) }
     }
-    do { return try result.get() } catch let aborted as TransactionAborted {
-      throw TransactionConflict(id, aborted.reason)
+    switch result {
+    case .success(let answer): return answer
+    case .failure(let aborted): throw TransactionConflict(id, aborted.reason)
     }
   }
 
