@@ -53,7 +53,8 @@ let package = Package(
     .executableTarget(
       name: "RoostCommand",
       dependencies: [
-        "Roost", "RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment",
+        "Roost", "RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage",
+        "RoostEnvironment",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
@@ -62,6 +63,8 @@ let package = Package(
     .executableTarget(
       name: "LikesAndPlaylists", dependencies: ["Roost"],
       path: "Examples/LikesAndPlaylists/Sources/LikesAndPlaylists", swiftSettings: house),
+    .executableTarget(
+      name: "Bank", dependencies: ["Roost"], path: "Examples/Bank/Sources/Bank", swiftSettings: house),
     .target(
       name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
       path: "Tests/Support", swiftSettings: house),

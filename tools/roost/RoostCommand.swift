@@ -7,7 +7,7 @@ import RoostStorage
 /// The command-line tool: one subcommand a file. Errors are one line on standard error;
 /// ``ExitStatus`` says how it ends.
 @main
-struct RoostCommand: ParsableCommand {
+struct RoostCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "roost",
     abstract:
@@ -39,6 +39,8 @@ struct RoostCommand: ParsableCommand {
           Flagged.self, Assign.self, ChangesCommand.self, Exchange.self,
         ]),
       CommandGroup(
+        name: "Transactions", subcommands: [TransactionCommand.self, InDoubtCommand.self, Bank.self]),
+      CommandGroup(
         name: "Whole trees", subcommands: [Import.self, Export.self, Trees.self, Drop.self]),
       CommandGroup(
         name: "Looking after a store",
@@ -48,13 +50,17 @@ struct RoostCommand: ParsableCommand {
       CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
     ])
 
-  static func main() {
+  static func main() async {
     // A reader that goes away is an error of the write, so that the store is closed first.
     signal(SIGPIPE, SIG_IGN)
     do {
       try checkArguments()
       var command = try parseAsRoot()
-      try command.run()
+      if var command = command as? any AsyncParsableCommand {
+        try await command.run()
+      } else {
+        try command.run()
+      }
       try Output.standard.flush()
     } catch {
       end(error)

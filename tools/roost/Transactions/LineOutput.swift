@@ -10,7 +10,9 @@ final class LineOutput: Sendable {
   /// - Throws: ``BrokenPipe``, ``Failure``.
   func line(_ text: String) throws {
     let bytes = Array((text + "\n").utf8)
-    do { try lock.withLock { _ = try FileDescriptor.standardOutput.writeAll(bytes) } } catch let error as Errno {
+    do {
+      _ = try lock.withLock { try FileDescriptor.standardOutput.writeAll(bytes) }
+    } catch let error as Errno {
       if error == .brokenPipe { throw BrokenPipe() }
       throw Failure(error, "write to", "standard output")
     }
