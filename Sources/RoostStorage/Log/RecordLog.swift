@@ -1,4 +1,4 @@
-package import RoostEnvironment
+import RoostEnvironment
 import SystemPackage
 
 // A face of the log for those above the engine who keep records of their own, in a folder of a store's

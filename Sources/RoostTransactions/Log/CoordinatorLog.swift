@@ -1,5 +1,5 @@
 package import RoostCluster
-package import RoostEnvironment
+import RoostEnvironment
 import RoostStorage
 
 // What a coordinator has decided, in the folder `coordinator` of a store's directory: files `NNNNNN.log`, of
