@@ -1,4 +1,5 @@
 import RoostCausality
+import RoostEnvironment
 import RoostSimulation
 import RoostStorage
 import TestSupport
