@@ -58,7 +58,8 @@ import Testing
         }
       }
       // All that could be collected goes, and what is left is what can still be read.
-      while try !world.collect(now, limit: 50).isRoundDone {}
+      // The first round may have begun in the middle.
+      for _ in 0..<2 { while try !world.collect(now, limit: 50).isRoundDone {} }
       #expect(try world.entryCount(world.part.history) == 0, "seed \(seed)")
       let alive = model.versions.values.filter { $0.last!.value != nil }.count
       #expect(try world.entryCount(world.part.current) == alive, "seed \(seed)")
