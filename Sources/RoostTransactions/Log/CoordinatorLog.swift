@@ -144,15 +144,14 @@ package final class CoordinatorLog: @unchecked Sendable {
     }
     if wasClosed { return }
     lead()
-    if let poison { throw poison }
-    do throws(StoreError) {
-      // Where writing failed, all that is in the file is durable, or was answered with the failure.
-      if log.isOpen { try log.close() }
+    do throws(DatabaseError) {
+      // A file that met a full disk can be made durable in the shape of a new one only.
+      try makeWritable()
+      try storing("the coordinator log could not be closed") { () throws(StoreError) in try log.close() }
       answerEnds(nil)
     } catch {
-      let failure = DatabaseError(error, "the coordinator log could not be closed")
-      answerEnds(failure)
-      throw failure
+      answerEnds(error)
+      throw error
     }
   }
 
