@@ -91,7 +91,7 @@ let package = Package(
       name: "TransactionTests",
       dependencies: ["RoostTransactions", "RoostSimulation", "TestSupport"], swiftSettings: house),
     .testTarget(
-      name: "DatabaseTests", dependencies: ["Roost", "RoostSimulation", "TestSupport"],
+      name: "DatabaseTests", dependencies: ["Roost", "RoostSimulation", "RoostTransactions", "TestSupport"],
       swiftSettings: house),
     .testTarget(
       name: "CommandTests",

@@ -18,7 +18,7 @@ final class Timers: @unchecked Sendable {
   private var isWaiting = false
   private var isStopped = false
 
-  /// - Parameter workers: nobody else uses their background lane.
+  /// - Parameter workers: nobody else uses them.
   init(_ time: any TimeSource, _ workers: any Workers) {
     self.time = time
     self.workers = workers
@@ -49,22 +49,27 @@ final class Timers: @unchecked Sendable {
     return true
   }
 
-  /// Waits and calls until nothing is scheduled.
+  /// Waits for the soonest, calls it, and sees to the rest.
   private func run() {
-    while true {
-      lock.lock()
-      while let next = entries.last, !isStopped, next.time > time.monotonicNanoseconds {
-        _ = time.wait(on: changed, untilMonotonicNanoseconds: next.time)
-      }
-      guard !isStopped, let due = entries.popLast() else {
-        isWaiting = false
-        lock.unlock()
-        return
-      }
-      lock.unlock()
-      due.job()
+    lock.lock()
+    while let next = entries.last, !isStopped, next.time > time.monotonicNanoseconds {
+      _ = time.wait(on: changed, untilMonotonicNanoseconds: next.time)
     }
+    let due = isStopped ? nil : entries.popLast()
+    isWaiting = due != nil && !entries.isEmpty
+    let goesOn = isWaiting
+    lock.unlock()
+    due?.job()
+    if goesOn { workers.submit(.background) { [weak self] in self?.run() } }
   }
+
+  /// Where the workers have no threads of their own (the simulator's): runs the soonest here.
+  ///
+  /// - Returns: `false` where there is none, or threads will.
+  func runOneHere() -> Bool { workers.runOneHere() }
+
+  /// Ends the threads. After ``stop()``.
+  func shutdown() { workers.shutdown() }
 
   /// Calls at once all that waits, and nothing after.
   func stop() {

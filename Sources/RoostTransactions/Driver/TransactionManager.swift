@@ -35,7 +35,7 @@ package final class TransactionManager: @unchecked Sendable {
       retentionMilliseconds: options.versionRetention.wholeMilliseconds,
       longestMilliseconds: options.longestDuration.wholeMilliseconds)
     workers = core.shared.environment.makeWorkers()
-    let timers = Timers(core.shared.environment.time, workers)
+    let timers = Timers(core.shared.environment.time, core.shared.environment.makeWorkers())
     services = DriverServices(core.shared, transport, timers, options.times, warn: core.options.warn)
     var participants: [MemberID: ParticipantDriver] = [:]
     var coordinators: [CoordinatorID: CoordinatorDriver] = [:]
@@ -53,6 +53,8 @@ package final class TransactionManager: @unchecked Sendable {
       for driver in participants.values { driver.stop() }
       for driver in coordinators.values { driver.stop() }
       for log in logs { try? log.close() }
+      timers.stop()
+      timers.shutdown()
       workers.shutdown()
       throw error
     }
@@ -111,6 +113,7 @@ package final class TransactionManager: @unchecked Sendable {
     services.timers.stop()
     for driver in coordinators.values { driver.stop() }
     for driver in participants.values { driver.stop() }
+    services.timers.shutdown()
     workers.shutdown()
     var failure: DatabaseError?
     for log in logs {
@@ -195,7 +198,10 @@ package final class TransactionManager: @unchecked Sendable {
 
   /// Calls `job` some time later; at once where the manager is closed.
   func afterMilliseconds(_ wait: UInt64, _ job: @escaping @Sendable () -> Void) {
-    if !services.timers.schedule(atMonotonicMilliseconds: services.monotonicMilliseconds + wait, job) { job() }
+    let time = services.monotonicMilliseconds + wait
+    if !services.timers.schedule(atMonotonicMilliseconds: time, job) { return job() }
+    // Simulated time passes by being asked for.
+    while services.monotonicMilliseconds < time, services.timers.runOneHere() {}
   }
 
   func randomNumber() -> UInt64 { core.shared.environment.randomness.next() }
