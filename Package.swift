@@ -54,8 +54,7 @@ let package = Package(
       name: "RoostCommand",
       dependencies: [
         "Roost", "RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage",
-        "RoostEnvironment",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "RoostEnvironment", .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "tools/roost", swiftSettings: house),

@@ -56,7 +56,7 @@ import Testing
       let id = LogWorld.id(round * 1_000 + number)
       let isSynced = random.below(2) == 0
       _ = told.withLock { $0.asked.insert(id) }
-      opened.log.append(LogWorld.record(round * 1_000 + number, isSynced: isSynced)) { [told] failure in
+      opened.log.append(LogWorld.record(round * 1_000 + number, isSynced: isSynced)) { [self] failure in
         guard failure == nil else { return }
         told.withLock { told in _ = isSynced ? told.synced.insert(id) : told.applied.insert(id) }
       }
@@ -65,7 +65,7 @@ import Testing
       guard live.count > 3 else { continue }
       let ending = live[random.below(live.count)]
       _ = told.withLock { $0.ending.insert(ending) }
-      opened.log.append(end: ending) { [told] failure in
+      opened.log.append(end: ending) { [self] failure in
         if failure == nil { _ = told.withLock { $0.ended.insert(ending) } }
       }
     }

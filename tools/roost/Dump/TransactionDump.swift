@@ -47,7 +47,7 @@ struct TransactionDump {
         key: key, value: "\(name) \(version.timestamp)    \(text)",
         members: { json in
           members(&json)
-          json.member(name, version.timestamp.rawValue)
+          json.member("timestamp", version.timestamp.rawValue)
           if let value = version.value { json.member("value", data: value) }
         })
     } catch {
