@@ -53,8 +53,8 @@ let package = Package(
     .executableTarget(
       name: "RoostCommand",
       dependencies: [
-        "Roost", "RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "Roost", "RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage",
+        "RoostEnvironment", .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "tools/roost", swiftSettings: house),

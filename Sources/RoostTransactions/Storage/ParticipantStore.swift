@@ -1,4 +1,4 @@
-import RoostCausality
+package import RoostCausality
 package import RoostCluster
 import RoostEnvironment
 package import RoostStorage

@@ -1,4 +1,4 @@
-package import RoostCausality
+import RoostCausality
 import RoostCluster
 
 // The keys of a store's tree `transactions`:

@@ -49,6 +49,23 @@ import Testing
     #expect(try Schema(decoding: bytes) == schema)
   }
 
+  @Test func `a schema with a transactional keyspace`() throws {
+    let bytes = try FormatDocument.example("schema-transactional")
+    var schema = Schema()
+    schema.revision = 3
+    schema.keyspaces = [
+      Schema.Keyspace(id: 1, name: "accounts", kind: .transactional, replicas: 1, indexes: [])
+    ]
+    #expect(schema.encoded() == bytes)
+    #expect(try Schema(decoding: bytes) == schema)
+    // The version is that of the keyspaces, so that each schema has one encoding.
+    for (index, value) in [(0, 1), (13, 1), (14, 2), (15, 1)] as [(Int, UInt8)] {
+      var damaged = bytes
+      damaged[index] = value
+      #expect(throws: DatabaseError.self) { try Schema(decoding: damaged) }
+    }
+  }
+
   @Test func `an index's entry and its build record`() throws {
     let term: [UInt8] = [0x61, 0, 0x62]
     let entry = try FormatDocument.example("index-entry")

@@ -1,5 +1,6 @@
 import RoostEnvironment
 import RoostStorage
+import RoostTransactions
 import SystemPackage
 
 /// Explains a store's directory: what the marker and the manifest say, and what each file is by
@@ -28,9 +29,11 @@ final class DirectoryDump {
     try readManifest(names)
     if isKnown { try ContentsDump.show(manifest.contents, printer) }
     try showFiles(names)
+    try showCoordinator()
     guard printer.entries else { return }
     for name in names {
       let path = directory.appending(name)
+      if try fileSystem.info(of: path)?.isDirectory == true { continue }
       let kind = try FileKind(fileSystem, path)
       switch kind {
       case .table, .log:
@@ -118,6 +121,7 @@ final class DirectoryDump {
           switch name {
           case FileNames.marker: "the marker"
           case FileNames.lock: "the lock"
+          case CoordinatorLog.folder: "the folder of the coordinator log"
           case FileNames.markerInProgress: "leftover marker: its replacement was cut short"
           default: "not one of Roost's"
           }
@@ -125,6 +129,28 @@ final class DirectoryDump {
       try showFile(name, &role, expected)
     }
     try showMissing(names, tables: tables.mapValues(\.role), logs: logs)
+  }
+
+  /// The coordinator log has a folder of its own.
+  private func showCoordinator() throws {
+    let folder = directory.appending(CoordinatorLog.folder)
+    guard try fileSystem.info(of: folder)?.isDirectory == true else { return }
+    for name in try fileSystem.entries(of: folder) {
+      let path = folder.appending(name)
+      guard case .log? = FileNames.parse(name)?.kind else { continue }
+      let size = try fileSystem.info(of: path)?.byteCount ?? 0
+      let shown = "\(CoordinatorLog.folder)/\(name)"
+      try printer.item(
+        "file", "  \(Format.left(shown, 18)) \(Format.right(Format.count(size), 11))  coordinator log"
+      ) {
+        $0.member("name", shown)
+        $0.member("bytes", size)
+        $0.member("role", "coordinator log")
+      }
+      guard printer.entries else { continue }
+      try printer.rule()
+      try Dump.dump(path, .log, fileSystem, printer)
+    }
   }
 
   private func unnamed(_ what: String) -> String {

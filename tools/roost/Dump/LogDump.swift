@@ -1,8 +1,9 @@
+import RoostCluster
 import RoostEnvironment
 import RoostStorage
 import SystemPackage
 
-/// Explains a log file: a write-ahead log's operations, a manifest's edits.
+/// Explains a log file: a write-ahead log's operations, a manifest's edits, a coordinator's decisions.
 ///
 /// Bytes of no valid frame are damage where valid frames follow. Where none does they may be a
 /// write that was cut off, or what an earlier use of the file left behind: nobody can tell from
@@ -13,6 +14,7 @@ final class LogDump {
   private let printer: DumpPrinter
   private var manifest = ManifestInspection()
   private let isManifest: Bool
+  private let isCoordinator: Bool
   private let records: RecordDump
   private var number = 0
   private var isFound = false
@@ -24,7 +26,9 @@ final class LogDump {
     self.path = path
     self.printer = printer
     records = RecordDump(fileSystem, fileAt: path, hex: printer.hex)
-    isManifest = try LogInspection.header(fileSystem, path).purpose == 2
+    let purpose = try LogInspection.header(fileSystem, path).purpose
+    isManifest = purpose == 2
+    isCoordinator = purpose == 3
   }
 
   func run() throws {
@@ -61,7 +65,8 @@ final class LogDump {
     }
     try printer.text("  number    \(header.number)")
     try printer.text("  salt      \(hexadecimal(header.salt))")
-    try printer.text("  store     \(Self.identity(header.identity))")
+    let owner = header.purpose == 3 ? "database" : "store   "
+    try printer.text("  \(owner)  \(Self.identity(header.identity))")
     if let problem = header.problem { try printer.problem(problem, indent: "  ") }
     try printer.text("\nframe      offset     bytes  kind")
   }
@@ -99,10 +104,25 @@ final class LogDump {
         $0.member("next", next)
       }
     case .record where isManifest: try showEdits(part, isShown: wanted)
+    case .record where wanted && isCoordinator: try showDecision(part)
     case .record where wanted: try showBatch(part)
     default: break
     }
     if wanted { isFound = true }
+  }
+
+  private func showDecision(_ part: LogInspection.Part) throws {
+    var bytes = BytesOptions()
+    bytes.hex = printer.hex
+    var text = "no decision"
+    var problem: String?
+    do throws(DatabaseError) { text = try TransactionDump(bytes).decision(part.payload) } catch {
+      problem = error.message
+    }
+    try showPlain(part, "record", text) { $0.member("decision", text) }
+    if let problem {
+      try printer.problem(problem, file: path.string, offset: part.offset, indent: "         ")
+    }
   }
 
   private func showBatch(_ part: LogInspection.Part) throws {

@@ -61,6 +61,9 @@ struct RecordDump {
     if tree == Member.systemTree { return system(key, value) }
     if tree.hasPrefix("keyspace/") { return record(key, value) }
     if tree.hasPrefix("changes/") { return change(key, value) }
+    if tree.hasPrefix("current/") { return TransactionDump(bytes).current(key, value) }
+    if tree.hasPrefix("history/") { return TransactionDump(bytes).history(key, value) }
+    if tree == Member.transactionTree { return TransactionDump(bytes).transaction(key, value) }
     return nil
   }
 
