@@ -58,7 +58,8 @@ import Testing
     let accounts = try #require(try core.keyspace("accounts", nil).versions)
     let present = Set(core.presentMembers.map(\.id))
     var missing = 0
-    for partition in 0..<accounts.partitionCount where !present.contains(core.ring.replicas(of: partition)[0]) {
+    for partition in 0..<accounts.partitionCount {
+      if present.contains(core.ring.replicas(of: partition)[0]) { continue }
       missing += 1
       #expect(thrownCode { _ = try accounts.owner(of: partition) } == .unreachable)
     }
@@ -80,8 +81,10 @@ import Testing
     #expect(thrownCode { _ = try core.export(since: nil, byteLimit: 1_000) } == .wrongPolicy)
     #expect(thrownCode { _ = try core.query("author", .all, limit: 1) } == .wrongPolicy)
     let index = Index("author") { _, _ in [] }
-    #expect(await code { _ = try await database.keyspace("accounts", .transactional, indexes: [index]) } == .wrongPolicy)
-    #expect(await code { _ = try await database.keyspace("new", .transactional, indexes: [index]) } == .wrongPolicy)
+    for name in ["accounts", "new"] {
+      let refused = await code { _ = try await database.keyspace(name, .transactional, indexes: [index]) }
+      #expect(refused == .wrongPolicy)
+    }
     #expect(database.keyspaceNames == ["accounts"])
     try await database.close()
   }

@@ -226,7 +226,8 @@ package final class VersionedPart: Sendable {
   func newest(_ partition: Int, _ key: [UInt8]) throws(DatabaseError) -> StoredVersion? {
     let storedKey = VersionKey.current(partition, key)
     let found = try reading { () throws(StoreError) in
-      try unsafe current.withBytes(of: storedKey.span.bytes) { bytes -> Result<StoredVersion, DatabaseError> in
+      try unsafe current.withBytes(of: storedKey.span.bytes) {
+        bytes -> Result<StoredVersion, DatabaseError> in
         do throws(DatabaseError) { return .success(try StoredVersion(decoding: bytes)) } catch {
           return .failure(error)
         }

@@ -111,7 +111,7 @@ extension CoordinatorLog {
     result.copyOf = found?.beginning.coordinator
     try files.write(placeText, named: place)
     guard let info = try files.info(named: place) else {
-      throw StoreError(.missingFile, "the file PLACE has just been written and is not there", file: files.path)
+      throw StoreError(.missingFile, "PLACE was just written and is not there", file: files.path)
     }
     var id: UInt64 = 0
     while id == 0 || id == found?.beginning.coordinator.rawValue { id = environment.randomness.next() }
@@ -122,7 +122,9 @@ extension CoordinatorLog {
   }
 
   private static func isOriginal(_ found: Found, _ files: RecordLogFiles) throws(StoreError) -> Bool {
-    guard let log = try files.info(found.number), let info = try files.info(named: place) else { return false }
+    guard let log = try files.info(found.number), let info = try files.info(named: place) else {
+      return false
+    }
     return LogBeginning.File(device: log.device, inode: log.inode) == found.beginning.log
       && LogBeginning.File(device: info.device, inode: info.inode) == found.beginning.place
       && info.changeNanoseconds == found.beginning.changeNanoseconds

@@ -54,8 +54,8 @@ extension ParticipantStore {
   /// What operators decided here, the oldest first. Kept for good.
   ///
   /// - Throws: as ``prepared()``.
-  package func forcedDecisions() throws(DatabaseError) -> [(transaction: TransactionID, record: OutcomeRecord)]
-  {
+  package func forcedDecisions(
+  ) throws(DatabaseError) -> [(transaction: TransactionID, record: OutcomeRecord)] {
     var decisions: [(transaction: TransactionID, record: OutcomeRecord)] = []
     try walk(.forced, since: .zero) { id, _, bytes throws(DatabaseError) in
       decisions.append((id, try OutcomeRecord(id, decoding: bytes)))

@@ -22,6 +22,9 @@ struct LogWorld {
   ) throws {
     self.world = world
     try world.fileSystem.createDirectory(FilePath(directory))
+    // The store that the log is in is there durably.
+    try world.fileSystem.sync(directory: FilePath(directory).removingLastComponent())
+    try world.fileSystem.sync(directory: "/")
     (log, recovered) = try CoordinatorLog.open(
       in: directory, of: Self.database, rewriteBytes: rewriteBytes, world.environment)
   }

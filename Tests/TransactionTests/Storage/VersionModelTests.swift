@@ -52,7 +52,9 @@ import Testing
             writes[VersionKey.current(partition, key)] = VersionedWrite(partition, key, value)
           }
           try world.commit(Array(writes.values), at: now)
-          for (storedKey, write) in writes { model.versions[storedKey, default: []].append((now, write.value)) }
+          for (storedKey, write) in writes {
+            model.versions[storedKey, default: []].append((now, write.value))
+          }
         case 12..<16: try check(world, model, Self.key(&random), horizon, now, &random)
         default: try checkScan(world, model, horizon, now, &random)
         }
