@@ -115,13 +115,8 @@ package final class DatabaseCore: @unchecked Sendable {
       if let partition { route(partition) } else { routeAll() }
     }
     topologyChanged.broadcast()
-    wakeFollowers()
-  }
-
-  /// Lets those who follow changes look again: a partition may be another store's by now. With
-  /// `topology` held.
-  private func wakeFollowers() {
-    for keyspace in keyspaces.values { keyspace.signal.wakeAll() }
+    // Those who follow changes look again: a partition may be another store's by now.
+    shared.signal.wakeAll()
   }
 
   /// Takes back a state that reached some stores, perhaps. It is taken back as soon as one store has
@@ -169,10 +164,8 @@ package final class DatabaseCore: @unchecked Sendable {
     let wasClosed = shared.locks.withAll { shared.closed.exchange(true, ordering: .acquiringAndReleasing) }
     if wasClosed { return }
     transfers.stop()
-    topology.withLock {
-      topologyChanged.broadcast()
-      wakeFollowers()
-    }
+    topology.withLock { topologyChanged.broadcast() }
+    shared.signal.wakeAll()
     var problem: DatabaseError?
     let latest = ClockRecord.encode(shared.clock.latest)
     for member in presentMembers {

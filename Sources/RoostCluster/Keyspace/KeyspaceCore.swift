@@ -19,7 +19,7 @@ package final class KeyspaceCore: @unchecked Sendable {
   /// What contexts and tokens of this keyspace are bound to.
   let bindingSeed: UInt64
   /// Wakes whoever waits for changes.
-  package let signal = ChangeSignal()
+  package var signal: ChangeSignal { shared.signal }
   /// Those that were declared. Shared with whoever moves the keyspace's keys.
   let indexes: KeyspaceIndexes
 
