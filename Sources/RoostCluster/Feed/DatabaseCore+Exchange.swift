@@ -26,7 +26,7 @@ extension KeyspaceCore {
 
   /// Waits until what is being written now is written. May block: not for asynchronous callers, nor
   /// for whoever holds a key's lock.
-  package func settle() { shared.locks.settle(shared.clock.latest.rawValue) }
+  package func settle() { shared.locks.settle() }
 }
 
 extension DatabaseCore {
