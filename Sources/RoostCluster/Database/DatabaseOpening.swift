@@ -334,8 +334,7 @@ package enum DatabaseOpening {
     }
     // The highest revision is what was decided last; whoever lags was not reached in time.
     let ringState = candidates.compactMap(\.ring).max { $0.revision < $1.revision }
-    let schema = candidates.compactMap(\.schema).max { $0.revision < $1.revision }
-    guard var ringState, let schema else {
+    guard var ringState, let schema = Schema.merged(candidates.compactMap(\.schema)) else {
       throw DatabaseError(.corruption, "no store of the database has its ring and its schema")
     }
     try checkMembers(candidates, ringState, options)
