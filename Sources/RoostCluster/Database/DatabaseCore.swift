@@ -28,19 +28,21 @@ package final class DatabaseCore: @unchecked Sendable {
   let topology = Lock()
   /// Signalled when a move, an index or closing makes progress.
   let topologyChanged: Condition
-  var ringState: RingState
+  var ringState: RingState { didSet { shown.change { $0.ringState = ringState } } }
   /// Whether a newer ring state than `ringState` may be on disk: writing it failed part-way, and so
   /// did taking it back.
   var isRingInDoubt = false
-  var schema: Schema
+  var schema: Schema { didSet { shown.change { $0.schema = schema } } }
   var slotOf: [MemberID: Int] = [:]
   var nextSlot = 0
   var keyspaces: [String: KeyspaceCore] = [:]
   /// Keyspaces that are moved and that nobody has opened.
   var transferKeyspaces: [String: KeyspaceCore] = [:]
   /// The ring state to install before partitions move on: what an earlier process left, planned anew.
-  var adoption: RingState?
+  var adoption: RingState? { didSet { shown.change { $0.isAdopting = adoption != nil } } }
   let transfers: TransferState
+  /// What callers who must not wait are shown.
+  let shown: ShownState
 
   init(
     _ parts: DatabaseOpening.Parts, _ ringState: RingState, _ schema: Schema, _ opened: [Member],
@@ -48,6 +50,7 @@ package final class DatabaseCore: @unchecked Sendable {
   ) {
     self.ringState = ringState
     self.schema = schema
+    shown = ShownState(ringState, schema)
     topologyChanged = Condition(topology)
     transfers = TransferState(parts.environment, parts.options)
     shared = DatabaseShared(parts, ringState.ring, clockAbove: clockAbove)
@@ -151,7 +154,7 @@ package final class DatabaseCore: @unchecked Sendable {
   }
 
   /// The ring as it is now.
-  package var ring: Ring { topology.withLock { ringState.ring } }
+  package var ring: Ring { shown.now.ringState.ring }
 
   // MARK: - Closing
 
