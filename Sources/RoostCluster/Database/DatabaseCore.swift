@@ -171,12 +171,15 @@ package final class DatabaseCore: @unchecked Sendable {
     shared.signal.wakeAll()
     var problem: DatabaseError?
     let latest = ClockRecord.encode(shared.clock.latest)
+    // Whether copies under way are sound is decided when all stores are there, by whether each was
+    // closed cleanly: a store that was opened without the others after a crash must not hide it.
+    let isClean = topology.withLock { ringState.copies.isEmpty || hasAllStores }
     for member in presentMembers {
       // What was issued is all below: so the next open need not start at the far end of the window.
       do throws(DatabaseError) {
         try member.writeSystem(Member.SystemKey.clock, latest)
       } catch { problem = problem ?? error }
-      do throws(DatabaseError) { try member.close() } catch { problem = problem ?? error }
+      do throws(DatabaseError) { try member.close(isClean: isClean) } catch { problem = problem ?? error }
     }
     if let problem { throw problem }
   }
