@@ -38,9 +38,13 @@ extension KeyspaceCore {
     _ key: RawSpan, context: CausalContext?, isConditional: Bool = false
   ) throws(DatabaseError) -> CausalContext {
     let bound = binding(key)
+    // The first replica may lack what another has. Without a context all is to go that a read would
+    // have shown.
+    let shown = replicas > 1 && context == nil ? try find(key).context : VersionVector()
     return try update(key, context: context) { record, stamp throws(DatabaseError) in
       if isConditional, let context { try Self.checkUnchanged(record, context) }
-      let replacing = context?.vector ?? record.context
+      var replacing = context?.vector ?? record.context
+      replacing.merge(shown)
       // Nothing to delete here, and nothing elsewhere that the caller saw: not worth a tombstone.
       if record.isTombstone, !stamp.hasExpired, replacing.isAtMost(record.context) {
         return (false, CausalContext(binding: bound, vector: record.context))
