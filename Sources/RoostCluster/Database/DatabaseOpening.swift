@@ -298,6 +298,8 @@ package enum DatabaseOpening {
         try Store.markerInfo(in: other, environment.fileSystem)
       )
     }
+    guard let first, let second else { return false }
+    return first.device == second.device && first.inode == second.inode
   }
 
   /// The last component of `place`, in the directory that `path` is in.
@@ -513,17 +515,18 @@ package enum DatabaseOpening {
 
 /// Partition numbers as people read them: `3, 7–12, 40`.
 package enum PartitionList {
-  package static func text(_ partitions: [Int], atMost limit: Int = 12) -> String {
+  /// - Parameter limit: of runs; what is behind them is counted.
+  package static func text(_ partitions: [Int], atMost limit: Int = 100) -> String {
     var parts: [String] = []
     var index = 0
     let sorted = partitions.sorted()
-    while index < sorted.count {
+    while index < sorted.count, parts.count < limit {
       var end = index
       while end + 1 < sorted.count, sorted[end + 1] == sorted[end] + 1 { end += 1 }
       parts.append(end == index ? "\(sorted[index])" : "\(sorted[index])–\(sorted[end])")
       index = end + 1
     }
-    if parts.count > limit { return parts.prefix(limit).joined(separator: ", ") + ", …" }
-    return parts.joined(separator: ", ")
+    let text = parts.joined(separator: ", ")
+    return index < sorted.count ? text + " and \(sorted.count - index) more" : text
   }
 }
