@@ -1,6 +1,6 @@
 import RoostCausality
 package import RoostEnvironment
-package import RoostStorage
+import RoostStorage
 
 // How a database is opened:
 //
@@ -51,38 +51,6 @@ package enum DatabaseOpening {
       for candidate in candidates { letGo(candidate, environment) }
       throw error
     }
-  }
-
-  /// Closes a store of which nothing was made. Opening it has replaced its marker: so that the next
-  /// open still takes a clean close for one, it is noted anew, as it was. No dot was minted since.
-  static func letGo(_ candidate: Candidate, _ environment: Environment) {
-    renewCleanClose(candidate, environment)
-    try? candidate.store.close()
-  }
-
-  private static func renewCleanClose(_ candidate: Candidate, _ environment: Environment) {
-    guard let closed = cleanClose(candidate), var identity = candidate.identity else { return }
-    // Where this fails the store takes a new incarnation, as after a kill: no harm.
-    do throws(DatabaseError) {
-      identity.closed = try IdentityRecord.CleanClose.now(closed.counter, candidate.path, environment)
-      let record = identity
-      try storing { () throws(StoreError) in
-        try candidate.system.put(Member.SystemKey.identity, record.encoded(), .synced)
-      }
-    } catch {}
-  }
-
-  /// The same for whoever opened a store to look after it, past its database, and wrote no records:
-  /// before it is closed. Does nothing for a store of no database.
-  ///
-  /// - Parameter marker: as it was before the store was opened.
-  package static func keepCleanClose(
-    of store: Store, at path: String, marker: FileInfo?, _ environment: Environment
-  ) {
-    guard let system = store.existingTree(Member.systemTree) else { return }
-    var candidate = Candidate(path: path, store: store, system: system, marker: marker)
-    do throws(DatabaseError) { try read(&candidate) } catch { return }
-    renewCleanClose(candidate, environment)
   }
 
   /// Opens the stores that there are, then makes those that there are not, where they are wanted. In
@@ -232,81 +200,6 @@ package enum DatabaseOpening {
       try? store.close()
       throw error
     }
-  }
-
-  /// Opens the members that the given stores name and that were not given. One that is not found is
-  /// left to the check of members.
-  ///
-  /// Where the given store is not where it was last, it was moved or is a copy, and what stands at the
-  /// recorded places may be the original's: then the others are looked for beside it only.
-  private static func openKnownStores(
-    _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
-  ) throws(DatabaseError) {
-    for index in candidates.indices { try read(&candidates[index]) }
-    guard let newest = candidates.max(by: { ($0.ring?.revision ?? 0) < ($1.ring?.revision ?? 0) }),
-      let ringState = newest.ring
-    else { return }
-    let present = Set(candidates.compactMap(\.identity?.member))
-    let home = newest.identity.flatMap { ringState.places[$0.member] }
-    let isAtHome = try home.map { home throws(DatabaseError) in
-      try isSameStore(home, newest.path, environment)
-    }
-    for member in ringState.ring.members where !present.contains(member.id) {
-      guard let place = ringState.places[member.id] else { continue }
-      var paths = [beside(newest.path, place)]
-      // A place that is relative to some directory says nothing of one that is not.
-      if isAtHome == true, let home, home.hasPrefix("/") || !place.hasPrefix("/") {
-        paths.insert(place, at: 0)
-      }
-      for path in paths where !candidates.contains(where: { $0.path == path }) {
-        guard try openKnownStore(path, member.id, &candidates, options, environment) else { continue }
-        // A copy that was opened alone since it was made is at home where it is. The original's other
-        // stores know better.
-        let theirs = candidates[candidates.count - 1].ring?.places[newest.identity!.member]
-        if path != place { break }
-        if let theirs, try isSameStore(theirs, newest.path, environment) { break }
-        letGo(candidates.removeLast(), environment)
-      }
-    }
-  }
-
-  /// - Returns: whether the member's store was there.
-  private static func openKnownStore(
-    _ path: String, _ member: MemberID, _ candidates: inout [Candidate], _ options: DatabaseOptions,
-    _ environment: Environment
-  ) throws(DatabaseError) -> Bool {
-    let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
-      try Store.markerInfo(in: path, environment.fileSystem)
-    }
-    guard marker != nil else { return false }
-    candidates.append(try openStore(path, options, environment))
-    try read(&candidates[candidates.count - 1])
-    if candidates[candidates.count - 1].identity?.member == member { return true }
-    // Another store has taken the place.
-    letGo(candidates.removeLast(), environment)
-    return false
-  }
-
-  /// Whether two paths lead to one store.
-  private static func isSameStore(
-    _ one: String, _ other: String, _ environment: Environment
-  ) throws(DatabaseError) -> Bool {
-    if one == other { return true }
-    let (first, second) = try storing("\(one) could not be looked at") { () throws(StoreError) in
-      (
-        try Store.markerInfo(in: one, environment.fileSystem),
-        try Store.markerInfo(in: other, environment.fileSystem)
-      )
-    }
-    guard let first, let second else { return false }
-    return first.device == second.device && first.inode == second.inode
-  }
-
-  /// The last component of `place`, in the directory that `path` is in.
-  static func beside(_ path: String, _ place: String) -> String {
-    let name = place.split(separator: "/").last.map(String.init) ?? place
-    guard let slash = path.lastIndex(of: "/") else { return name }
-    return String(path[...slash]) + name
   }
 
   static func read(_ candidate: inout Candidate) throws(DatabaseError) {
@@ -471,7 +364,7 @@ package enum DatabaseOpening {
 
   /// The clean close after which a store goes on as the incarnation that it was: of just this
   /// directory.
-  private static func cleanClose(_ candidate: Candidate) -> IdentityRecord.CleanClose? {
+  static func cleanClose(_ candidate: Candidate) -> IdentityRecord.CleanClose? {
     guard let closed = candidate.identity?.closed, let marker = candidate.marker,
       closed.device == marker.device, closed.inode == marker.inode,
       closed.changeNanoseconds == marker.changeNanoseconds
@@ -510,23 +403,5 @@ package enum DatabaseOpening {
     return Member(
       slot: slot, path: candidate.path, store: candidate.store, system: candidate.system,
       identity: identity, counter: counter, environment)
-  }
-}
-
-/// Partition numbers as people read them: `3, 7–12, 40`.
-package enum PartitionList {
-  /// - Parameter limit: of runs; what is behind them is counted.
-  package static func text(_ partitions: [Int], atMost limit: Int = 100) -> String {
-    var parts: [String] = []
-    var index = 0
-    let sorted = partitions.sorted()
-    while index < sorted.count, parts.count < limit {
-      var end = index
-      while end + 1 < sorted.count, sorted[end + 1] == sorted[end] + 1 { end += 1 }
-      parts.append(end == index ? "\(sorted[index])" : "\(sorted[index])–\(sorted[end])")
-      index = end + 1
-    }
-    let text = parts.joined(separator: ", ")
-    return index < sorted.count ? text + " and \(sorted.count - index) more" : text
   }
 }
