@@ -66,7 +66,7 @@ import Testing
     #expect(!mayWait())
     database.world.time.advance(byNanoseconds: 3_900_000_000)
     #expect(!mayWait())
-    database.world.time.advance(byNanoseconds: 100_000_000)
+    database.world.time.advance(byNanoseconds: 101_000_000)
     #expect(mayWait())
     try database.put("k", "w")
     #expect(!mayWait())
