@@ -1,7 +1,7 @@
 /// Partition numbers as people read them: `3, 7–12, 40`.
 package enum PartitionList {
   /// - Parameter limit: of runs; what is behind them is counted.
-  package static func text(_ partitions: [Int], atMost limit: Int = 100) -> String {
+  package static func text(_ partitions: [Int], atMost limit: Int = 40) -> String {
     var parts: [String] = []
     var index = 0
     let sorted = partitions.sorted()
