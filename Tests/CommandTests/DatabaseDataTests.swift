@@ -67,7 +67,7 @@ import Testing
     // A name that is none: the open fails.
     #expect(try roost.run("get", stores[0], "n", "--keyspace", "none").status == 66)
     let context = try dots()
-    #expect(context.split(separator: "#").count == 2, "one incarnation: \(context)")
+    #expect(context.split(separator: ":").count == 2, "one incarnation: \(context)")
   }
 
   @Test func `a keyspace goes out and comes in`() throws {
