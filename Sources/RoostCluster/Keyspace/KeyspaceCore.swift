@@ -19,7 +19,7 @@ package final class KeyspaceCore: @unchecked Sendable {
   /// What contexts and tokens of this keyspace are bound to.
   let bindingSeed: UInt64
   /// Wakes whoever waits for changes.
-  package let signal = ChangeSignal()
+  package var signal: ChangeSignal { shared.signal }
   /// Those that were declared. Shared with whoever moves the keyspace's keys.
   let indexes: KeyspaceIndexes
   /// What a transactional keyspace has in place of `parts`; `nil` in an eventual one.
@@ -182,7 +182,8 @@ package final class KeyspaceCore: @unchecked Sendable {
   func mayWait(_ place: Place) -> Bool {
     let partition = place.partition
     guard let part = try? firstPart(partition) else { return false }
-    if part.member.store.mayWait { return true }
+    // A bound that the clock is past is written to every store first, with the stripe held.
+    if part.member.store.mayWait || shared.clock.mayWait { return true }
     if pendingPart(partition)?.member.store.mayWait == true { return true }
     guard replicas > 1 else { return false }
     for replica in 1..<replicas {
