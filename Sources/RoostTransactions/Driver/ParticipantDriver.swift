@@ -46,7 +46,7 @@ final class ParticipantDriver: @unchecked Sendable {
     loop = EventLoop(
       elsewhere: { [weak member] in
         guard let member, member.store.mayWait else { return nil }
-        return { job in member.calls.run(job, refused: { _ in job() }) }
+        return { job in member.calls.run(.urgent, job, refused: { _ in job() }) }
       },
       handle: { [weak self] work in self?.handle(work) })
     services.transport.attach(endpoint) { [weak self] envelope in self?.receive(envelope) }
