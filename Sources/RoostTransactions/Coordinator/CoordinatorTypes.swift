@@ -52,6 +52,30 @@ public enum AbortReason: Hashable, Sendable {
   case recorded
 }
 
+/// Why a coordinator begins no transaction now.
+package enum BeginRefusal: Error, Hashable, Sendable {
+  /// Its clock is near the bound, or beyond: it waits for a message that shows it back inside.
+  case clock
+  case tooManyActive(Int)
+  /// Its log failed: nothing can be decided before it is opened anew.
+  case logFailed(String)
+  /// The time was given to another transaction already: a fault of the caller.
+  case timeUsedTwice
+}
+
+/// What a coordinator knows of one of its transactions.
+package enum KnownOutcome: Hashable, Sendable {
+  /// It is not decided yet, or its decision is not known to be on disk.
+  case undecided
+  case committed(Timestamp)
+  case aborted(AbortReason)
+  /// There is no record of a decision here. It proves nothing to a caller: a commit at once is recorded
+  /// at its participant, and old outcomes are kept there only. Ask the stores.
+  case noRecord
+  /// Too old: records of that time may be gone everywhere.
+  case expired
+}
+
 package enum CoordinatorEvent: Sendable {
   case received(Envelope)
   /// A client's call on a transaction that `begin` named: locks and a read.
@@ -113,6 +137,10 @@ package struct ProtocolTimes: Hashable, Sendable {
   package var longestRetryMilliseconds: UInt64 = 10_000
   /// How long outcomes are kept for those who ask.
   package var outcomeRetentionMilliseconds: UInt64 = 3_600_000
+  /// How many transactions a coordinator has under way at a time, about 1 KiB each and what they write.
+  package var activeLimit = 10_000
+  /// How many outcomes a coordinator keeps in memory, about 100 bytes each.
+  package var outcomeLimit = 100_000
 
   package init() {}
 }

@@ -168,6 +168,8 @@ package enum Refusal: Hashable, Sendable {
   case moving
   /// It answered a participant in doubt that the transaction is aborted.
   case refusedBefore
+  /// The transaction is older than a transaction may be, or was given up here for that.
+  case expired
   /// Its clock differs from the sender's by more than the bound.
   case clock
   /// The store failed; the text says how.

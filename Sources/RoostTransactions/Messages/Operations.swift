@@ -37,10 +37,15 @@ package struct RangeReference: Hashable, Sendable {
   }
 
   package func contains(_ reference: KeyReference) -> Bool {
-    guard reference.keyspace == keyspace, reference.partition == partition else { return false }
-    if reference.key.lexicographicallyPrecedes(lower) { return false }
+    reference.keyspace == keyspace && reference.partition == partition
+      && contains(key: reference.key)
+  }
+
+  /// Of a key in the same partition.
+  func contains(key: [UInt8]) -> Bool {
+    if key.lexicographicallyPrecedes(lower) { return false }
     guard let upper else { return true }
-    return reference.key.lexicographicallyPrecedes(upper)
+    return key.lexicographicallyPrecedes(upper)
   }
 }
 

@@ -76,6 +76,9 @@ package enum ParticipantEvent: Sendable {
   /// A partition is about to be handed over: no new locks; `.drained` once none are held.
   case freeze(partition: Int)
   case thaw(partition: Int)
+  /// What the store has recorded of a transaction, as `.lookUp` of the same number asked; or it could
+  /// not be read.
+  case found(UInt64, Outcome?, failure: String?)
 }
 
 package enum ParticipantEffect: Hashable, Sendable {
@@ -89,6 +92,8 @@ package enum ParticipantEffect: Hashable, Sendable {
   case snapshotFailed(request: UInt64, Refusal)
   case forced(request: UInt64, Refusal?)
   case drained(partition: Int)
+  /// Answer with `.found` of the same number. Only for transactions older than what is kept in memory.
+  case lookUp(UInt64, TransactionID)
   /// Call again with `.timer` at this time.
   case wake(atMonotonicMilliseconds: UInt64)
   /// Worth a line in the log of whoever runs the process.
