@@ -13,8 +13,9 @@ extension Coordinator {
     }
     if let retry = found.nextRetry, retry <= now.monotonicMilliseconds {
       resend(transaction)
-      active[transaction]?.nextRetry = now.monotonicMilliseconds &+ max(found.retryWait, 1)
-      active[transaction]?.retryWait = times.nextRetry(after: found.retryWait)
+      let wait = times.nextRetry(after: found.retryWait)
+      active[transaction]?.retryWait = wait
+      active[transaction]?.nextRetry = now.monotonicMilliseconds &+ wait
     }
     answerCallers(transaction)
     endIfDone(transaction)
@@ -69,7 +70,7 @@ extension Coordinator {
   /// Fences itself where clocks come near the bound, until the same sender's show them inside.
   mutating func watchClock(_ envelope: Envelope) {
     guard times.clockBoundMilliseconds > 0 else { return }
-    let near = times.clockBoundMilliseconds * 8 / 10
+    let near = times.clockBoundMilliseconds &* 8 / 10
     var isNear = times.isAhead(envelope, at: now, percent: 80)
     if let asked = asked(envelope), envelope.physicalMilliseconds &+ near <= asked { isNear = true }
     if isNear {

@@ -91,7 +91,8 @@ package struct Coordinator: Sendable {
 
   // MARK: What callers ask
 
-  /// Names a transaction and watches over it from now on.
+  /// Names a transaction and watches over it from now on: what is due is said with the next event, and
+  /// before that it holds nothing.
   ///
   /// - Parameters:
   ///   - age: the first attempt's id, where this is another.

@@ -31,6 +31,8 @@ package struct LockTable: Sendable {
     package var granted: [Ticket] = []
     /// Transactions that lost all their locks and requests here.
     package var wounded: [TransactionID] = []
+
+    package init() {}
   }
 
   /// Where locks can conflict: a partition of a keyspace.
@@ -119,8 +121,9 @@ package struct LockTable: Sendable {
     owners[transaction] = owner
   }
 
-  package func holdsExclusively(_ key: KeyReference, _ transaction: TransactionID) -> Bool {
-    owners[transaction]?.held.contains(.exclusive(key)) ?? false
+  /// Whether it holds this, or what includes it.
+  package func holds(_ target: LockTarget, _ transaction: TransactionID) -> Bool {
+    owners[transaction]?.covers(target) ?? false
   }
 
   /// Whether the request, which was not granted when asked for, waits still.

@@ -52,6 +52,8 @@ struct Branch: Sendable {
   var acknowledges: Set<Endpoint> = []
   /// The coordinator aborted it while PREPARE was being written.
   var isAborted = false
+  /// An operator decided it.
+  var isForced = false
 
   // In doubt.
 

@@ -42,8 +42,8 @@ extension Participant {
       branch.asked.insert(endpoint)
       send(endpoint, transaction, .inquire)
     }
-    branch.nextAsk = now.monotonicMilliseconds &+ max(branch.askWait, 1)
     branch.askWait = times.nextRetry(after: branch.askWait)
+    branch.nextAsk = now.monotonicMilliseconds &+ branch.askWait
     branches[transaction] = branch
   }
 
@@ -157,6 +157,7 @@ extension Participant {
     effects.append(.forced(request: request, nil))
     switch outcome {
     case .committed(let timestamp):
+      branches[transaction]?.isForced = true
       branches[transaction]?.phase = .settling(timestamp)
       settle(transaction)
     case .aborted: remove(transaction, .forced(.aborted))

@@ -20,7 +20,7 @@ extension Participant {
       return send(envelope.from, transaction, .vote(.no(refusal)))
     }
     guard var branch = branches[transaction] else { return }
-    let isLocked = request.writes.allSatisfy { locks.holdsExclusively($0.target, transaction) }
+    let isLocked = request.writes.allSatisfy { locks.holds(.exclusive($0.target), transaction) }
     guard isLocked, branch.requests.values.allSatisfy({ $0.deadline == nil }) else {
       let refusal = Refusal.failed("it holds not all locks that it needs")
       giveUp(transaction, refusal, telling: true)
@@ -83,6 +83,9 @@ extension Participant {
 
   mutating func abort(_ transaction: TransactionID) {
     guard let branch = branches[transaction] else {
+      if case .forced(.committed) = finished[transaction] {
+        warn("\(transaction) was committed by an operator, and is told to abort")
+      }
       // What comes late must not bring it to life.
       if finished[transaction] == nil { finish(transaction, .dead(.wounded)) }
       return
@@ -175,7 +178,7 @@ extension Participant {
     guard let branch = branches[transaction] else { return }
     switch branch.phase {
     case .settling(let timestamp) where times.hasPassed(timestamp, at: now):
-      remove(transaction, .committed(timestamp))
+      remove(transaction, branch.isForced ? .forced(.committed(timestamp)) : .committed(timestamp))
     case .settlingReadOnly(let timestamp) where times.hasPassed(timestamp, at: now):
       for endpoint in branch.acknowledges { send(endpoint, transaction, .acknowledged) }
       remove(transaction, .committed(timestamp))

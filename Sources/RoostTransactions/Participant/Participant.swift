@@ -196,6 +196,9 @@ package struct Participant: Sendable {
   /// Whether no transaction holds or waits for anything, and nothing is being written.
   package var isIdle: Bool { branches.isEmpty && writes.isEmpty && snapshots.isEmpty }
 
+  /// How many transactions that are over it remembers.
+  package var rememberedCount: Int { finished.count }
+
   package var counts: ParticipantCounts {
     var counts = ParticipantCounts()
     counts.active = branches.count

@@ -107,7 +107,8 @@ extension ProtocolTimes {
     let here = now.physicalMilliseconds
     guard envelope.physicalMilliseconds > here else { return false }
     let apart = envelope.physicalMilliseconds - here
-    return percent < 100
-      ? apart &* 100 >= clockBoundMilliseconds &* percent : apart > clockBoundMilliseconds
+    // What is beyond the bound first: the product of any number that a message has may overflow.
+    if apart > clockBoundMilliseconds { return true }
+    return percent < 100 && apart &* 100 >= clockBoundMilliseconds &* percent
   }
 }
