@@ -52,17 +52,18 @@ extension DependencyGraph {
     return text
   }
 
-  /// Edges that go against the commit timestamps. A read may have its version's own timestamp: a
-  /// snapshot at that time has.
+  /// Edges that go against the commit timestamps. A read may have its version's own timestamp (a
+  /// snapshot at that time has), and so may two writes, to different elements of one list.
   func againstTime(_ transactions: [HistoryTransaction?], _ names: [String]) -> [Anomaly] {
     edges.prefix(transactionCount).joined().compactMap { edge in
       guard edge.kind != .realTime, let from = transactions[edge.from]?.commit,
         let to = transactions[edge.to]?.commit
       else { return nil }
-      if from < to || (from == to && edge.kind == .writeRead) { return nil }
+      if from < to || (from == to && edge.kind != .readWrite) { return nil }
       return Anomaly(
         kind: .timestampOrder,
-        text: "\(names[edge.from]) at \(from) -\(edge.kind.name) \(edge.key)-> \(names[edge.to]) at \(to)")
+        text: "\(names[edge.from]) at \(from) -\(edge.kind.name) \(edge.key)-> "
+          + "\(names[edge.to]) at \(to)")
     }
   }
 }

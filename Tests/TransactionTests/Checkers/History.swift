@@ -59,7 +59,8 @@ struct History: Hashable, Sendable {
       let value = event.operations.map(\.json).joined(separator: ",")
       let commit = event.commit.map { #","commit":\#($0)"# } ?? ""
       return #"{"index":\#(index),"type":"\#(event.kind.rawValue)","process":\#(event.process),"#
-        + #""f":"txn","id":"\#(event.transaction)","time":\#(event.time),"value":[\#(value)]\#(commit)}"# + "\n"
+        + #""f":"txn","id":"\#(event.transaction)","time":\#(event.time),"#
+        + #""value":[\#(value)]\#(commit)}"# + "\n"
     }.joined()
   }
 

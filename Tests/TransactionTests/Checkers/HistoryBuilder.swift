@@ -40,7 +40,9 @@ func history(_ transactions: [MadeTransaction]) -> History {
     moments.append((made.span.1, true, answer))
   }
   // Calls before answers, within a moment: what touches is concurrent.
-  moments.sort { ($0.time, $0.isEnd ? 1 : 0, $0.event.process) < ($1.time, $1.isEnd ? 1 : 0, $1.event.process) }
+  moments.sort {
+    ($0.time, $0.isEnd ? 1 : 0, $0.event.process) < ($1.time, $1.isEnd ? 1 : 0, $1.event.process)
+  }
   var history = History()
   for moment in moments { history.append(moment.event) }
   return history

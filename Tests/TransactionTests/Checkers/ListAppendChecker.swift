@@ -105,13 +105,14 @@ struct ListAppendChecker {
           continue
         }
         if transactions[appender].status == .fail {
-          report(.g1a, "\(name) read \(value) of \(key), which the aborted \(transactions[appender].id) appended")
+          report(.g1a, "\(name) read \(value) of \(key), of the aborted \(transactions[appender].id)")
         }
       }
       if let last = list.last, let appender = appenders[key]?[last], appender != node,
         let final = finalAppend(appender, key), final != last
       {
-        report(.g1b, "\(name) read \(last) of \(key) without \(final), both of \(transactions[appender].id)")
+        let writer = transactions[appender].id
+        report(.g1b, "\(name) read \(last) of \(key) without \(final), both of \(writer)")
       }
     }
     checkLostUpdates()
@@ -133,7 +134,8 @@ struct ListAppendChecker {
       if let other = updates.updateValue(node, forKey: Version(key: key, list: list)), other != node {
         report(
           .lostUpdate,
-          "\(transactions[other].id) and \(transactions[node].id) appended to \(key), each having read \(list)")
+          "\(transactions[other].id) and \(transactions[node].id) appended to \(key), "
+            + "each having read \(list)")
       }
     }
   }

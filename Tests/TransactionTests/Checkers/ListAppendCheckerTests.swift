@@ -13,7 +13,8 @@ struct ListAppendCheckerTests {
     #expect(
       names([
         MadeTransaction("a", [.append("x", 1), .readList("x", [1])], .ok, (0, 1), commit: 10),
-        MadeTransaction("b", [.readList("x", [1]), .append("x", 2), .readList("x", [1, 2])], .ok, (2, 3), commit: 20),
+        MadeTransaction(
+          "b", [.readList("x", [1]), .append("x", 2), .readList("x", [1, 2])], .ok, (2, 3), commit: 20),
         MadeTransaction("c", [.readList("x", [1, 2]), .readList("y", [])], .ok, (4, 5), commit: 20),
         MadeTransaction("d", [.append("y", 1)], .ok, (6, 7), commit: 31),
       ]) == [])
@@ -171,7 +172,8 @@ struct ListAppendCheckerTests {
       names([MadeTransaction("a", [.append("x", 1), .readList("x", [])])]).contains("internal"))
     #expect(
       names([
-        MadeTransaction("a", [.readList("x", []), .readList("x", [1])]), MadeTransaction("b", [.append("x", 1)]),
+        MadeTransaction("a", [.readList("x", []), .readList("x", [1])]),
+        MadeTransaction("b", [.append("x", 1)]),
       ]).contains("internal"))
   }
 
@@ -212,7 +214,8 @@ struct ListAppendCheckerTests {
   @Test("is written as JSON lines")
   func json() {
     let made = history([
-      MadeTransaction("a", [.append("x", 1), .readList("y", [1, 2]), .write("r", 3), .read("r", 3)], commit: 7)
+      MadeTransaction(
+        "a", [.append("x", 1), .readList("y", [1, 2]), .write("r", 3), .read("r", 3)], commit: 7)
     ])
     #expect(
       made.jsonLines == """

@@ -62,7 +62,8 @@ struct RegisterChecker {
         case .read(let key, let value):
           let expected: Int?? = own[key].map(Optional.some) ?? known[key]
           if let expected, expected != value {
-            report(.internalRead, "\(transaction.id) knew \(key) as \(expected.map(String.init) ?? "absent")")
+            let known = expected.map(String.init) ?? "absent"
+            report(.internalRead, "\(transaction.id) knew \(key) as \(known)")
           } else if own[key] == nil, known.updateValue(value, forKey: key) == nil {
             see(node, Version(key: key, value: value), &updates)
           }
@@ -85,7 +86,8 @@ struct RegisterChecker {
         report(.g1a, "\(name) read \(value) of \(version.key) of the aborted \(transactions[writer].id)")
       }
       if writer != node, let final = finalWrite(writer, version.key), final != value {
-        report(.g1b, "\(name) read \(value) of \(version.key), and not \(final), of \(transactions[writer].id)")
+        let writer = transactions[writer].id
+        report(.g1b, "\(name) read \(value) of \(version.key), and not \(final), of \(writer)")
       }
     }
     guard let final = finalWrite(node, version.key) else { return }
@@ -120,7 +122,7 @@ struct RegisterChecker {
   private mutating func addEdges() {
     orderVersions()
     var ends: [Version: [Int]] = [:]
-    for (version, node) in readers.map({ ($0.version, $0.node) }) { ends[version, default: []].append(node) }
+    for (node, version) in readers { ends[version, default: []].append(node) }
     // In an order of their own, so that the same history gives the same answer.
     let ordered = successors.sorted {
       ($0.key.key, $0.key.value ?? .min) < ($1.key.key, $1.key.value ?? .min)

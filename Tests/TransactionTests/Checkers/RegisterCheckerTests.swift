@@ -27,7 +27,8 @@ struct RegisterCheckerTests {
   @Test("G1a, G1b, G1c, garbage and internal reads")
   func reads() {
     #expect(
-      names([MadeTransaction("a", [.write("x", 1)], .fail), MadeTransaction("b", [.read("x", 1)])]) == ["G1a"])
+      names([MadeTransaction("a", [.write("x", 1)], .fail), MadeTransaction("b", [.read("x", 1)])])
+        == ["G1a"])
     #expect(
       names([MadeTransaction("a", [.write("x", 1), .write("x", 2)]), MadeTransaction("b", [.read("x", 1)])])
         == ["G1b"])
@@ -89,12 +90,14 @@ struct RegisterCheckerTests {
   func realTime() {
     #expect(
       names([
-        MadeTransaction("a", [.write("x", 1)], .ok, (0, 1)), MadeTransaction("b", [.write("x", 2)], .ok, (2, 3)),
+        MadeTransaction("a", [.write("x", 1)], .ok, (0, 1)),
+        MadeTransaction("b", [.write("x", 2)], .ok, (2, 3)),
         MadeTransaction("c", [.read("x", 1)], .ok, (4, 5)),
       ]) == ["G-single-realtime"])
     #expect(
       names([
-        MadeTransaction("a", [.read("x", 1)], .ok, (0, 1)), MadeTransaction("b", [.write("x", 1)], .ok, (2, 3)),
+        MadeTransaction("a", [.read("x", 1)], .ok, (0, 1)),
+        MadeTransaction("b", [.write("x", 1)], .ok, (2, 3)),
       ]) == ["G1c-realtime"])
   }
 
