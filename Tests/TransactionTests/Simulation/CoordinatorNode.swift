@@ -19,6 +19,7 @@ final class CoordinatorNode {
   private var commits: [UInt64: (TransactionOutcome?) -> Void] = [:]
   private var effectSends: [StoreState.Mark: Int] = [:]
   var failsNext = false
+  private(set) var lastRefusal: BeginRefusal?
 
   enum ReadResult {
     case answer(ReadAnswer)
@@ -80,7 +81,13 @@ final class CoordinatorNode {
   // MARK: What clients ask
 
   func begin(age: TransactionID?) -> TransactionID? {
-    try? machine?.begin(age: age, at: clock.instant(cluster.now)).get()
+    switch machine?.begin(age: age, at: clock.instant(cluster.now)) {
+    case .success(let transaction): return transaction
+    case .failure(let refusal):
+      lastRefusal = refusal
+      return nil
+    case nil: return nil
+    }
   }
 
   func acquire(
@@ -114,8 +121,8 @@ final class CoordinatorNode {
 
   func receive(_ envelope: Envelope) -> Bool {
     guard isUp else { return false }
-    cluster.beginStep(4, UInt64(index), envelope.message.transaction.start.rawValue, envelope.message.code)
-    guard isUp else { return false }
+    cluster.note(
+      4, UInt64(index), envelope.message.transaction.start.rawValue, envelope.message.code)
     clock.observe(envelope.timestamp, cluster.now)
     handle(.received(envelope))
     return true
@@ -183,7 +190,8 @@ final class CoordinatorNode {
     let mine = incarnation
     cluster.queue.schedule(after: disk.busyUntil - cluster.now) { [self] in
       guard mine == incarnation else { return }
-      cluster.beginStep(5, UInt64(index))
+      cluster.beginStep()
+      cluster.note(5, UInt64(index))
       guard mine == incarnation else { return }
       let failed = disk.finishNext(fails: failsNext) == nil
       failsNext = false

@@ -145,7 +145,7 @@ struct CrashPointTests {
 
   /// The coordinator's log is lost as well; what its successor must not do is presume abort.
   static func lostLogFaults(presumesAbort: Bool) -> [String] {
-    let program = twoWriters(hasEffect: false)
+    let program = twoWriters(hasEffect: true)
     let plans = (1...run(program, nil).steps).flatMap { step in
       [false, true].map { isMute in
         Plan(step: step, nodes: [.coordinator(0)], loss: .everything, isMute: isMute)

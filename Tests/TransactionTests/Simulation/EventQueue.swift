@@ -40,6 +40,9 @@ struct EventQueue {
     return first.action
   }
 
+  /// Lets time pass in which nothing happens.
+  mutating func advance(to time: UInt64) { now = max(now, time) }
+
   private mutating func sink() {
     var index = 0
     while true {

@@ -89,7 +89,8 @@ struct MutationTests {
     let keys = ([other].compactMap { $0 } + [list]).map { Keys.key(.list, $0, 3) }
     let steps = keys.map {
       TransactionProgram.Step(
-        participant: $0.partition, locks: [$0 == keys.last ? .exclusive($0) : .shared($0)], read: .keys([$0]))
+        participant: $0.partition, locks: [$0 == keys.last ? .exclusive($0) : .shared($0)],
+        read: .keys([$0]))
     }
     return TransactionProgram(kind: .lists, steps: steps) { answers in
       var result = TransactionProgram.Result()

@@ -58,8 +58,8 @@ final class ParticipantNode {
 
   func receive(_ envelope: Envelope) -> Bool {
     guard isUp else { return false }
-    cluster.beginStep(1, UInt64(index), envelope.message.transaction.start.rawValue, envelope.message.code)
-    guard isUp else { return false }
+    cluster.note(
+      1, UInt64(index), envelope.message.transaction.start.rawValue, envelope.message.code)
     clock.observe(envelope.timestamp, cluster.now)
     var envelope = envelope
     switch envelope.message.body {
@@ -92,8 +92,7 @@ final class ParticipantNode {
     _ request: UInt64, _ read: TransactionRead, at time: Timestamp, _ answer: @escaping (ReadAnswer?) -> Void
   ) -> Bool {
     guard isUp else { return false }
-    cluster.beginStep(2, UInt64(index), time.rawValue)
-    guard isUp else { return false }
+    cluster.note(2, UInt64(index), time.rawValue)
     clock.observe(time, cluster.now)
     if mutation == .snapshotsDoNotWait {
       answer(disk.live.read(read, at: time))
@@ -168,7 +167,8 @@ final class ParticipantNode {
     let mine = incarnation
     cluster.queue.schedule(after: disk.busyUntil - cluster.now) { [self] in
       guard mine == incarnation else { return }
-      cluster.beginStep(3, UInt64(index))
+      cluster.beginStep()
+      cluster.note(3, UInt64(index))
       // The step may have been the node's last.
       guard mine == incarnation else { return }
       let failed = disk.finishNext(fails: failsNext) == nil
@@ -192,7 +192,8 @@ final class ParticipantNode {
   }
 
   private func mutated(_ operation: ParticipantWrite) -> StoreState.Operation {
-    if mutation == .outcomesNotRecorded, case .commit(let transaction, let timestamp, let writes) = operation,
+    if mutation == .outcomesNotRecorded,
+      case .commit(let transaction, let timestamp, let writes) = operation,
       disk.live.prepared[transaction] == nil
     {
       return .unrecordedCommit(transaction, timestamp, writes)

@@ -67,12 +67,16 @@ final class SimulatedCluster {
   /// Lets time pass until a moment, or until nothing is left to happen.
   func run(untilMilliseconds end: UInt64) {
     while let time = queue.nextTime, time <= end * 1_000, let action = queue.next() { action() }
+    queue.advance(to: end * 1_000)
   }
 
-  /// Counts a message or a write that is about to be handled.
-  func beginStep(_ words: UInt64...) {
+  /// Counts a message or a write that is about to be handled; whoever handles it may die before.
+  func beginStep() {
     step += 1
     beforeStep?(step)
+  }
+
+  func note(_ words: UInt64...) {
     trace.add(now)
     for word in words { trace.add(word) }
   }
@@ -90,6 +94,7 @@ final class SimulatedCluster {
       var delay = 200 + UInt64(random.below(3_000))
       if !isHealed, chance(options.slownessRate) { delay += UInt64(random.below(2_000_000)) }
       queue.schedule(after: delay) { [self] in
+        beginStep()
         if unsent.contains(sent) || cuts.contains([from, to]) || cuts.contains([to, from]) { return }
         // Said only of what certainly never arrives, and not always.
         if !deliver(), copies == 1, random.below(4) == 0 { queue.schedule(after: delay, undeliverable) }

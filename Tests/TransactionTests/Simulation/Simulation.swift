@@ -42,7 +42,7 @@ struct Simulation {
     cluster.run(untilMilliseconds: end + options.times.durationMilliseconds * 2)
     if !isDone { faults.append("the last transaction was never answered") }
     if record.lastStatus != .ok {
-      let outcome = record.lastOutcome.map { "\($0)" } ?? "it was not begun, or not answered"
+      let outcome = record.lastOutcome.map { "\($0)" } ?? "refused, \(cluster.coordinators[0].lastRefusal.map { "\($0)" } ?? "-")"
       faults.append("the last transaction did not commit: \(outcome)")
     }
     return Audit(cluster, record).faults() + faults
