@@ -117,7 +117,9 @@ extension Coordinator {
     guard let found = active[transaction], case .atOnce(let member, let attempts) = found.phase
     else { return }
     active[transaction]?.phase = .atOnce(member, attempts: attempts + 1)
-    for acquire in found.acquires.values { effects.append(.send(to: member, acquire.message)) }
+    for acquire in found.acquires.sorted(by: { $0.key < $1.key }) {
+      effects.append(.send(to: member, acquire.value.message))
+    }
   }
 
   mutating func committedAtOnce(

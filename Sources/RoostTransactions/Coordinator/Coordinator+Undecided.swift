@@ -239,8 +239,8 @@ extension Coordinator {
     guard let found = active.removeValue(forKey: transaction) else { return }
     schedule(transaction)
     remember(transaction, .aborted(reason))
-    for acquire in found.acquires.values {
-      if let caller = acquire.answers { effects.append(.failAcquire(request: caller, reason)) }
+    for acquire in found.acquires.sorted(by: { $0.key < $1.key }) {
+      if let caller = acquire.value.answers { effects.append(.failAcquire(request: caller, reason)) }
     }
     for member in found.participants.keys.sorted() { send(member, transaction, .abort) }
     for caller in found.callers {

@@ -88,6 +88,8 @@ package struct LockTable: Sendable {
         changes.wounded.append(victim)
       }
     }
+    // The order of a set is another in each run: the same events must have the same effects.
+    changes.wounded.sort()
     grant(in: touched, into: &changes)
     return changes
   }

@@ -157,7 +157,7 @@ extension Participant {
     if let failure {
       return warn("\(transaction): a refusal could not be written: \(failure)")
     }
-    for asker in askers { send(asker, transaction, .answer(.aborted)) }
+    for asker in askers.sorted(by: Self.precedes) { send(asker, transaction, .answer(.aborted)) }
   }
 
   private mutating func committed(_ transaction: TransactionID, _ failure: String?) {
@@ -168,9 +168,15 @@ extension Participant {
       branches[transaction]?.phase = .undone(timestamp)
       return
     }
-    for endpoint in branch.acknowledges { send(endpoint, transaction, .acknowledged) }
+    acknowledge(transaction, branch)
     branches[transaction]?.phase = .settling(timestamp)
     settle(transaction)
+  }
+
+  private mutating func acknowledge(_ transaction: TransactionID, _ branch: Branch) {
+    for endpoint in branch.acknowledges.sorted(by: Self.precedes) {
+      send(endpoint, transaction, .acknowledged)
+    }
   }
 
   /// Releases what has committed, once every clock has passed its timestamp.
@@ -180,7 +186,7 @@ extension Participant {
     case .settling(let timestamp) where times.hasPassed(timestamp, at: now):
       remove(transaction, branch.isForced ? .forced(.committed(timestamp)) : .committed(timestamp))
     case .settlingReadOnly(let timestamp) where times.hasPassed(timestamp, at: now):
-      for endpoint in branch.acknowledges { send(endpoint, transaction, .acknowledged) }
+      acknowledge(transaction, branch)
       remove(transaction, .committed(timestamp))
     default: schedule(transaction)
     }

@@ -184,7 +184,7 @@ package struct Participant: Sendable {
     }.sorted { $0.transaction < $1.transaction }
   }
 
-  private static func precedes(_ a: Endpoint, _ b: Endpoint) -> Bool {
+  static func precedes(_ a: Endpoint, _ b: Endpoint) -> Bool {
     switch (a, b) {
     case (.coordinator(let a), .coordinator(let b)): a < b
     case (.participant(let a), .participant(let b)): a < b

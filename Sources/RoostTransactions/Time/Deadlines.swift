@@ -38,8 +38,11 @@ struct Deadlines<Key: Hashable & Sendable>: Sendable {
   }
 
   private mutating func rebuild() {
+    // From the heap, not from the dictionary, whose order is another in each run.
+    var seen: Set<Key> = []
+    let current = heap.filter { times[$0.key] == $0.time && seen.insert($0.key).inserted }
     heap.removeAll(keepingCapacity: true)
-    for (key, time) in times { push(Entry(time: time, key: key)) }
+    for entry in current { push(entry) }
   }
 
   private mutating func push(_ entry: Entry) {
