@@ -38,7 +38,8 @@ extension Database {
   /// The body may run several times, and must do nothing but by the transaction that cannot be done
   /// twice. Where it throws, the transaction is aborted and the error passed on.
   ///
-  /// - Parameter durability: what the commit must survive; the database's default when `nil`.
+  /// - Parameter durability: what the commit must survive; the database's default when `nil`. One that
+  ///   writes to several stores, or has effects, is always synced: it could survive in part else.
   /// - Returns: what the body returned, once it has committed.
   /// - Throws: `.transactionAborted` (tries ended: nothing of it was done); `.outcomeUnknown` (it may
   ///   or may not have committed: ask ``outcome(of:)`` with the id in the message, and do not do it

@@ -11,11 +11,14 @@ public struct DatabaseSnapshot: Sendable {
   public let timestamp: Timestamp
   private let database: Database
   private let manager: TransactionManager
+  /// Keeps its versions.
+  private let hold: SnapshotHold
 
   init(_ timestamp: Timestamp, _ database: Database, _ manager: TransactionManager) {
     self.timestamp = timestamp
     self.database = database
     self.manager = manager
+    hold = manager.hold(timestamp)
   }
 
   /// Reads a key.

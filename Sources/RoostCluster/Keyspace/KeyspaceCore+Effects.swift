@@ -90,6 +90,9 @@ extension DatabaseCore {
   /// Whether transactions may have left something to finish.
   package var hasTransactionalKeyspaces: Bool { topology.withLock { schema.hasTransactional } }
 
+  /// Whether all stores of the ring are open.
+  package var isWhole: Bool { topology.withLock { hasAllStores } }
+
   /// The transactional keyspaces that this process has opened.
   package var openVersionedKeyspaces: [VersionedKeyspace] {
     topology.withLock { keyspaces.values.compactMap(\.versions) }

@@ -29,7 +29,7 @@ extension DatabaseCore {
   }
 
   /// Whether all stores of the ring are open. The ring does not change else.
-  package var hasAllStores: Bool { ringState.ring.members.allSatisfy { slotOf[$0.id] != nil } }
+  var hasAllStores: Bool { ringState.ring.members.allSatisfy { slotOf[$0.id] != nil } }
 
   /// Goes on with what an earlier process began. While the database is being opened.
   func resumeTransfers() {

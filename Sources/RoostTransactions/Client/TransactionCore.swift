@@ -91,6 +91,9 @@ package final class TransactionCore: @unchecked Sendable {
   // MARK: - The end
 
   /// Commits; the reply comes when the outcome is known, or that it cannot be.
+  ///
+  /// - Parameter isSynced: whether a commit at one store is to be synced; one at several, or with effects,
+  ///   always is.
   package func commit(
     isSynced: Bool, _ reply: @escaping @Sendable (TransactionOutcome) -> Void
   ) throws(DatabaseError) {
@@ -111,7 +114,10 @@ package final class TransactionCore: @unchecked Sendable {
       throw error
     }
     for member in writes.keys { writes[member]!.sort { $0.target < $1.target } }
-    manager.commit(id, writes, buffer.effects, isSynced: isSynced, reply)
+    // What is in several places survives a power loss whole only where each is on disk before the next
+    // builds on it.
+    let isSpread = !buffer.effects.isEmpty || writes.values.count { !$0.isEmpty } > 1
+    manager.commit(id, writes, buffer.effects, isSynced: isSynced || isSpread, reply)
   }
 
   /// Lets go of everything. Nothing after the end.

@@ -151,10 +151,9 @@ package final class TransactionManager: @unchecked Sendable {
     scheduleCollection(soon: hasMore)
   }
 
-  /// Keeps what a snapshot needs; released by the closure that it returns.
-  func hold(_ time: Timestamp) -> @Sendable () -> Void {
-    let id = holds.hold(time, atMonotonicMilliseconds: services.monotonicMilliseconds)
-    return { [holds] in holds.release(id) }
+  /// Keeps the versions that a snapshot needs while the result lives, up to a transaction's longest time.
+  package func hold(_ time: Timestamp) -> SnapshotHold {
+    SnapshotHold(holds, holds.hold(time, atMonotonicMilliseconds: services.monotonicMilliseconds))
   }
 
   // MARK: - Calls
@@ -225,7 +224,7 @@ package final class TransactionManager: @unchecked Sendable {
     guard let driver = coordinators[transaction.coordinator] else { return .expired }
     let known = try driver.outcome(of: transaction)
     // Nobody has a record, all stores are here, and it is young enough that a record would be there.
-    if known == .noRecord, !isInDoubt(transaction), core.hasAllStores { return .aborted(.recorded) }
+    if known == .noRecord, !isInDoubt(transaction), core.isWhole { return .aborted(.recorded) }
     return known
   }
 
@@ -272,4 +271,17 @@ private final class ForcedReplies: @unchecked Sendable {
     }
     if let result { reply(result) }
   }
+}
+
+/// Keeps the versions of one time. Thread-safe.
+package final class SnapshotHold: Sendable {
+  private let holds: SnapshotHolds
+  private let id: UInt64
+
+  init(_ holds: SnapshotHolds, _ id: UInt64) {
+    self.holds = holds
+    self.id = id
+  }
+
+  deinit { holds.release(id) }
 }
