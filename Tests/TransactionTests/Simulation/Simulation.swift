@@ -42,7 +42,8 @@ struct Simulation {
     cluster.run(untilMilliseconds: end + options.times.durationMilliseconds * 2)
     if !isDone { faults.append("the last transaction was never answered") }
     if record.lastStatus != .ok {
-      let outcome = record.lastOutcome.map { "\($0)" } ?? "refused, \(cluster.coordinators[0].lastRefusal.map { "\($0)" } ?? "-")"
+      let refusal = cluster.coordinators[0].lastRefusal.map { "\($0)" } ?? "-"
+      let outcome = record.lastOutcome.map { "\($0)" } ?? "refused, \(refusal)"
       faults.append("the last transaction did not commit: \(outcome)")
     }
     return Audit(cluster, record).faults() + faults
