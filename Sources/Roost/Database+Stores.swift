@@ -28,7 +28,7 @@ extension Database {
   public func addStore(
     at directory: String, weight: Int = 100, zone: String = ""
   ) async throws -> MemberID {
-    try await changing { core throws(DatabaseError) in
+    try await onOwnWorkers { core throws(DatabaseError) in
       try core.addStore(directory, weight: weight, zone: zone)
     }
   }
@@ -42,7 +42,7 @@ extension Database {
   /// - Throws: ``DatabaseError`` with `.tooManyReplicas` (fewer stores than replicas would be left, or
   ///   none), `.notAMember`, `.missingStore`, `.closed`; `.storage`.
   public func removeStore(_ member: MemberID) async throws {
-    try await changing { core throws(DatabaseError) in
+    try await onOwnWorkers { core throws(DatabaseError) in
       try core.checkMember(member)
       try core.removeStore(member)
     }
@@ -50,7 +50,7 @@ extension Database {
 
   /// Removes the store in a directory; see ``removeStore(_:)-(MemberID)``.
   public func removeStore(at directory: String) async throws {
-    try await changing { core throws(DatabaseError) in
+    try await onOwnWorkers { core throws(DatabaseError) in
       try core.removeStore(try core.memberID(at: directory))
     }
   }
@@ -61,7 +61,7 @@ extension Database {
   /// - Throws: ``DatabaseError`` with `.invalidArgument`, `.notAMember`, `.missingStore`, `.closed`;
   ///   `.storage`.
   public func setWeight(_ weight: Int, of member: MemberID) async throws {
-    try await changing { core throws(DatabaseError) in
+    try await onOwnWorkers { core throws(DatabaseError) in
       try core.checkMember(member)
       try core.changeStore(member, weight: weight, zone: nil)
     }
@@ -69,7 +69,7 @@ extension Database {
 
   /// Gives the store in a directory another weight; see ``setWeight(_:of:)-(_,MemberID)``.
   public func setWeight(_ weight: Int, of directory: String) async throws {
-    try await changing { core throws(DatabaseError) in
+    try await onOwnWorkers { core throws(DatabaseError) in
       try core.changeStore(try core.memberID(at: directory), weight: weight, zone: nil)
     }
   }
@@ -79,7 +79,7 @@ extension Database {
   /// - Parameter zone: at most 255 bytes; empty for none.
   /// - Throws: as ``setWeight(_:of:)-(_,MemberID)``.
   public func setZone(_ zone: String, of member: MemberID) async throws {
-    try await changing { core throws(DatabaseError) in
+    try await onOwnWorkers { core throws(DatabaseError) in
       try core.checkMember(member)
       try core.changeStore(member, weight: nil, zone: zone)
     }
@@ -97,7 +97,7 @@ extension Database {
   ///   it waits for; the moves go on), `.missingStore` (moves do not go on while stores are missing),
   ///   `.closed`.
   public func waitUntilBalanced(timeout: Duration) async throws {
-    try await changing { core throws(DatabaseError) in try core.waitUntilBalanced(timeout) }
+    try await onOwnWorkers { core throws(DatabaseError) in try core.waitUntilBalanced(timeout) }
   }
 
   /// Tries moves that failed again at once, instead of after their pause.
@@ -109,15 +109,5 @@ extension Database {
   /// - Throws: ``DatabaseError`` with `.invalidOption` for less than 1024.
   public func setTransferRate(bytesPerSecond: Int?) throws {
     try core.setTransferRate(bytesPerSecond)
-  }
-
-  /// These take long, and must not keep a store's other calls waiting: on workers of their own.
-  private func changing<R: Sendable>(
-    _ body: @escaping @Sendable (DatabaseCore) throws(DatabaseError) -> R
-  ) async throws(DatabaseError) -> R {
-    let core = core
-    let workers = core.shared.environment.makeWorkers()
-    defer { workers.shutdown() }
-    return try await onWorkers(workers) { () throws(DatabaseError) in try body(core) }
   }
 }

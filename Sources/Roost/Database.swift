@@ -106,18 +106,31 @@ public final class Database: Sendable {
   /// while after writes that failed as `.indeterminate`, or were made while a store was missing. Reads
   /// do the same for the keys they read.
   ///
-  /// - Throws: `.corruption`, `.unreachable`, `.storage`, `.closed`; what was repaired stays so.
+  /// - Throws: `.corruption`, `.unreachable`, `.storage`; `.closed`, soon after the database is closed
+  ///   meanwhile. What was repaired stays so.
   /// - Complexity: reads every record of every replica.
   @discardableResult
   public func repair() async throws -> RepairSummary {
-    let core = core
-    return try await blocking { () throws(DatabaseError) in try core.repair() }
+    // It may take hours: no sync, no query and no close must stand behind it.
+    try await onOwnWorkers { core throws(DatabaseError) in try core.repair() }
   }
 
   /// The names of all keyspaces, sorted.
   public var keyspaceNames: [String] { core.keyspaceEntries.map(\.name) }
 
-  /// Runs a call that may block on a thread that may.
+  /// Runs a call that takes long, and must not keep a store's other calls waiting, on workers of its
+  /// own.
+  func onOwnWorkers<R: Sendable>(
+    _ body: @escaping @Sendable (DatabaseCore) throws(DatabaseError) -> R
+  ) async throws(DatabaseError) -> R {
+    let core = core
+    let workers = core.shared.environment.makeWorkers()
+    defer { workers.shutdown() }
+    return try await onWorkers(workers) { () throws(DatabaseError) in try body(core) }
+  }
+
+  /// Runs a call that may block on a thread that may: not on the one where syncs wait, since a page of
+  /// a query or a join is hundreds of reads or writes.
   package func blocking<R: Sendable>(
     _ body: @escaping @Sendable () throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
@@ -125,7 +138,7 @@ public final class Database: Sendable {
       guard let member = core.presentMembers.first else {
         throw DatabaseError(.closed, "the database is closed")
       }
-      do throws(DatabaseError) { return try await member.running(body) } catch {
+      do throws(DatabaseError) { return try await member.running(.background, body) } catch {
         // The store left the database before the call had its turn there.
         guard error.code == .closed, !core.shared.isClosed else { throw error }
       }
@@ -136,10 +149,11 @@ public final class Database: Sendable {
 extension Member {
   /// Runs a call that may block on one of the store's threads.
   func running<R: Sendable>(
+    _ lane: WorkLane = .urgent,
     _ body: @escaping @Sendable () throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
     let result: Result<R, DatabaseError> = await withCheckedContinuation { continuation in
-      calls.run {
+      calls.run(lane) {
         do throws(DatabaseError) { continuation.resume(returning: .success(try body())) } catch {
           continuation.resume(returning: .failure(error))
         }

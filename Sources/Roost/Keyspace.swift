@@ -136,8 +136,8 @@ public struct Keyspace: Sendable {
 
   /// Deletes a key, values and typed states alike.
   ///
-  /// With the context of a read it deletes exactly what that read saw; without one what the first
-  /// replica holds now. What is written concurrently stays.
+  /// With the context of a read it deletes exactly what that read saw; without one what a read would
+  /// show now. What is written concurrently stays.
   ///
   /// - Throws: as ``put(_:_:context:timeToLive:_:)``.
   @discardableResult

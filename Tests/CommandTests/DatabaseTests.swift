@@ -117,7 +117,7 @@ import Testing
     #expect(try roost.run("incr", db, "n").status == 0)
     let cases = [
       ["drop", db, "keyspace/default"], ["import", db, "--tree", "keyspace/default"], ["shell", db],
-      ["fill", db, "--tree", "keyspace/default", "--count", "1"], ["delete", db, "--prefix", "n"],
+      ["fill", db, "--tree", "keyspace/default", "--count", "1"],
     ]
     for arguments in cases {
       let outcome = try roost.run(arguments)

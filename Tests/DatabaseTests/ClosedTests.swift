@@ -1,5 +1,7 @@
 import Roost
+import RoostEnvironment
 import RoostSimulation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -90,4 +92,104 @@ import Testing
       try await after.close()
     }
   }
+
+  /// On real threads: what reads and repairs whole keyspaces ends, too, when the database is closed.
+  @Test func `closing while repairs, queries, scans, exports and followers are under way`() async throws {
+    for round in 0..<TestSize.of(quick: 3, full: 15) {
+      let folder = try TemporaryDirectory()
+      let directories = (0..<2).map { folder.path.string + "/\($0)" }
+      let database = try await Database.open(at: directories, Databases.options(replicas: 2))
+      let index = Index("first") { _, value in value.isEmpty ? [] : [[value[0]]] }
+      let posts = try await database.keyspace("posts", .eventual, indexes: [index])
+      for number in 0..<300 { try await posts.put("k\(number)", "v\(number)") }
+      let page = try await database.export(posts)
+      let hasFollowed = SharedFlag()
+      let calls: [@Sendable () async throws -> Void] = [
+        { try await database.repair() },
+        { _ = try await posts.query("first", equals: "v") },
+        { for try await _ in posts.scan() {} },
+        { _ = try await posts.scanPage(limit: 50) },
+        { _ = try await database.export(posts) },
+        { _ = try await database.join(page) },
+        { for try await _ in posts.changes(following: false) {} },
+      ]
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for call in calls {
+          group.addTask {
+            do { while true { try await call() } } catch let error as DatabaseError {
+              // `.indeterminate`: a join was applied, and closing came before its sync.
+              #expect([.closed, .indeterminate].contains(error.code), "\(error)")
+            }
+          }
+        }
+        group.addTask {
+          // Ends without an error.
+          for try await _ in posts.changes() { hasFollowed.set() }
+        }
+        while !hasFollowed.isSet { await Task.yield() }
+        for _ in 0..<(round * 400) { await Task.yield() }
+        try await database.close()
+        try await group.waitForAll()
+      }
+    }
+  }
+
+  /// What takes long runs neither on the thread where syncs wait nor, where it has no end in sight, on
+  /// any of a store's.
+  @Test func `syncs wait neither for queries nor for a repair`() async throws {
+    let world = SimulatedEnvironment()
+    let lanes = Lanes()
+    var environment = world.environment
+    let make = environment.makeWorkers
+    environment.makeWorkers = { RecordedWorkers(make(), lanes) }
+    let database = try await Database.open(
+      at: Databases.directories(2), Databases.options(replicas: 2), environment: environment)
+    let index = Index("first") { _, value in value.isEmpty ? [] : [[value[0]]] }
+    let posts = try await database.keyspace("posts", .eventual, indexes: [index])
+    let page = try await database.export(posts)
+    let stores = database.core.presentMembers.compactMap { $0.workers as? RecordedWorkers }
+    #expect(stores.count == 2)
+    func used(_ body: () async throws -> Void) async throws -> Set<WorkLane> {
+      lanes.forget()
+      try await body()
+      return lanes.used(by: stores)
+    }
+    #expect(try await used { try await database.repair() } == [])
+    #expect(try await used { _ = try await posts.query("first", equals: "v") } == [.background])
+    #expect(try await used { _ = try await database.join(page) } == [.background])
+    #expect(try await used { for try await _ in posts.changes(following: false) {} } == [.background])
+    #expect(try await used { try await posts.put("k", "v", .synced) }.contains(.urgent))
+    try await database.close()
+  }
+}
+
+/// Which lanes of which workers got jobs.
+private final class Lanes: Sendable {
+  private let jobs = Mutex<[(ObjectIdentifier, WorkLane)]>([])
+
+  func note(_ workers: RecordedWorkers, _ lane: WorkLane) {
+    jobs.withLock { $0.append((ObjectIdentifier(workers), lane)) }
+  }
+  func forget() { jobs.withLock { $0 = [] } }
+  func used(by workers: [RecordedWorkers]) -> Set<WorkLane> {
+    let ids = workers.map { ObjectIdentifier($0) }
+    return jobs.withLock { jobs in Set(jobs.filter { ids.contains($0.0) }.map(\.1)) }
+  }
+}
+
+private final class RecordedWorkers: Workers {
+  private let workers: any Workers
+  private let lanes: Lanes
+
+  init(_ workers: any Workers, _ lanes: Lanes) {
+    self.workers = workers
+    self.lanes = lanes
+  }
+
+  func submit(_ lane: WorkLane, _ job: @escaping @Sendable () -> Void) {
+    lanes.note(self, lane)
+    workers.submit(lane, job)
+  }
+  func runOneHere() -> Bool { workers.runOneHere() }
+  func shutdown() { workers.shutdown() }
 }

@@ -66,6 +66,24 @@ import Testing
     }
   }
 
+  /// The first replica lacks the key, the second has it: a read shows it, and a delete deletes it.
+  @Test func `a delete without context deletes what any replica has`() throws {
+    let database = try SynchronousDatabase(stores: 2, replicas: 2)
+    for key in keys() {
+      let first = try #require(key.withKeyBytes { database.posts.member(for: $0) })
+      let second = try #require(database.core.presentMembers.first { $0 !== first })
+      try database.put(key, "v")
+      let tree = try #require(first.store.existingTree(KeyspaceCore.recordTree("posts")))
+      try tree.delete(StoredKey.make(database.partition(key), Array(key.utf8)))
+      #expect(try database.record(key, inStore: second.path) != nil)
+      try database.delete(key)
+      for store in [first, second] {
+        #expect(try database.record(key, inStore: store.path)?.isTombstone == true, "\(key)")
+      }
+      #expect(try database.values(key) == [])
+    }
+  }
+
   @Test func `a replica that fails leaves the outcome open, and the others converge`() throws {
     let world = SimulatedEnvironment()
     let directories = Databases.directories(2)

@@ -19,6 +19,7 @@ struct Delete: ParsableCommand {
       In a database keys are deleted one by one, values and typed states alike:
         roost delete ./disk1 bio                what is there now
         roost delete ./disk1 bio --context $(roost get ./disk1 bio --show-context)
+        roost delete ./disk1 --prefix u:        each key of the range, one by one
 
       \(BytesOptions.help)
       """)
@@ -47,9 +48,9 @@ struct Delete: ParsableCommand {
 
   func run() throws {
     let keys = try self.keys.map { try bytes.bytes($0, "key") }
-    if try DatabaseDirectory.isDatabase(directory.directory) { return try deleteRecords(keys) }
-    if context != nil { try DatabaseDirectory.require(directory.directory) }
     let range = try self.range.range(bytes)
+    if try DatabaseDirectory.isDatabase(directory.directory) { return try deleteRecords(keys, range) }
+    if context != nil { try DatabaseDirectory.require(directory.directory) }
     try withStore(directory.directory) { store in
       let tree = try store.requireTree(self.tree.tree)
       try store.write(sync ? .synced : .applied) { batch in
@@ -63,12 +64,17 @@ struct Delete: ParsableCommand {
     }
   }
 
-  private func deleteRecords(_ keys: [[UInt8]]) throws {
-    if keys.isEmpty { throw Failure.usage("in a database name the keys: ranges cannot be deleted") }
-    if context != nil, keys.count > 1 { throw Failure.usage("--context is of one key") }
+  private func deleteRecords(_ keys: [[UInt8]], _ range: KeyRange) throws {
+    if context != nil, keys.count != 1 { throw Failure.usage("--context is of one key") }
     let seen = try context.map(ContextText.context)
     try withDatabase(directory.directory) { database in
       let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
+      if keys.isEmpty {
+        try keyspace.forEach(range) { key, _ in
+          _ = try key.withKeyBytes { try keyspace.delete($0, context: nil) }
+        }
+        if sync { try database.syncAll() }
+      }
       for key in keys {
         try key.withKeyBytes { key in
           _ = try keyspace.delete(key, context: seen)

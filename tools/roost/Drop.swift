@@ -14,7 +14,8 @@ struct Drop: ParsableCommand {
   @Argument(help: "The tree.") var name: String
 
   func run() throws {
-    try DatabaseDirectory.requirePlain(directory.directory)
+    try DatabaseDirectory.requirePlain(
+      directory.directory, instead: "`roost delete --from --to` deletes the keys of a keyspace")
     try withStore(directory.directory) { store in
       _ = try store.requireTree(name)
       try store.dropTree(name)

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Roost
+import RoostCluster
 import RoostStorage
 import SystemPackage
 
@@ -7,7 +9,9 @@ struct Export: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Write the records of a tree to a file.",
     discussion: """
-      One moment of the tree, in key order.
+      One moment of the tree, in key order. Of a database a keyspace is written, each key as
+      a scan comes to it; a key with siblings or a typed value ends the export, and times to
+      live are not kept (`roost exchange` hands over all of it).
 
       EXAMPLES
         roost export ./db people.tsv
@@ -23,61 +27,80 @@ struct Export: ParsableCommand {
   @Option(help: "tsv, jsonl or binary.") var format: RecordFormat?
   @OptionGroup var range: RangeOptions
   @OptionGroup var tree: TreeOption
+  @OptionGroup var keyspace: KeyspaceOption
   @OptionGroup var bytes: BytesOptions
   @Flag(help: "Replace the file where it exists.") var force = false
 
   func run() throws {
     let range = try self.range.range(bytes)
     let format = format ?? RecordFormat(path: file) ?? .tsv
-    guard let file, file != "-" else { return try export(range, format, to: .standard) }
+    // A tree that is named is a tree, of this one store.
+    if tree.tree == "default", try DatabaseDirectory.isDatabase(directory.directory) {
+      return try withDatabase(directory.directory) { database in
+        let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
+        try withOutput { output in
+          try write(format, to: output) { write in
+            try keyspace.forEach(range) { key, record in
+              let value = try keyspace.soleValue(record, of: bytes.text(key))
+              try unsafe write(key.span.bytes, value.span.bytes)
+            }
+          }
+        }
+      }
+    }
     try withStore(directory.directory) { store in
       let tree = try store.requireTree(self.tree.tree)
-      let descriptor: FileDescriptor
-      do {
-        descriptor = unsafe try FileDescriptor.open(
-          file, .writeOnly, options: force ? [.create, .truncate] : [.create, .exclusiveCreate],
-          permissions: [.ownerReadWrite, .groupRead, .otherRead])
-      } catch let error as Errno {
-        if error == .fileExists {
-          throw Failure.usage("\(file) exists already; --force replaces it")
+      try withOutput { output in
+        try write(format, to: output) { write in
+          var cursor = try tree.cursor(range, nil)
+          while try cursor.next() { try write(cursor.key, cursor.value) }
         }
-        throw Failure(error, "create", file)
       }
-      defer { try? descriptor.close() }
-      try write(tree, range, format, to: Output(descriptor, file))
     }
   }
 
-  private func export(_ range: KeyRange, _ format: RecordFormat, to output: Output) throws {
-    try withStore(directory.directory) { store in
-      try write(store.requireTree(self.tree.tree), range, format, to: output)
+  /// Runs `body` with where the records go.
+  private func withOutput(_ body: (Output) throws -> Void) throws {
+    guard let file, file != "-" else { return try body(.standard) }
+    let descriptor: FileDescriptor
+    do {
+      descriptor = unsafe try FileDescriptor.open(
+        file, .writeOnly, options: force ? [.create, .truncate] : [.create, .exclusiveCreate],
+        permissions: [.ownerReadWrite, .groupRead, .otherRead])
+    } catch let error as Errno {
+      if error == .fileExists {
+        throw Failure.usage("\(file) exists already; --force replaces it")
+      }
+      throw Failure(error, "create", file)
     }
+    defer { try? descriptor.close() }
+    try body(Output(descriptor, file))
   }
 
-  private func write(_ tree: Tree, _ range: KeyRange, _ format: RecordFormat, to output: Output)
-    throws
-  {
+  /// Writes what `records` hands to its argument.
+  private func write(
+    _ format: RecordFormat, to output: Output,
+    _ records: ((RawSpan, RawSpan) throws -> Void) throws -> Void
+  ) throws {
     var progress = Progress()
     var count = 0
-    var cursor = try tree.cursor(range, nil)
     defer { progress.clear() }
-    switch format {
-    case .tsv: try copy(&cursor, TSVWriter(output: output), &count, &progress)
-    case .jsonl: try copy(&cursor, JSONLinesWriter(output: output), &count, &progress)
-    case .binary: try copy(&cursor, BinaryWriter(output), &count, &progress)
-    }
-  }
-
-  private func copy(
-    _ cursor: inout Cursor, _ writer: some RecordWriter, _ count: inout Int,
-    _ progress: inout Progress
-  ) throws {
-    var writer = writer
-    while try cursor.next() {
-      try writer.write(key: cursor.key, value: cursor.value)
+    var writer = try Self.writer(format, output)
+    try records { key, value in
+      try writer.write(key: key, value: value)
       count += 1
       if count & 0xFFF == 0 { progress.show("\(Format.count(count)) records") }
     }
     try writer.finish()
+  }
+
+  private static func writer(
+    _ format: RecordFormat, _ output: Output
+  ) throws -> any RecordWriter {
+    switch format {
+    case .tsv: TSVWriter(output: output)
+    case .jsonl: JSONLinesWriter(output: output)
+    case .binary: try BinaryWriter(output)
+    }
   }
 }

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Roost
+import RoostCluster
 import RoostStorage
 
 /// `roost fill`: writes generated records, and tells of each batch once it is acknowledged.
@@ -10,6 +12,7 @@ struct Fill: ParsableCommand {
       as its value bytes made from key and seed, half of which compress. A line
       `acked FROM TO` for each batch says that the records FROM up to, not including, TO
       are written: kill the process at any moment, and what was acked must be there.
+      In a database each record replaces what its key holds.
 
       EXAMPLES
         roost fill ./db --count 1000000
@@ -28,6 +31,7 @@ struct Fill: ParsableCommand {
   @Option(help: "Bytes of memtable before a flush.") var memtableBytes = StoreOptions()
     .memtableBytes
   @OptionGroup var tree: TreeOption
+  @OptionGroup var keyspace: KeyspaceOption
 
   func validate() throws {
     if batch < 1 { throw ValidationError("--batch must be at least 1.") }
@@ -36,40 +40,59 @@ struct Fill: ParsableCommand {
   }
 
   func run() throws {
-    try DatabaseDirectory.requirePlain(directory.directory)
     var options = StoreOptions()
     options.memtableBytes = memtableBytes
+    if try DatabaseDirectory.isDatabase(directory.directory, tree) {
+      return try withDatabase(directory.directory, options: options, fill)
+    }
     try withStore(directory.directory, creates: !check, options: options) { store in
       if check {
-        try checkAll(in: store.requireTree(tree.tree))
-      } else {
-        try write(to: store.tree(tree.tree), of: store)
+        let tree = try store.requireTree(tree.tree)
+        return try checkAll { try tree.get($0) }
+      }
+      let tree = try store.tree(tree.tree)
+      var pending = WriteBatch()
+      try write { pending.put($0, $1, in: tree) } acknowledging: {
+        try store.commit(pending, sync ? .synced : .applied)
+        pending.removeAll()
       }
     }
   }
 
-  private func write(to tree: Tree, of store: Store) throws {
+  private func fill(_ database: DatabaseCore) throws {
+    if check {
+      let keyspace = try database.keyspace(keyspace.keyspace, nil)
+      return try checkAll { key in
+        let values = keyspace.visible(try key.withKeyBytes { try keyspace.record($0) })
+        return values.count == 1 ? values[0].value : nil
+      }
+    }
+    let keyspace = try database.madeKeyspace(keyspace)
+    try write { try keyspace.replace($0, $1) } acknowledging: { if sync { try database.syncAll() } }
+  }
+
+  private func write(
+    _ put: ([UInt8], [UInt8]) throws -> Void, acknowledging: () throws -> Void
+  ) throws {
     let output = Output.standard
     var records = GeneratedRecords(valueBytes: valueBytes, seed: seed)
-    var pending = WriteBatch()
     var next = from
     while next < count {
       let end = count - next < batch ? count : next + batch
       for index in next..<end {
         records.move(to: index)
-        pending.put(records.key, records.value, in: tree)
+        try put(records.key, records.value)
       }
-      try store.commit(pending, sync ? .synced : .applied)
-      pending.removeAll()
+      try acknowledging()
       try output.line("acked \(next) \(end)")
       try output.flush()
       next = end
     }
   }
 
-  private func checkAll(in tree: Tree) throws {
+  private func checkAll(_ get: ([UInt8]) throws -> [UInt8]?) throws {
     var progress = Progress()
-    let problems = try Self.problems(in: tree, from..<count, valueBytes: valueBytes, seed: seed) {
+    let problems = try Self.problems(get, from..<count, valueBytes: valueBytes, seed: seed) {
       progress.show("\(Format.count($0)) records checked")
     }
     progress.clear()
@@ -86,7 +109,7 @@ struct Fill: ParsableCommand {
 
   /// What is wrong with the records of a range, a line a record.
   static func problems(
-    in tree: Tree, _ range: Range<UInt64>, valueBytes: Int, seed: UInt64,
+    _ get: ([UInt8]) throws -> [UInt8]?, _ range: Range<UInt64>, valueBytes: Int, seed: UInt64,
     progress: (UInt64) -> Void = { _ in }
   ) throws -> [String] {
     var records = GeneratedRecords(valueBytes: valueBytes, seed: seed)
@@ -94,7 +117,7 @@ struct Fill: ParsableCommand {
     for index in range {
       records.move(to: index)
       let key = { String(decoding: records.key, as: UTF8.self) }
-      switch try tree.get(records.key) {
+      switch try get(records.key) {
       case nil: problems.append("record \(index), key \(key()): missing")
       case let value? where value != records.value:
         problems.append("record \(index), key \(key()): another value")

@@ -1,4 +1,6 @@
 import ArgumentParser
+import Roost
+import RoostCluster
 import RoostStorage
 
 /// `roost import`: writes the records of a file to a tree.
@@ -9,6 +11,8 @@ struct Import: ParsableCommand {
       Creates the store and the tree where they are missing. Records replace those of
       the same key. They are written in batches, each of them all or nothing; where the
       input is bad, what came before it has been written, and the error says how much.
+
+      In a database each record replaces what its key holds, one by one.
 
       EXAMPLES
         roost import ./db people.tsv
@@ -24,6 +28,7 @@ struct Import: ParsableCommand {
   @Option(help: "tsv, jsonl or binary.") var format: RecordFormat?
   @Option(help: "Records a batch, at most.") var batch = 1000
   @OptionGroup var tree: TreeOption
+  @OptionGroup var keyspace: KeyspaceOption
   @Flag(help: "Make all of it survive power loss before returning.") var sync = false
 
   /// A batch is closed at so many bytes, however few records it has.
@@ -34,7 +39,7 @@ struct Import: ParsableCommand {
   }
 
   func run() throws {
-    try DatabaseDirectory.requirePlain(directory.directory)
+    let isDatabase = try DatabaseDirectory.isDatabase(directory.directory, tree)
     let input = try Input(file)
     let format = format ?? RecordFormat(path: file) ?? .tsv
     // Before the store is created: a wrong format leaves nothing behind.
@@ -44,12 +49,9 @@ struct Import: ParsableCommand {
     }
     var progress = Progress()
     let start = ContinuousClock.now
-    let count = try withStore(directory.directory, creates: true) { store in
-      let tree = try store.tree(self.tree.tree)
-      let count = try write(&reader, to: tree, of: store, input, &progress)
-      if sync { try store.sync() }
-      return count
-    }
+    let count =
+      isDatabase
+      ? try importToKeyspace(&reader, input, &progress) : try importToTree(&reader, input, &progress)
     progress.clear()
     if Terminal.isError {
       let time = start.duration(to: .now)
@@ -65,47 +67,86 @@ struct Import: ParsableCommand {
     }
   }
 
-  private func write(
-    _ reader: inout any RecordReader, to tree: Tree, of store: Store, _ input: Input,
-    _ progress: inout Progress
+  private func importToTree(
+    _ reader: inout any RecordReader, _ input: Input, _ progress: inout Progress
+  ) throws -> Int {
+    try withStore(directory.directory, creates: true) { store in
+      let tree = try store.tree(self.tree.tree)
+      var pending = WriteBatch()
+      let count = try copy(&reader, input, &progress, limit: BinaryFormat.maxKeyBytes) { record in
+        if let record { pending.put(record.key, record.value, in: tree) }
+        let isFull = pending.count >= batch || pending.byteCount >= Self.batchBytes
+        guard record == nil || isFull else { return false }
+        try store.commit(pending)
+        pending.removeAll()
+        return true
+      }
+      if sync { try store.sync() }
+      return count
+    }
+  }
+
+  private func importToKeyspace(
+    _ reader: inout any RecordReader, _ input: Input, _ progress: inout Progress
+  ) throws -> Int {
+    try withDatabase(directory.directory) { database in
+      let keyspace = try database.madeKeyspace(self.keyspace)
+      let count = try copy(&reader, input, &progress, limit: StoredKey.longestKey) { record in
+        if let record { try keyspace.replace(record.key, record.value) }
+        return true
+      }
+      if sync { try database.syncAll() }
+      return count
+    }
+  }
+
+  /// Hands the records to `write`, and at the end `nil`.
+  ///
+  /// - Parameters:
+  ///   - limit: most bytes of a key.
+  ///   - write: returns whether all that it was handed is written.
+  /// - Returns: how many records were written.
+  private func copy(
+    _ reader: inout any RecordReader, _ input: Input, _ progress: inout Progress, limit: Int,
+    _ write: ((key: [UInt8], value: [UInt8])?) throws -> Bool
   ) throws -> Int {
     var written = 0
-    var pending = WriteBatch()
-    func commit(_ batch: inout WriteBatch) throws {
-      try store.commit(batch)
-      written += batch.count
-      batch.removeAll()
-    }
+    var pending = 0
     do {
       while let record = try reader.next() {
-        if record.key.isEmpty || record.key.count > BinaryFormat.maxKeyBytes {
+        if record.key.isEmpty || record.key.count > limit {
           let size = record.key.isEmpty ? "is empty" : "has \(record.key.count) bytes"
           throw BadRecord(
-            place: "record \(written + pending.count + 1)",
-            message: "the key \(size); a key has 1 to \(BinaryFormat.maxKeyBytes)")
+            place: "record \(written + pending + 1)",
+            message: "the key \(size); a key has 1 to \(limit)")
         }
-        pending.put(record.key, record.value, in: tree)
-        if pending.count >= batch || pending.byteCount >= Self.batchBytes {
-          try commit(&pending)
-          progress.show(Self.progress(written, input))
-        }
+        pending += 1
+        guard try write(record) else { continue }
+        written += pending
+        pending = 0
+        progress.show(Self.progress(written, input))
       }
-      try commit(&pending)
+      _ = try write(nil)
+      return written + pending
     } catch let bad as BadRecord {
-      try commit(&pending)
+      _ = try write(nil)
       progress.clear()
       throw Failure(
         .badInput,
-        "\(input.name), \(bad.place): \(bad.message); \(Format.count(written, "record")) "
-          + "before it imported"
+        "\(input.name), \(bad.place): \(bad.message); "
+          + "\(Format.count(written + pending, "record")) before it imported"
       )
     } catch let error as StoreError {
-      progress.clear()
-      let failure = Failure(error)
-      throw Failure(
-        failure.status, "\(failure.message); \(Format.count(written, "record")) imported")
+      throw failed(Failure(error), written, &progress)
+    } catch let error as DatabaseError {
+      throw failed(Failure(error), written, &progress)
     }
-    return written
+  }
+
+  private func failed(_ failure: Failure, _ written: Int, _ progress: inout Progress) -> Failure {
+    progress.clear()
+    return Failure(
+      failure.status, "\(failure.message); \(Format.count(written, "record")) imported")
   }
 
   private static func progress(_ written: Int, _ input: Input) -> String {

@@ -24,7 +24,9 @@ struct Shell: ParsableCommand {
   @OptionGroup var bytes: BytesOptions
 
   func run() throws {
-    try DatabaseDirectory.requirePlain(directory.directory)
+    try DatabaseDirectory.requirePlain(
+      directory.directory,
+      instead: "use the commands themselves: `roost get`, `put`, `scan`, `incr`, `sadd` (`roost --help`)")
     let input = try Input(nil)
     let output = Output.standard
     try withStore(directory.directory, creates: create) { store in

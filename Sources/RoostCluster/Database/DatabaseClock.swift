@@ -10,8 +10,12 @@ import Synchronization
 ///
 /// Thread-safe.
 final class DatabaseClock: @unchecked Sendable {
-  /// How far ahead of the last timestamp the bound is written.
+  /// How far ahead of the machine's clock the bound is written.
   static let windowMilliseconds: UInt64 = 4_000
+  /// How far ahead of the last timestamp, at least, where that is ahead of the machine's clock: after a
+  /// kill it is, by the rest of the window. Small, so that one kill after the other adds up to no more
+  /// than the window and this for each; a millisecond holds 65,536 timestamps.
+  static let marginMilliseconds: UInt64 = 10
 
   private let time: any TimeSource
   private let last: Atomic<UInt64>
@@ -68,12 +72,26 @@ final class DatabaseClock: @unchecked Sendable {
       let (exchanged, _) = last.compareExchange(
         expected: before, desired: next.rawValue, ordering: .acquiringAndReleasing)
       if exchanged {
-        if next.milliseconds &+ Self.windowMilliseconds / 2 > Timestamp(rawValue: known).milliseconds {
+        if Timestamp(rawValue: known).milliseconds < Self.wanted(next, physical) {
           raiseLater(above: next)
         }
         return next
       }
     }
+  }
+
+  /// Below which bound another is written ahead of time: half of what ``raise(above:isEarly:)`` leaves
+  /// room for, so that right after it nothing is wanted.
+  @inline(__always)
+  private static func wanted(_ last: Timestamp, _ physical: UInt64) -> UInt64 {
+    max(last.milliseconds &+ marginMilliseconds / 2, physical &+ windowMilliseconds / 2)
+  }
+
+  /// Whether the next timestamp is likely to wait for a bound that is not durable yet. A hint.
+  var mayWait: Bool {
+    let known = bound.load(ordering: .acquiring)
+    return last.load(ordering: .relaxed) >= known
+      || physicalMilliseconds >= Timestamp(rawValue: known).milliseconds
   }
 
   /// Raises the bound on another thread, so that it is raised before it is needed: callers must not
@@ -84,7 +102,7 @@ final class DatabaseClock: @unchecked Sendable {
     later { [weak self] in
       guard let self else { return }
       // Where it fails, whoever needs a higher bound tries again, and is told.
-      do throws(DatabaseError) { try raise(above: needed, to: Self.windowMilliseconds / 2) } catch {}
+      do throws(DatabaseError) { try raise(above: needed, isEarly: true) } catch {}
       isRaisingLater.store(false, ordering: .releasing)
     }
   }
@@ -125,13 +143,17 @@ final class DatabaseClock: @unchecked Sendable {
 
   @inline(never)
   private func raise(
-    above needed: Timestamp, to margin: UInt64 = 0
+    above needed: Timestamp, isEarly: Bool = false
   ) throws(DatabaseError) {
     try raising.withLock { () throws(DatabaseError) in
       let known = Timestamp(rawValue: bound.load(ordering: .acquiring))
-      if needed <= known, needed.milliseconds &+ margin <= known.milliseconds { return }
+      let physical = physicalMilliseconds
+      let isEnough = !isEarly || known.milliseconds >= Self.wanted(needed, physical)
+      if needed <= known, isEnough { return }
       let higher = Timestamp(
-        milliseconds: max(needed.milliseconds, physicalMilliseconds) &+ Self.windowMilliseconds, logical: 0)
+        milliseconds: max(
+          needed.milliseconds &+ Self.marginMilliseconds, physical &+ Self.windowMilliseconds),
+        logical: 0)
       try persist(higher)
       bound.store(higher.rawValue, ordering: .releasing)
     }

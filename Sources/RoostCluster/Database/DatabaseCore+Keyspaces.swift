@@ -47,7 +47,7 @@ extension DatabaseCore {
   }
 
   /// The keyspaces that there are, by name.
-  package var keyspaceEntries: [Schema.Keyspace] { topology.withLock { schema.keyspaces } }
+  package var keyspaceEntries: [Schema.Keyspace] { shown.now.schema.keyspaces }
 
   private func create(_ name: String, _ policy: KeyspacePolicy?) throws(DatabaseError) {
     guard let policy else {

@@ -28,19 +28,21 @@ package final class DatabaseCore: @unchecked Sendable {
   let topology = Lock()
   /// Signalled when a move, an index or closing makes progress.
   let topologyChanged: Condition
-  var ringState: RingState
+  var ringState: RingState { didSet { shown.change { $0.ringState = ringState } } }
   /// Whether a newer ring state than `ringState` may be on disk: writing it failed part-way, and so
   /// did taking it back.
   var isRingInDoubt = false
-  var schema: Schema
+  var schema: Schema { didSet { shown.change { $0.schema = schema } } }
   var slotOf: [MemberID: Int] = [:]
   var nextSlot = 0
   var keyspaces: [String: KeyspaceCore] = [:]
   /// Keyspaces that are moved and that nobody has opened.
   var transferKeyspaces: [String: KeyspaceCore] = [:]
   /// The ring state to install before partitions move on: what an earlier process left, planned anew.
-  var adoption: RingState?
+  var adoption: RingState? { didSet { shown.change { $0.isAdopting = adoption != nil } } }
   let transfers: TransferState
+  /// What callers who must not wait are shown.
+  let shown: ShownState
 
   init(
     _ parts: DatabaseOpening.Parts, _ ringState: RingState, _ schema: Schema, _ opened: [Member],
@@ -48,6 +50,7 @@ package final class DatabaseCore: @unchecked Sendable {
   ) {
     self.ringState = ringState
     self.schema = schema
+    shown = ShownState(ringState, schema)
     topologyChanged = Condition(topology)
     transfers = TransferState(parts.environment, parts.options)
     shared = DatabaseShared(parts, ringState.ring, clockAbove: clockAbove)
@@ -115,13 +118,8 @@ package final class DatabaseCore: @unchecked Sendable {
       if let partition { route(partition) } else { routeAll() }
     }
     topologyChanged.broadcast()
-    wakeFollowers()
-  }
-
-  /// Lets those who follow changes look again: a partition may be another store's by now. With
-  /// `topology` held.
-  private func wakeFollowers() {
-    for keyspace in keyspaces.values { keyspace.signal.wakeAll() }
+    // Those who follow changes look again: a partition may be another store's by now.
+    shared.signal.wakeAll()
   }
 
   /// Takes back a state that reached some stores, perhaps. It is taken back as soon as one store has
@@ -156,7 +154,7 @@ package final class DatabaseCore: @unchecked Sendable {
   }
 
   /// The ring as it is now.
-  package var ring: Ring { topology.withLock { ringState.ring } }
+  package var ring: Ring { shown.now.ringState.ring }
 
   // MARK: - Closing
 
@@ -170,18 +168,19 @@ package final class DatabaseCore: @unchecked Sendable {
     let wasClosed = shared.locks.withAll { shared.closed.exchange(true, ordering: .acquiringAndReleasing) }
     if wasClosed { return }
     transfers.stop()
-    topology.withLock {
-      topologyChanged.broadcast()
-      wakeFollowers()
-    }
+    topology.withLock { topologyChanged.broadcast() }
+    shared.signal.wakeAll()
     var problem: DatabaseError?
     let latest = ClockRecord.encode(shared.clock.latest)
+    // Whether copies under way are sound is decided when all stores are there, by whether each was
+    // closed cleanly: a store that was opened without the others after a crash must not hide it.
+    let isClean = topology.withLock { ringState.copies.isEmpty || hasAllStores }
     for member in presentMembers {
       // What was issued is all below: so the next open need not start at the far end of the window.
       do throws(DatabaseError) {
         try member.writeSystem(Member.SystemKey.clock, latest)
       } catch { problem = problem ?? error }
-      do throws(DatabaseError) { try member.close() } catch { problem = problem ?? error }
+      do throws(DatabaseError) { try member.close(isClean: isClean) } catch { problem = problem ?? error }
     }
     if let problem { throw problem }
   }

@@ -48,7 +48,7 @@ package enum DatabaseOpening {
       if options.opensKnownStores { try openKnownStores(&candidates, options, environment) }
       return try assemble(&candidates, options, environment)
     } catch {
-      for candidate in candidates { try? candidate.store.close() }
+      for candidate in candidates { letGo(candidate, environment) }
       throw error
     }
   }
@@ -83,7 +83,7 @@ package enum DatabaseOpening {
       }
       return paths.compactMap { found[$0] }
     } catch {
-      for candidate in found.values { try? candidate.store.close() }
+      for candidate in found.values { letGo(candidate, environment) }
       throw error
     }
   }
@@ -202,44 +202,6 @@ package enum DatabaseOpening {
     }
   }
 
-  /// Opens the members that the given stores name and that were not given. One that is not found is
-  /// left to the check of members.
-  private static func openKnownStores(
-    _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
-  ) throws(DatabaseError) {
-    for index in candidates.indices { try read(&candidates[index]) }
-    guard let newest = candidates.max(by: { ($0.ring?.revision ?? 0) < ($1.ring?.revision ?? 0) }),
-      let ringState = newest.ring
-    else { return }
-    let present = Set(candidates.compactMap(\.identity?.member))
-    for member in ringState.ring.members where !present.contains(member.id) {
-      guard let place = ringState.places[member.id] else { continue }
-      for path in [place, beside(newest.path, place)] where !candidates.contains(where: { $0.path == path }) {
-        let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
-          try Store.markerInfo(in: path, environment.fileSystem)
-        }
-        guard marker != nil else { continue }
-        var found = try openStore(path, options, environment)
-        candidates.append(found)
-        try read(&found)
-        if found.identity?.member == member.id {
-          candidates[candidates.count - 1] = found
-          break
-        }
-        // Another store has taken the place.
-        candidates.removeLast()
-        try? found.store.close()
-      }
-    }
-  }
-
-  /// The last component of `place`, in the directory that `path` is in.
-  static func beside(_ path: String, _ place: String) -> String {
-    let name = place.split(separator: "/").last.map(String.init) ?? place
-    guard let slash = path.lastIndex(of: "/") else { return name }
-    return String(path[...slash]) + name
-  }
-
   static func read(_ candidate: inout Candidate) throws(DatabaseError) {
     let path = candidate.path
     func record(_ key: String) throws(DatabaseError) -> [UInt8]? {
@@ -267,8 +229,7 @@ package enum DatabaseOpening {
     }
     // The highest revision is what was decided last; whoever lags was not reached in time.
     let ringState = candidates.compactMap(\.ring).max { $0.revision < $1.revision }
-    let schema = candidates.compactMap(\.schema).max { $0.revision < $1.revision }
-    guard var ringState, let schema else {
+    guard var ringState, let schema = Schema.merged(candidates.compactMap(\.schema)) else {
       throw DatabaseError(.corruption, "no store of the database has its ring and its schema")
     }
     try checkMembers(candidates, ringState, options)
@@ -403,7 +364,7 @@ package enum DatabaseOpening {
 
   /// The clean close after which a store goes on as the incarnation that it was: of just this
   /// directory.
-  private static func cleanClose(_ candidate: Candidate) -> IdentityRecord.CleanClose? {
+  static func cleanClose(_ candidate: Candidate) -> IdentityRecord.CleanClose? {
     guard let closed = candidate.identity?.closed, let marker = candidate.marker,
       closed.device == marker.device, closed.inode == marker.inode,
       closed.changeNanoseconds == marker.changeNanoseconds
@@ -442,22 +403,5 @@ package enum DatabaseOpening {
     return Member(
       slot: slot, path: candidate.path, store: candidate.store, system: candidate.system,
       identity: identity, counter: counter, environment)
-  }
-}
-
-/// Partition numbers as people read them: `3, 7–12, 40`.
-package enum PartitionList {
-  package static func text(_ partitions: [Int], atMost limit: Int = 12) -> String {
-    var parts: [String] = []
-    var index = 0
-    let sorted = partitions.sorted()
-    while index < sorted.count {
-      var end = index
-      while end + 1 < sorted.count, sorted[end + 1] == sorted[end] + 1 { end += 1 }
-      parts.append(end == index ? "\(sorted[index])" : "\(sorted[index])–\(sorted[end])")
-      index = end + 1
-    }
-    if parts.count > limit { return parts.prefix(limit).joined(separator: ", ") + ", …" }
-    return parts.joined(separator: ", ")
   }
 }

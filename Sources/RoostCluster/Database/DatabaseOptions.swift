@@ -30,15 +30,15 @@ public struct DatabaseOptions: Sendable {
   /// power of two, where that is more.
   public var partitionCount: Int?
 
-  /// How many stores of a new database hold each partition: 1 to 16. Keyspaces may use fewer.
+  /// How many stores of a new database hold each partition: 1 to 16. Every keyspace has as many.
   public var replicas = 1
 
   /// Weight and zone by directory, as given to `open`.
   public var members: [String: Member] = [:]
 
-  /// Open the other stores of the database too, where they were last: in the directory that is on
-  /// record, or beside the given one under the same name. So one directory is enough to name a
-  /// database.
+  /// Open the other stores of the database too: in the directory that is on record, where the given
+  /// one is where it was last, or beside it under the same name. So one directory is enough to name a
+  /// database, and a copy of one never leads to the original.
   public var opensKnownStores = false
 
   /// Open with some stores missing. Partitions that none of the others holds are out of reach:

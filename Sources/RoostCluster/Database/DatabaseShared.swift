@@ -13,6 +13,9 @@ package final class DatabaseShared: Sendable {
   let members = PublishedSlots<Member>(capacity: DatabaseCore.slotLimit)
   let routes: RouteTable
   let locks = KeyLocks()
+  /// One for all keyspaces, as the stripes are: a reader of one keyspace's feed stops short of what is
+  /// on its way in any, and must hear when that is done.
+  let signal = ChangeSignal()
   let clock: DatabaseClock
   let closed = Atomic<Bool>(false)
   let owner = DatabaseReference()

@@ -40,14 +40,14 @@ final class KeyLocks: Sendable {
     return settled
   }
 
-  /// Waits until nothing is on its way any more that had taken its number before this call. Not for
-  /// whoever holds a stripe.
-  func settle(_ latest: UInt64) {
-    for stripe in stripes {
-      let floor = stripe.inFlight.load(ordering: .sequentiallyConsistent)
-      // Whoever set it holds the stripe until it is 0 again.
-      if floor != 0, floor < latest { stripe.lock.withLock {} }
-    }
+  /// Waits until nothing is on its way any more that began before this call. Not for whoever holds a
+  /// stripe.
+  ///
+  /// Every stripe is taken, also one whose word is 0: its holder may have looked at the clock and not
+  /// said so yet, and what it then says would hide writes that were acknowledged since. Who comes
+  /// after this looks at a clock that is past them.
+  func settle() {
+    for stripe in stripes { stripe.lock.withLock {} }
   }
 }
 

@@ -4,8 +4,8 @@ import Synchronization
 ///
 /// Writers look while they hold a key lock, and the table changes only while all key locks are held:
 /// so a write sees one state of it throughout. Readers hold nothing: they look, read, and look again
-/// at ``version``; where it has changed they start over, because the store they read from may have
-/// dropped the partition meanwhile.
+/// at ``version`` (``isUnchanged(since:)``); where it has changed they start over, because the store
+/// they read from may have dropped the partition meanwhile, or what they saw was half of a change.
 ///
 /// Thread-safe.
 @safe
@@ -48,9 +48,14 @@ final class RouteTable: @unchecked Sendable {
   /// on disk already, so nothing may be written to it.
   static let absent: UInt16 = 0x7FFE
 
-  /// Rises with every change.
+  /// Rises with every change; odd while one is being made.
   @inline(__always)
   var version: UInt64 { changes.load(ordering: .acquiring) }
+
+  /// Whether what was looked up since ``version`` was `version` is one state of the table: nothing has
+  /// changed, nor was it changing then.
+  @inline(__always)
+  func isUnchanged(since version: UInt64) -> Bool { version & 1 == 0 && self.version == version }
 
   /// The member slot of one replica of a partition.
   @inline(__always)

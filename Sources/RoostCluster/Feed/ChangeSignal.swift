@@ -1,7 +1,7 @@
 import RoostEnvironment
 import Synchronization
 
-/// Tells those who follow a keyspace's changes that there are new ones.
+/// Tells those who follow changes of a database's keyspaces that there are new ones, in any of them.
 ///
 /// A write costs one load while nobody follows. Thread-safe.
 package final class ChangeSignal: Sendable {

@@ -33,7 +33,7 @@ package struct FeedChange: Sendable {
   package var token: ChangeToken
 }
 
-/// A bounded part of a feed.
+/// A bounded part of a feed. It ends early before what cannot be read: the page after it throws.
 package struct ChangePage: Sendable {
   package var changes: [FeedChange] = []
   /// Whether it leads to the end: up to where nothing was on its way when it was made.
@@ -131,6 +131,8 @@ private final class FeedReading {
   private var work = 0
   private var bytes = 0
   private var cursors: [Int: FeedCursor] = [:]
+  /// What the page ends with, where it ends early.
+  private var failure: DatabaseError?
 
   init(
     _ keyspace: KeyspaceCore, _ start: FeedPosition, _ limit: ChangePageLimit, _ bound: UInt64?
@@ -155,6 +157,11 @@ private final class FeedReading {
       let partition = (start.next + turn) % count
       if isFull { return partition }
       if try !read(partition) { isBehind = true }
+      if let failure {
+        if found.isEmpty { throw failure }
+        // What was read before it is good; the next page begins here, and meets it again.
+        return partition
+      }
     }
     isAtEnd = !isBehind
     return start.next
@@ -173,8 +180,10 @@ private final class FeedReading {
         found.append(Found(event: .resync(partition: partition), step: steps.count, number: 0))
       }
       let from = isResumed ? place.number : 0
-      let (number, isDone) = try readEntries(partition, slot, part, above: from)
-      guard keyspace.shared.routes.version == version else {
+      let (number, isDone) = readEntries(partition, slot, part, above: from)
+      guard keyspace.shared.routes.isUnchanged(since: version) else {
+        // A failure too is of no interest: the store may have left.
+        failure = nil
         found.removeSubrange(before.0...)
         bytes = before.1
         cursors = [:]
@@ -185,12 +194,26 @@ private final class FeedReading {
     }
   }
 
-  /// - Returns: up to where it was read, and whether that is all there is up to the bound.
+  /// - Returns: up to where it was read, and whether that is all there is up to the bound: not where
+  ///   it failed, as `failure` says then.
   private func readEntries(
     _ partition: Int, _ slot: Int, _ part: KeyspacePart, above from: UInt64
-  ) throws(DatabaseError) -> (UInt64, isDone: Bool) {
+  ) -> (UInt64, isDone: Bool) {
     work += 1
     guard from < settled else { return (from, true) }
+    var number = from
+    do throws(DatabaseError) {
+      let isDone = try readEntries(partition, slot, part, &number)
+      return (number, isDone)
+    } catch {
+      failure = error
+      return (number, false)
+    }
+  }
+
+  private func readEntries(
+    _ partition: Int, _ slot: Int, _ part: KeyspacePart, _ number: inout UInt64
+  ) throws(DatabaseError) -> Bool {
     let cursor: FeedCursor
     if let open = cursors[slot] {
       cursor = open
@@ -199,11 +222,10 @@ private final class FeedReading {
       cursors[slot] = cursor
     }
     let allowed = min(limit.changes, found.count + limit.changesAPartition)
-    var number = from
-    var entry = try cursor.first(partition, above: from)
+    var entry = try cursor.first(partition, above: number)
     while let (entryNumber, key) = entry {
       if entryNumber > settled { break }
-      if found.count >= allowed || isFull { return (number, false) }
+      if found.count >= allowed || isFull { return false }
       work += 1
       if let (record, size) = try part.changed(partition, key, entryNumber) {
         bytes += key.count + size
@@ -213,7 +235,8 @@ private final class FeedReading {
       number = entryNumber
       entry = try cursor.next(in: partition)
     }
-    return (settled, true)
+    number = settled
+    return true
   }
 }
 

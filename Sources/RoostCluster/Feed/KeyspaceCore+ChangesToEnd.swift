@@ -34,7 +34,7 @@ extension KeyspaceCore {
 
   /// Waits until what is being written now is written. May block: not for asynchronous callers, nor
   /// for whoever holds a key's lock.
-  private func settle() { shared.locks.settle(shared.clock.latest.rawValue) }
+  private func settle() { shared.locks.settle() }
 
   /// The bound that a token carries, where everything up to it still has the numbers that it had.
   private func standingBound(_ token: ChangeToken?) throws(DatabaseError) -> UInt64? {

@@ -58,10 +58,10 @@ extension KeyspaceCore {
             .indexNotReady, "the index `\(name)` of the keyspace `\(self.name)` is not ready: \(progress)")
         }
         let hits = try page(index, range, bounds, limit, token)
-        if shared.routes.version == version { return hits }
+        if shared.routes.isUnchanged(since: version) { return hits }
       } catch {
         // A store that left, or an index that was begun anew, is no failure of the query.
-        let isSame = shared.routes.version == version && (try? keptIndex(name)) === index
+        let isSame = shared.routes.isUnchanged(since: version) && (try? keptIndex(name)) === index
         if isSame { throw error }
       }
     }

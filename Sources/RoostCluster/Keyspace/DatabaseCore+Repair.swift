@@ -37,7 +37,9 @@ extension KeyspaceCore {
     var keys = 0
     var next: [UInt8]? = []
     while let from = next {
-      // A cursor pins what it reads: it is let go now and then.
+      // A cursor pins what it reads: it is let go now and then. Nobody waits for the rest of a
+      // database that was closed.
+      try shared.checkOpen()
       next = nil
       try storing { () throws(StoreError) in
         var cursor = try part.records.cursor(from: from.isEmpty ? [0] : from)

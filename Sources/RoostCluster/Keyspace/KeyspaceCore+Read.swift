@@ -28,10 +28,10 @@ extension KeyspaceCore {
             ? try firstPart(partition).find(storedKey) : try joined(partition, storedKey)
         } catch {
           // A store that left the database while it was being read.
-          guard shared.routes.version != version else { throw error }
+          if shared.routes.isUnchanged(since: version) { throw error }
           continue
         }
-        guard shared.routes.version == version else { continue }
+        guard shared.routes.isUnchanged(since: version) else { continue }
         return unexpired(found)
       }
     }

@@ -38,9 +38,13 @@ extension KeyspaceCore {
     _ key: RawSpan, context: CausalContext?, isConditional: Bool = false
   ) throws(DatabaseError) -> CausalContext {
     let bound = binding(key)
+    // The first replica may lack what another has. Without a context all is to go that a read would
+    // have shown.
+    let shown = replicas > 1 && context == nil ? try find(key).context : VersionVector()
     return try update(key, context: context) { record, stamp throws(DatabaseError) in
       if isConditional, let context { try Self.checkUnchanged(record, context) }
-      let replacing = context?.vector ?? record.context
+      var replacing = context?.vector ?? record.context
+      replacing.merge(shown)
       // Nothing to delete here, and nothing elsewhere that the caller saw: not worth a tombstone.
       if record.isTombstone, !stamp.hasExpired, replacing.isAtMost(record.context) {
         return (false, CausalContext(binding: bound, vector: record.context))
@@ -144,12 +148,18 @@ extension KeyspaceCore {
   /// the one that its partition is moving to, while the move is being decided.
   package func owners(for key: RawSpan) -> [Member] {
     guard let (_, partition) = try? locate(key) else { return [] }
-    // Looked at first: where the move is decided in between, it is among the owners.
-    let isSettling = shared.routes.isSettling(partition)
-    guard let (owners, pending) = try? allParts(partition) else { return [] }
-    var members = owners.map(\.member)
-    if isSettling, let pending { members.append(pending.member) }
-    return members
+    while true {
+      // No stripe is held: a move that is decided between the looks at its two stores would leave the
+      // one that gave the partition up, alone.
+      let version = shared.routes.version
+      let isSettling = shared.routes.isSettling(partition)
+      let parts = try? allParts(partition)
+      guard shared.routes.isUnchanged(since: version) else { continue }
+      guard let (owners, pending) = parts else { return [] }
+      var members = owners.map(\.member)
+      if isSettling, let pending { members.append(pending.member) }
+      return members
+    }
   }
 
   /// Makes all that was written to a key's partition durable, on the calling thread.

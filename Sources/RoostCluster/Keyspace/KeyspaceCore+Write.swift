@@ -119,7 +119,7 @@ extension KeyspaceCore {
     // In one order with the look at who follows: either that sees a follower, or the follower, who
     // looks here after it said that it follows, sees this.
     stripe.inFlight.store(0, ordering: .sequentiallyConsistent)
-    signal.changed()
+    shared.signal.changed()
   }
 
   @inline(never)

@@ -19,7 +19,7 @@ package final class KeyspaceCore: @unchecked Sendable {
   /// What contexts and tokens of this keyspace are bound to.
   let bindingSeed: UInt64
   /// Wakes whoever waits for changes.
-  package let signal = ChangeSignal()
+  package var signal: ChangeSignal { shared.signal }
   /// Those that were declared. Shared with whoever moves the keyspace's keys.
   let indexes: KeyspaceIndexes
 
@@ -157,7 +157,8 @@ package final class KeyspaceCore: @unchecked Sendable {
   /// Whether a write to the key's partition is likely to wait for the engine. A hint.
   package func mayWait(_ key: RawSpan) -> Bool {
     guard let (_, partition) = try? locate(key), let part = try? firstPart(partition) else { return false }
-    if part.member.store.mayWait { return true }
+    // A bound that the clock is past is written to every store first, with the stripe held.
+    if part.member.store.mayWait || shared.clock.mayWait { return true }
     if pendingPart(partition)?.member.store.mayWait == true { return true }
     guard replicas > 1 else { return false }
     for replica in 1..<replicas {

@@ -50,6 +50,29 @@ package struct Schema: Equatable, Sendable {
     keyspaces[position].indexes.sort { $0.name < $1.name }
   }
 
+  /// The schema of a database whose stores have these: that of the highest revision.
+  ///
+  /// Where stores were opened without others, each part's programs declared indexes and wrote past
+  /// them on their own, and the same revision may stand for different things. An index of which not
+  /// all say the same may lack keys: it is stale, in a generation that nobody has.
+  static func merged(_ schemas: [Schema]) -> Schema? {
+    guard var newest = schemas.max(by: { $0.revision < $1.revision }) else { return nil }
+    let revision = newest.revision + 1
+    var differs = false
+    for keyspace in newest.keyspaces {
+      let others = schemas.map { $0.keyspace(keyspace.name)?.indexes ?? [] }
+      if others.allSatisfy({ $0 == keyspace.indexes }) { continue }
+      differs = true
+      for var index in keyspace.indexes where !others.allSatisfy({ $0.contains(index) }) {
+        index.state = .stale
+        index.generation = revision
+        newest.set(index, of: keyspace.name)
+      }
+    }
+    if differs { newest.revision = revision }
+    return newest
+  }
+
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: Self.version)

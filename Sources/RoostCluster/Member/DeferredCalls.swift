@@ -1,4 +1,4 @@
-import RoostEnvironment
+package import RoostEnvironment
 import RoostStorage
 
 /// Blocking calls on one store that callers who must not block hand over: syncs, which are shared
@@ -59,7 +59,11 @@ package final class DeferredCalls: @unchecked Sendable {
 
   /// Runs `job` on a thread that may block, or, where the store is closed before its turn, calls
   /// `refused` with `.closed`.
-  package func run(_ job: @escaping @Sendable () -> Void, refused: @escaping Answer) {
+  ///
+  /// - Parameter lane: the one on which syncs wait, or the other, for what takes long.
+  package func run(
+    _ lane: WorkLane, _ job: @escaping @Sendable () -> Void, refused: @escaping Answer
+  ) {
     let id = lock.withLock { () -> UInt64? in
       if isClosed { return nil }
       nextID += 1
@@ -67,7 +71,7 @@ package final class DeferredCalls: @unchecked Sendable {
       return nextID
     }
     guard let id else { return refused(closedError) }
-    workers.submit(.urgent) { [weak self] in
+    workers.submit(lane) { [weak self] in
       if self?.begin(id) == true { job() }
     }
     runHere()

@@ -1,5 +1,6 @@
 package import RoostCausality
 import RoostEnvironment
+import RoostStorage
 
 // The record `identity` of the system tree:
 //
@@ -76,6 +77,21 @@ package struct IdentityRecord: Equatable, Sendable {
     closed = isClosed ? close : nil
     try reader.readEnd()
     guard encoded() == bytes else { throw reader.damaged("it is not as a writer gives it") }
+  }
+}
+
+extension IdentityRecord.CleanClose {
+  /// What stands for a close of a directory as it is now; `nil` where it has no marker.
+  static func now(
+    _ counter: UInt64, _ path: String, _ environment: Environment
+  ) throws(DatabaseError) -> Self? {
+    let marker = try storing("the marker of \(path) could not be looked at") { () throws(StoreError) in
+      try Store.markerInfo(in: path, environment.fileSystem)
+    }
+    return marker.map {
+      Self(
+        counter: counter, device: $0.device, inode: $0.inode, changeNanoseconds: $0.changeNanoseconds)
+    }
   }
 }
 

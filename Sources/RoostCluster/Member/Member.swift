@@ -108,22 +108,18 @@ package final class Member: @unchecked Sendable {
   // MARK: - Closing
 
   /// Notes a clean close, so that the next open goes on as the same incarnation, and closes.
-  func close() throws(DatabaseError) {
+  ///
+  /// - Parameter isClean: whether to note it; else the next open takes it for one after a kill.
+  func close(isClean: Bool = true) throws(DatabaseError) {
     workers.shutdown()
     calls.close()
     var first: DatabaseError?
     do throws(DatabaseError) {
-      let marker = try storing { () throws(StoreError) in
-        try Store.markerInfo(in: path, environment.fileSystem)
-      }
-      if let marker {
-        try lock.withLock { () throws(DatabaseError) in
-          var record = identity
-          record.closed = IdentityRecord.CleanClose(
-            counter: counter, device: marker.device, inode: marker.inode,
-            changeNanoseconds: marker.changeNanoseconds)
-          try write(record)
-        }
+      try lock.withLock { () throws(DatabaseError) in
+        guard isClean else { return }
+        var record = identity
+        record.closed = try IdentityRecord.CleanClose.now(counter, path, environment)
+        if record.closed != nil { try write(record) }
       }
     } catch { first = error }
     do throws(StoreError) { try store.close() } catch {

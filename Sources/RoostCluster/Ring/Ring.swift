@@ -36,7 +36,8 @@ public struct Ring: Equatable, Sendable {
   public let partitionCount: Int
   /// Members a partition.
   public let replicas: Int
-  /// Rises with every change. A ring of a higher epoch replaces one of a lower.
+  /// Rises with every change of members or slots. Which of two rings of a database holds is told by the
+  /// revision of the record that it stands in (`RingState`).
   public internal(set) var epoch: UInt64
   /// All members, those that leave among them, by rising id.
   public internal(set) var members: [RingMember]

@@ -125,14 +125,14 @@ package final class KeyspaceScan {
         if !plan.isEmpty {
           for partition in partitions { try open(partition, &opened) }
         }
-        guard routes.version == version else { continue }
+        guard routes.isUnchanged(since: version) else { continue }
         opened.start()
         merge = consume opened
         routesVersion = version
         return
       } catch {
         // A store that left meanwhile is no failure of the scan.
-        if routes.version == version { throw error }
+        if routes.isUnchanged(since: version) { throw error }
       }
     }
   }

@@ -33,8 +33,16 @@ extension DatabaseCore {
             .invalidMembers, "too many stores came and went since the database was opened: open it again")
         }
       }
-      let candidate = try DatabaseOpening.openStore(
-        path, joiningOptions, shared.environment)
+      var candidate = try DatabaseOpening.openStore(path, joiningOptions, shared.environment)
+      do throws(DatabaseError) {
+        try DatabaseOpening.read(&candidate)
+        let joiner = candidate
+        try topology.withLock { () throws(DatabaseError) in try checkJoiner(joiner) }
+      } catch {
+        // It may be another database's, which goes on with it as it was.
+        DatabaseOpening.letGo(candidate, shared.environment)
+        throw error
+      }
       do throws(DatabaseError) { return try admit(candidate, weight, zone) } catch {
         try? candidate.store.close()
         throw error
@@ -134,13 +142,10 @@ extension DatabaseCore {
   }
 
   private func admit(
-    _ opened: DatabaseOpening.Candidate, _ weight: Int, _ zone: String
+    _ candidate: DatabaseOpening.Candidate, _ weight: Int, _ zone: String
   ) throws(DatabaseError) -> MemberID {
-    var candidate = opened
-    try DatabaseOpening.read(&candidate)
-    return try topology.withLock { () throws(DatabaseError) in
+    try topology.withLock { () throws(DatabaseError) in
       try checkChangeable()
-      try checkJoiner(candidate)
       try clear(candidate)
       let identity = IdentityRecord(
         database: id, member: MemberID(rawValue: Member.newReplica(shared.environment.randomness)),

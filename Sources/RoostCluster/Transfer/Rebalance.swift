@@ -68,17 +68,15 @@ public struct RingSnapshot: Sendable {
 
 extension DatabaseCore {
   package var ringSnapshot: RingSnapshot {
-    topology.withLock {
-      RingSnapshot(
-        ring: ringState.ring, directories: ringState.places, moving: ringState.copies,
-        planned: transfers.withRecord { $0.moves })
-    }
+    let state = shown.now.ringState
+    return RingSnapshot(
+      ring: state.ring, directories: state.places, moving: state.copies,
+      planned: transfers.withRecord { $0.moves })
   }
 
-  package var rebalance: Rebalance { topology.withLock { rebalanceNow } }
-
-  /// With `topology` held.
-  private var rebalanceNow: Rebalance {
+  package var rebalance: Rebalance {
+    let shown = shown.now
+    let ringState = shown.ringState
     let now = shared.environment.time.monotonicNanoseconds
     let limit = transfers.bytesPerSecond
     return transfers.withRecord { record in
@@ -87,11 +85,11 @@ extension DatabaseCore {
       let isRetiring =
         record.isRetiring || presentMembers.contains { ringState.ring.member($0.id) == nil }
       let isBalanced =
-        moves.isEmpty && ringState.drops.isEmpty && !isRetiring && adoption == nil
+        moves.isEmpty && ringState.drops.isEmpty && !isRetiring && !shown.isAdopting
       let current = ringState.copies.first.map { move in
         let copy = record.copy.flatMap { $0.move == move ? $0 : nil }
         return Rebalance.Move(
-          partition: move.partition, from: label(move.from), to: label(move.to),
+          partition: move.partition, from: ringState.label(move.from), to: ringState.label(move.to),
           phase: copy?.isWhole == true ? .deciding : .copying, keys: copy?.keys ?? 0,
           bytes: copy?.bytes ?? 0)
       }
@@ -103,8 +101,6 @@ extension DatabaseCore {
         limitBytesPerSecond: limit, current: current, failure: isBalanced ? nil : record.failure)
     }
   }
-
-  private func label(_ member: MemberID) -> String { ringState.places[member] ?? "\(member)" }
 
   /// Waits until nothing moves any more, on the calling thread.
   ///
@@ -118,7 +114,7 @@ extension DatabaseCore {
     while true {
       let isBalanced = try topology.withLock { () throws(DatabaseError) in
         try shared.checkOpen()
-        let now = rebalanceNow
+        let now = rebalance
         if now.isBalanced { return true }
         guard hasAllStores else {
           throw DatabaseError(
@@ -130,7 +126,7 @@ extension DatabaseCore {
       if isBalanced { return }
       if transfers.runOneHere() { continue }
       topology.withLock {
-        if rebalanceNow.isBalanced || shared.isClosed { return }
+        if rebalance.isBalanced || shared.isClosed { return }
         _ = time.wait(on: topologyChanged, untilMonotonicNanoseconds: deadline)
       }
     }
@@ -157,4 +153,8 @@ extension DatabaseCore {
     transfers.retry()
     scheduleTransfers()
   }
+}
+
+extension RingState {
+  fileprivate func label(_ member: MemberID) -> String { places[member] ?? "\(member)" }
 }

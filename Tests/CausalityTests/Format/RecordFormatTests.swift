@@ -40,6 +40,29 @@ import Testing
     try expectShown(record, "record-counter")
   }
 
+  @Test func `the grow-only counter is the one shown`() throws {
+    var record = Record()
+    try record.update(GCounter.self, dot: dot(n1, 1)) { try $0.increment(by: 100, dot: $1) }
+    try record.update(GCounter.self, dot: dot(n1, 2)) { try $0.increment(by: 200, dot: $1) }
+    try expectShown(record, "record-grow-only")
+  }
+
+  @Test func `the register is the one shown`() throws {
+    var record = Record()
+    try record.update(LWWRegister.self, dot: dot(n1, 1)) {
+      $0.assign(Array("Ada".utf8), timestamp: Timestamp(milliseconds: 1_700_000_000_000), dot: $1)
+    }
+    try expectShown(record, "record-register")
+  }
+
+  @Test func `the flag is the one shown`() throws {
+    var record = Record()
+    try record.update(EnableWinsFlag.self, dot: dot(n1, 1)) { $0.enable(dot: $1) }
+    try record.update(EnableWinsFlag.self, dot: dot(n1, 2)) { flag, _ in flag.disable() }
+    try record.update(EnableWinsFlag.self, dot: dot(n1, 3)) { $0.enable(dot: $1) }
+    try expectShown(record, "record-flag")
+  }
+
   @Test func `the set is the one shown`() throws {
     var record = Record()
     try record.update(ORSet.self, dot: dot(n1, 1)) { $0.insert(Array("jazz".utf8), dot: $1) }

@@ -1,5 +1,6 @@
 import Roost
 import RoostSimulation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -42,6 +43,22 @@ import Testing
     let change = try #require(try await iterator.next())
     #expect(change.isDeleted && change.read?.values == [])
     #expect(try await iterator.next() == nil)
+  }
+
+  /// What is on its way in one keyspace holds up the readers of all, so they hear when it is done.
+  @Test func `a follower of one keyspace is woken by writes to another`() throws {
+    let database = try SynchronousDatabase()
+    let other = try database.core.keyspace("other", .eventual)
+    let woken = Mutex(0)
+    for (follows, writes) in [(database.posts, other), (other, database.posts)] {
+      follows.signal.beginFollowing()
+      _ = follows.signal.wait(after: follows.signal.generation) { woken.withLock { $0 += 1 } }
+      _ = try "k".withKeyBytes { key throws(DatabaseError) in
+        try writes.put(key, [1], context: nil)
+      }
+      follows.signal.endFollowing()
+    }
+    #expect(woken.withLock { $0 } == 2)
   }
 
   @Test func `a follower is woken by changes, by a join too, and ends with the database`() async throws {

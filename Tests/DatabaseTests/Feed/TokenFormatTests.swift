@@ -1,6 +1,9 @@
 import Roost
+import RoostStorage
 import TestSupport
 import Testing
+
+@testable import RoostCluster
 
 /// The examples of FORMAT.md's sections on the feed, tokens and exports, read and written again.
 // Budget: 1 s
@@ -50,6 +53,28 @@ import Testing
     #expect(try ChangeToken(bytes: bounded.bytes) == bounded)
     let zero = SealedToken.seal(.changes, position.encoded(binding) + [0])
     #expect(thrownCode { _ = try ChangeToken(bytes: zero) } == .damagedToken)
+  }
+
+  @Test func `a scan token`() throws {
+    let example = try FormatDocument.example("scan-token")
+    let bounds = ScanToken.bounds(.prefix("song:"), .ascending)
+    let token = ScanToken(keyspace: binding, bounds: bounds, key: Array("song:42".utf8))
+    #expect(token.bytes == example)
+    #expect(try ScanToken(bytes: example) == token)
+    // What the document says its bounds are.
+    let shown = [0, 0, 0, 5] + Array("song:".utf8) + [0]
+    #expect(Checksum.xxh64(shown) == bounds)
+  }
+
+  @Test func `an index token`() throws {
+    let example = try FormatDocument.example("index-token")
+    let bounds = IndexToken.bounds("author", .equals(Array("ada".utf8)))
+    let suffix = IndexKey.suffix(Array("ada".utf8), Array("p:1".utf8))
+    let token = IndexToken(keyspace: binding, bounds: bounds, suffix: suffix)
+    #expect(token.bytes == example)
+    #expect(try IndexToken(bytes: example) == token)
+    let shown = [6] + Array("author".utf8) + [1, 1, 3] + Array("ada".utf8) + [0]
+    #expect(Checksum.xxh64(shown) == bounds)
   }
 
   @Test func `an export`() throws {

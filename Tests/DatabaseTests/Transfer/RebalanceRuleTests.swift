@@ -100,6 +100,38 @@ import Testing
     try core.close()
   }
 
+  /// From the moment at which the receiver may be the owner by what is on disk, a write that it lacks
+  /// is not done: nobody can say whether the next open shows it.
+  @Test func `a forward that fails while a move is decided leaves the outcome open`() throws {
+    let world = TransferWorld(seed: 13)
+    let core = try world.open([0], partitions: 1)
+    let keyspace = try RebalanceTests.fill(core, 50)
+    _ = try core.addStore(TransferWorld.path(1), weight: 1000, zone: "")
+    try core.changeStore(try core.memberID(at: TransferWorld.path(0)), weight: 1, zone: nil)
+    while core.rebalance.current?.keys ?? 0 < 50 { try require(world.run(1) == 1, "no job waits") }
+    let disk = FullDisk(TransferWorld.path(1), world.fileSystem)
+    core.shared.locks.withAll { core.shared.routes.setSettling(0, true) }
+    #expect(Set("k1".withKeyBytes { keyspace.owners(for: $0) }.map(\.path)) ==
+      [TransferWorld.path(0), TransferWorld.path(1)])
+    var failure: DatabaseError?
+    var round = 0
+    while failure == nil, round < 400 {
+      failure = databaseError {
+        try keyspace.put(text: "grows\(round)", String(repeating: "v", count: 500))
+      }
+      round += 1
+    }
+    #expect(failure?.code == .indeterminate, "\(String(describing: failure))")
+    #expect(failure?.message.contains(TransferWorld.path(1)) == true)
+    // Such a copy is not carried out: it begins anew, and what may appear appears.
+    core.shared.locks.withAll { core.shared.routes.setSettling(0, false) }
+    disk.end()
+    try core.waitUntilBalanced(.seconds(600))
+    for number in 0..<round { #expect(try keyspace.values(text: "grows\(number)").count == 1) }
+    try core.checkPlacement()
+    try core.close()
+  }
+
   @Test func `a full receiver is shown, waited for, and left behind when there is room`() throws {
     let world = TransferWorld(seed: 4)
     let core = try world.open([0])

@@ -15,13 +15,23 @@ enum DatabaseDirectory {
     return trees?.values.contains(Member.systemTree) ?? false
   }
 
+  /// The same for a command that writes to a tree or a keyspace: fails where a tree of a database is named.
+  static func isDatabase(_ directory: String, _ tree: TreeOption) throws -> Bool {
+    guard try isDatabase(directory) else { return false }
+    if tree.tree != "default" {
+      try requirePlain(directory, instead: "--keyspace names a keyspace, in place of --tree")
+    }
+    return true
+  }
+
   /// Fails where the directory is a database's: whoever wrote into its trees past it would leave
   /// records without their dots, and replicas apart.
-  static func requirePlain(_ directory: String) throws {
+  ///
+  /// - Parameter instead: what to do in its place.
+  static func requirePlain(_ directory: String, instead: String) throws {
     guard try isDatabase(directory) else { return }
     throw Failure(
-      .usage,
-      "\(directory) is a store of a database: this command writes to plain stores only (see `roost --help`)")
+      .usage, "\(directory) is a store of a database: this command is for plain stores only; \(instead)")
   }
 
   /// Fails unless the directory is a database's.
@@ -44,8 +54,10 @@ struct KeyspaceOption: ParsableArguments {
 ///   - directory: of any of its stores; the others are opened from where they are on record.
 ///   - creates: whether a missing one is created, with this one store.
 func withDatabase<R>(
-  _ directory: String, creates: Bool = false, _ body: (DatabaseCore) throws -> R
+  _ directory: String, creates: Bool = false, options: StoreOptions = StoreOptions(),
+  _ body: (DatabaseCore) throws -> R
 ) throws -> R {
+  let storeOptions = options
   if try !DatabaseDirectory.isDatabase(directory) {
     let info = try StoreInspection.trees(in: directory, Environment.posix().fileSystem)
     if info != nil || !creates { try DatabaseDirectory.require(directory) }
@@ -53,6 +65,7 @@ func withDatabase<R>(
   var options = DatabaseOptions()
   options.creation = creates ? .createIfMissing : .mustExist
   options.opensKnownStores = true
+  options.store = storeOptions
   return try withDatabase(DatabaseOpening.open([try absolute(directory)], options, .posix()), body)
 }
 

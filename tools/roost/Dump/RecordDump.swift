@@ -61,6 +61,9 @@ struct RecordDump {
     if tree == Member.systemTree { return system(key, value) }
     if tree.hasPrefix("keyspace/") { return record(key, value) }
     if tree.hasPrefix("changes/") { return change(key, value) }
+    if tree.hasPrefix("index/") {
+      return key == BuildRecord.key ? build(value) : indexEntry(key)
+    }
     return nil
   }
 
@@ -105,6 +108,38 @@ struct RecordDump {
         json.member("change", number)
         if let value { json.member("userKey", data: value) }
       })
+  }
+
+  private func indexEntry(_ key: [UInt8]) -> Meaning? {
+    guard let (partition, suffix) = partition(key), let (term, userKey) = IndexKey.split(suffix) else {
+      return nil
+    }
+    return Meaning(
+      key: "partition \(partition) term \(bytes.text(term)) of \(bytes.text(userKey))",
+      members: { json in
+        json.member("partition", partition)
+        json.member("term", data: term)
+        json.member("userKey", data: userKey)
+      })
+  }
+
+  /// How far the index is built in this store.
+  private func build(_ value: [UInt8]?) -> Meaning? {
+    guard let value else { return Meaning(key: "build record") }
+    do throws(DatabaseError) {
+      let record = try BuildRecord(decoding: value)
+      var text = "done"
+      if !record.isDone {
+        text = "building"
+        if let (partition, userKey) = partition(record.position) {
+          text += ", past partition \(partition) \(bytes.text(userKey))"
+        }
+      }
+      return Meaning(key: "build record", value: text) { json in
+        json.member("isDone", record.isDone)
+        if !record.isDone { json.member("position", data: record.position) }
+      }
+    } catch { return Meaning(key: "build record", problem: error.message) }
   }
 
   private func system(_ key: [UInt8], _ value: [UInt8]?) -> Meaning? {

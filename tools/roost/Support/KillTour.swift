@@ -74,7 +74,7 @@ struct KillTour {
         + "of the log replayed, "
         + "\(Format.bytes(recovery.bytes)).")
     let problems = try Fill.problems(
-      in: tree, 0..<acknowledged, valueBytes: Self.valueBytes, seed: 0)
+      { try tree.get($0) }, 0..<acknowledged, valueBytes: Self.valueBytes, seed: 0)
     try TourText.check(
       problems.isEmpty, "\(problems.count) acknowledged records are lost, \(problems.first ?? "")")
     var cursor = try tree.cursor()

@@ -1,4 +1,6 @@
 import ArgumentParser
+import RoostCluster
+import RoostEnvironment
 import RoostStorage
 
 /// How keys and values are written on the command line and shown.
@@ -90,12 +92,20 @@ func withStore<R>(
 ) throws -> R {
   var options = options
   options.creation = creates ? .createIfMissing : .mustExist
-  let store = try Store.open(at: directory, options)
+  let environment = Environment.posix()
+  let marker = try Store.markerInfo(in: directory, environment.fileSystem)
+  let store = try Store.open(at: directory, options, environment: environment)
+  // A look at a database's store is no kill of it.
+  func keepCleanClose() {
+    DatabaseOpening.keepCleanClose(of: store, at: directory, marker: marker, environment)
+  }
   let result: R
   do { result = try body(store) } catch {
+    keepCleanClose()
     try? store.close()
     throw error
   }
+  keepCleanClose()
   try store.close()
   return result
 }
