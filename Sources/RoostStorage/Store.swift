@@ -168,6 +168,9 @@ public final class Store: @unchecked Sendable {
     } catch {
       if first == nil, failure.current == nil { first = error }
     }
+    // What the last work retired while a reader was inside: nobody else comes to free it, and it
+    // may hold tables that are to go.
+    shared.epochs.reclaim()
     removeObsoleteFiles()
     directoryLock.unlock()
     if let first { throw first }

@@ -91,4 +91,24 @@ import Testing
     }
     #expect(world.fileSystem.openFileCount == 0)
   }
+
+  /// What background work retires while a reader is inside the epochs, nothing else may free before
+  /// the store is closed.
+  @Test func closingRemovesTheFilesThatAReaderHeldUp() throws {
+    let world = SimulatedStore()
+    let store = try world.open()
+    let tree = try store.tree("t")
+    try tree.fill(1000)
+    try store.flush()
+    world.workers.runAll()
+    let token = store.shared.epochs.enter(0)
+    try store.compact()
+    world.workers.runAll()
+    store.shared.epochs.exit(token)
+    let tables = store.statistics.trees[0].levels.reduce(0) { $0 + $1.tables }
+    // Else the reader held up nothing.
+    #expect(world.names(".sst").count > tables)
+    try store.close()
+    #expect(world.names(".sst").count == tables)
+  }
 }
