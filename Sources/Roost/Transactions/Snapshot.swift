@@ -65,8 +65,7 @@ public struct DatabaseSnapshot: Sendable {
         let answer = try await read(.range(part, limit: limit - count), owner.id)
         merged += answer.entries.map { ($0.target.key, $0.value) }
         count += answer.entries.count
-        rest = answer.next.map { RangeReference(keyspace: part.keyspace, partition: part.partition, lower: $0, upper: part.upper) }
-        if answer.isComplete { rest = nil }
+        rest = answer.isComplete ? nil : answer.next.map { part.from($0) }
       }
       merged.sort { $0.key.lexicographicallyPrecedes($1.key) }
       if merged.count > limit { merged.removeLast(merged.count - limit) }

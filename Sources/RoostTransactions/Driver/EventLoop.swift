@@ -8,6 +8,9 @@ import RoostEnvironment
 ///
 /// Thread-safe.
 final class EventLoop<Event: Sendable>: @unchecked Sendable {
+  /// Runs a job on some thread.
+  typealias Runner = @Sendable (@escaping @Sendable () -> Void) -> Void
+
   private let lock = Lock()
   // Guarded by `lock`.
   private var events: [Event] = []
@@ -16,11 +19,11 @@ final class EventLoop<Event: Sendable>: @unchecked Sendable {
   private let limit: Int
   private let handle: @Sendable (Event) -> Void
   /// Runs a job on a thread that may wait, where handling may; `nil` where the poster's will do.
-  private let elsewhere: @Sendable () -> (@Sendable (@escaping @Sendable () -> Void) -> Void)?
+  private let elsewhere: @Sendable () -> Runner?
 
   /// - Parameter limit: events that may stand in the queue.
   init(
-    limit: Int = 1 << 16, elsewhere: @escaping @Sendable () -> (@Sendable (@escaping @Sendable () -> Void) -> Void)?,
+    limit: Int = 1 << 16, elsewhere: @escaping @Sendable () -> Runner?,
     handle: @escaping @Sendable (Event) -> Void
   ) {
     self.limit = limit

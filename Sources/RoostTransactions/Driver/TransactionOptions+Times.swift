@@ -1,5 +1,7 @@
 import RoostCluster
 
+// What the protocol takes of the options that users set.
+
 extension TransactionOptions {
   var times: ProtocolTimes {
     var times = ProtocolTimes()

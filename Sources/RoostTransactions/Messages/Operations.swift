@@ -36,6 +36,11 @@ package struct RangeReference: Hashable, Sendable {
     self.upper = upper
   }
 
+  /// What of it is left from a key on.
+  package func from(_ key: [UInt8]) -> RangeReference {
+    RangeReference(keyspace: keyspace, partition: partition, lower: key, upper: upper)
+  }
+
   package func contains(_ reference: KeyReference) -> Bool {
     reference.keyspace == keyspace && reference.partition == partition
       && contains(key: reference.key)

@@ -263,7 +263,8 @@ import Testing
     #expect(
       await code { _ = try await database.snapshot(at: Timestamp(milliseconds: 1)) } == .snapshotTooOld)
     try await database.close()
-    #expect(await code { _ = try await database.transaction { try await $0.get("k", in: accounts) } } == .closed)
+    #expect(
+      await code { _ = try await database.transaction { try await $0.get("k", in: accounts) } } == .closed)
   }
 
   @Test func `a snapshot stays as it was, and holds nobody up`() async throws {
