@@ -5,6 +5,8 @@ import SystemPackage
 import TestSupport
 import Testing
 
+@testable import RoostCluster
+
 /// A cleanly closed directory is copied. Both run, or the copy later takes the place of the original:
 /// under one identity both would mint the same dots. The marker's device, inode and change time tell
 /// them apart; where even those were restored, the states of others do.
@@ -99,6 +101,31 @@ import Testing
     #expect(after.device == before.device && after.inode == before.inode)
     #expect(after.changeNanoseconds != before.changeNanoseconds)
     #expect(replica(try open(world)) != replica(database))
+  }
+
+  enum Difference: CaseIterable { case none, device, inode, changeTime }
+
+  @Test(arguments: Difference.allCases)
+  func `a marker that differs in one thing is another file`(difference: Difference) throws {
+    let world = SimulatedEnvironment()
+    var database = try open(world)
+    let before = replica(database)
+    try database.core.close()
+    // The record of the close is written anew: for the marker as it is now, but for one thing.
+    let store = try Store.open(at: "/disk0/db", environment: world.environment)
+    let system = try #require(store.existingTree(Member.systemTree))
+    let marker = try #require(try Store.markerInfo(in: "/disk0/db", world.fileSystem))
+    let bytes = try #require(try system.get(Member.SystemKey.identity))
+    var identity = try IdentityRecord(decoding: bytes)
+    let counter = try #require(identity.closed).counter
+    identity.closed = IdentityRecord.CleanClose(
+      counter: counter, device: marker.device + (difference == .device ? 1 : 0),
+      inode: marker.inode + (difference == .inode ? 1 : 0),
+      changeNanoseconds: marker.changeNanoseconds + (difference == .changeTime ? 1 : 0))
+    try system.put(Member.SystemKey.identity, identity.encoded())
+    try store.close()
+    database = try open(world)
+    #expect((replica(database) == before) == (difference == .none))
   }
 
   @Test func `on a real file system too`() throws {

@@ -89,4 +89,21 @@ import Testing
     try database.send(to: other)
     for database in [database, other] { #expect(try database.values("k") == ["w"]) }
   }
+
+  /// A partition's states may name stores that do not hold it, from before it moved.
+  @Test func `a store learns of its lost dots from a key that another store holds`() throws {
+    let database = try SynchronousDatabase(stores: 2)
+    let key = try #require(
+      (0..<50).map { "k\($0)" }.first { key in
+        key.withKeyBytes { database.posts.member(for: $0)?.path } == Databases.directories(2)[1]
+      })
+    let members = database.core.presentMembers
+    let before = members.map(\.replica)
+    var state = Record()
+    try state.put(
+      [1], replacing: VersionVector(), dot: Dot(replica: before[0], counter: 1_000),
+      timestamp: Timestamp(milliseconds: 1_735_689_600_000))
+    _ = try key.withKeyBytes { bytes throws(DatabaseError) in try database.posts.join(bytes, state) }
+    #expect(members[0].replica != before[0] && members[1].replica == before[1])
+  }
 }

@@ -98,6 +98,20 @@ import Testing
     try await database.close()
   }
 
+  @Test func `a value has expired at the moment of its expiry, and not before`() throws {
+    let database = try SynchronousDatabase()
+    try database.put("alone", "v", timeToLive: .milliseconds(100))
+    try database.put("beside", "for a while", timeToLive: .milliseconds(100))
+    try database.put("beside", "for good")
+    func shown() throws -> [Int] { try database.scan().rest().map(\.values.count) }
+    database.world.time.advance(byNanoseconds: 99_999_999)
+    #expect(try shown() == [1, 2])
+    #expect(try database.values("alone") == ["v"] && database.values("beside").count == 2)
+    database.world.time.advance(byNanoseconds: 1)
+    #expect(try shown() == [1])
+    #expect(try database.values("alone") == [] && database.values("beside") == ["for good"])
+  }
+
   @Test func `policies decide what siblings are shown as`() throws {
     let world = SimulatedEnvironment()
     let longest: KeyspacePolicy = .eventual(
@@ -198,6 +212,11 @@ import Testing
       let code = await code { _ = try await posts.scanPage(range, limit: 1, after: token) }
       #expect(code == .foreignToken)
     }
+    // From the same scan but for its prefix.
+    let prefixed = try #require(try await posts.scanPage(.prefix(""), limit: 1).token)
+    #expect(
+      await code { _ = try await posts.scanPage(.prefix("b"), limit: 1, after: prefixed) }
+        == .foreignToken)
     let reversed = await code {
       _ = try await posts.scanPage(.from("a"), .descending, limit: 1, after: token)
     }
