@@ -19,10 +19,13 @@ let package = Package(
     .systemLibrary(name: "CRocksDB", providers: [.apt(["librocksdb-dev"]), .brew(["rocksdb"])]),
     .systemLibrary(name: "CLevelDB", providers: [.apt(["libleveldb-dev"]), .brew(["leveldb"])]),
     .target(name: "CMachine"),
+    .target(name: "Latency", swiftSettings: [.swiftLanguageMode(.v6)]),
+    .testTarget(
+      name: "LatencyTests", dependencies: ["Latency"], swiftSettings: [.swiftLanguageMode(.v6)]),
     .executableTarget(
       name: "RoostBench",
       dependencies: [
-        "CRocksDB", "CLevelDB", "CMachine",
+        "CRocksDB", "CLevelDB", "CMachine", "Latency",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Roost", package: "roost"),
         .product(name: "RoostStorage", package: "roost"),

@@ -83,8 +83,6 @@ public struct Changes: AsyncSequence, Sendable {
     private var ready: ArraySlice<FeedChange> = []
     private var isLastPage = false
     private var isFirstPage = true
-    /// Of the first page, where it does not follow: so it ends.
-    private var bound: UInt64?
 
     init(_ changes: Changes) {
       keyspace = changes.keyspace
@@ -100,7 +98,6 @@ public struct Changes: AsyncSequence, Sendable {
         let generation = follower?.signal.generation
         guard let page = try await readPage() else { return nil }
         token = page.token
-        if follower == nil, bound == nil { bound = page.bound }
         ready = page.changes[...]
         guard ready.isEmpty, page.isAtEnd else {
           isLastPage = page.isAtEnd && follower == nil
@@ -115,14 +112,14 @@ public struct Changes: AsyncSequence, Sendable {
     private mutating func readPage() async throws -> ChangePage? {
       let core = keyspace.core
       let token = token
-      let bound = bound
-      // What was written before is told before the end: so it must not be on its way.
-      let mustSettle = follower == nil && isFirstPage
+      let follows = follower != nil
+      // What was written before is told before the end, and nothing keeps the end away.
+      let begins = isFirstPage
       isFirstPage = false
       do throws(DatabaseError) {
         return try await keyspace.database.blocking { () throws(DatabaseError) in
-          if mustSettle { core.settle() }
-          return try core.changes(since: token, until: bound)
+          if follows { return try core.changes(since: token) }
+          return try core.changesToEnd(since: token, begins: begins)
         }
       } catch {
         if error.code == .closed, follower != nil { return nil }

@@ -6,6 +6,9 @@ public import RoostStorage
 extension Database {
   /// The states of a keyspace's keys that changed after a token, for another database to ``join(_:_:)``.
   ///
+  /// An export tells what was written before its first page, in so many pages: it ends beside writers
+  /// who are faster than its reader. What is written meanwhile comes with the next one.
+  ///
   /// ```swift
   /// var token: ChangeToken?
   /// while true {
@@ -19,10 +22,10 @@ extension Database {
   /// - Parameters:
   ///   - keyspace: one of this database.
   ///   - token: the ``ExportPage/token`` after which to go on, or a ``Change/token``; everything where
-  ///     `nil`.
+  ///     `nil`. After a page that was not the last it goes on with the same export, else it begins one.
   ///   - byteLimit: keys and records a page, in bytes; one state may exceed it.
-  /// - Returns: a page of whole records; what was written before the call and is not in it comes in
-  ///   later pages.
+  /// - Returns: a page of whole records. Where a partition has moved to another store since the first
+  ///   page, the export ends with what was written before this one.
   /// - Throws: `.invalidArgument` (the keyspace is another database's); `.foreignContext` (the token
   ///   is); `.unreachable` where no open store holds some partition; `.corruption`, `.storage`,
   ///   `.closed`.

@@ -40,6 +40,7 @@ import Testing
     database = try SynchronousDatabase(world, stores: 3, replicas: replicas)
     for (number, key) in keys().enumerated() {
       #expect(try database.values(key) == (number < 10 ? ["new"] : number < 15 ? ["old"] : []))
+      database.core.finishReadRepairs()
       let records = try directories.compactMap { try database.record(key, inStore: $0) }
       #expect(records.count == replicas && Set(records).count == 1, "\(key)")
     }
@@ -100,6 +101,7 @@ import Testing
     database = try open()
     for key in keys() {
       #expect(try database.values(key) == [indeterminate.contains(key) ? "new" : "old"])
+      database.core.finishReadRepairs()
       let records = try directories.map { try database.record(key, inStore: $0) }
       #expect(records[0] == records[1], "\(key)")
     }

@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <stddef.h>
+#include <sys/prctl.h>
 #include <sys/vfs.h>
 
 bool bench_lives_in_memory(const char *path) {
@@ -17,3 +18,5 @@ const char *bench_library_of(const char *symbol) {
   void *address = dlsym(RTLD_DEFAULT, symbol);
   return address && dladdr(address, &information) ? information.dli_fname : NULL;
 }
+
+void bench_wake_exactly(void) { prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL); }

@@ -8,7 +8,7 @@ struct RoostBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tools/bench",
     abstract: "Runs the same work on Roost and on its peers and compares the times.",
-    subcommands: [Compare.self, Child.self], defaultSubcommand: Compare.self)
+    subcommands: [Compare.self, Rebalance.self, Child.self], defaultSubcommand: Compare.self)
 }
 
 enum Size: String, CaseIterable, ExpressibleByArgument {
@@ -75,7 +75,7 @@ struct Compare: ParsableCommand {
     if let count { settings.count = count }
 
     signal(SIGINT, SIG_IGN)
-    let scratch = try makeScratch()
+    let scratch = try makeScratch(dir)
     defer { removeDirectory(scratch) }
     let terminal = isatty(2) != 0
     let comparison = Comparison(
@@ -113,17 +113,20 @@ struct Compare: ParsableCommand {
     }
     return chosen
   }
+}
 
-  private func makeScratch() throws -> String {
-    let parent = dir ?? buildDirectory()
-    try makeDirectory(parent)
-    guard !bench_lives_in_memory(parent) else {
-      throw BenchmarkError("\(parent) is in memory: name a directory on a disk with --dir")
-    }
-    let path = "\(parent)/roost-bench-\(getpid())"
-    try makeDirectory(path)
-    return path
+/// Makes a directory for the stores of a run, below `parent` or the build folder.
+///
+/// - Throws: where it would be in memory.
+func makeScratch(_ parent: String?) throws -> String {
+  let parent = parent ?? buildDirectory()
+  try makeDirectory(parent)
+  guard !bench_lives_in_memory(parent) else {
+    throw BenchmarkError("\(parent) is in memory: name a directory on a disk with --dir")
   }
+  let path = "\(parent)/roost-bench-\(getpid())"
+  try makeDirectory(path)
+  return path
 }
 
 /// The folder in which this program was built: on a disk, and never under version control.

@@ -160,11 +160,12 @@ package final class DatabaseCore: @unchecked Sendable {
 
   // MARK: - Closing
 
-  /// Ends moves and builds, which go on at the next open, notes a clean close and closes every
-  /// store. Closing twice does nothing.
+  /// Finishes what reads began to repair, ends moves and builds, which go on at the next open, notes a
+  /// clean close and closes every store. Closing twice does nothing.
   ///
   /// - Throws: the first failure; every store is closed all the same.
   package func close() throws(DatabaseError) {
+    shared.repairs.close()
     // With all key locks held nobody is between minting a dot and writing it.
     let wasClosed = shared.locks.withAll { shared.closed.exchange(true, ordering: .acquiringAndReleasing) }
     if wasClosed { return }

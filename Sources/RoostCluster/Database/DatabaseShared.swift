@@ -17,7 +17,8 @@ package final class DatabaseShared: Sendable {
   let closed = Atomic<Bool>(false)
   let owner = DatabaseReference()
   let maximumClockOffsetMilliseconds: UInt64
-  /// Repairs that reads began and that failed: the next read tries again.
+  let repairs = ReadRepairs()
+  /// Repairs that reads asked for and that failed, or found no room: the next read tries again.
   let failedRepairs = Atomic<Int>(0)
   private let forwarding = Lock()
   private let broken = BrokenForwards()
@@ -72,7 +73,7 @@ package final class DatabaseShared: Sendable {
 
   package var isClosed: Bool { closed.load(ordering: .acquiring) }
 
-  func repairFailed(_ error: DatabaseError) { failedRepairs.wrappingAdd(1, ordering: .relaxed) }
+  func repairFailed() { failedRepairs.wrappingAdd(1, ordering: .relaxed) }
 
   /// A write could not be forwarded to the store that its partition is moving to: that copy is not
   /// whole, and must be made again.

@@ -9,13 +9,14 @@ public struct ChangeToken: Sendable, Hashable, CustomStringConvertible {
   private let origin: Origin
 
   private enum Origin: Sendable {
-    case position(keyspace: UInt64, FeedPosition)
+    case position(keyspace: UInt64, FeedPosition, until: UInt64?)
     /// Within a page, after one of its changes.
     case page(FeedTrail, stepsDone: Int, number: UInt64?)
   }
 
-  init(keyspace: UInt64, _ position: FeedPosition) {
-    origin = .position(keyspace: keyspace, position)
+  /// - Parameter bound: see ``bound``.
+  init(keyspace: UInt64, _ position: FeedPosition, until bound: UInt64? = nil) {
+    origin = .position(keyspace: keyspace, position, until: bound)
   }
 
   /// - Parameters:
@@ -29,37 +30,54 @@ public struct ChangeToken: Sendable, Hashable, CustomStringConvertible {
   /// to the end, to about ten a partition where none is.
   ///
   /// - Complexity: O(partitions).
-  public var bytes: [UInt8] { SealedToken.seal(.changes, position.encoded(keyspace)) }
+  public var bytes: [UInt8] { SealedToken.seal(.changes, payload) }
+
+  /// What its bytes seal.
+  package var payload: [UInt8] { position.encoded(keyspace, until: bound) }
 
   /// The token that ``bytes`` gave.
   ///
   /// - Throws: ``DatabaseError`` with code `.damagedToken`, or `.newerFormat`.
   public init(bytes: [UInt8]) throws(DatabaseError) {
-    let (keyspace, position) = try FeedPosition.decode(try SealedToken.open(.changes, bytes))
-    self.init(keyspace: keyspace, position)
+    try self.init(payload: try SealedToken.open(.changes, bytes))
+  }
+
+  /// - Throws: `.damagedToken` for what ``payload`` does not give.
+  init(payload: [UInt8]) throws(DatabaseError) {
+    let (keyspace, position, bound) = try FeedPosition.decode(payload)
+    self.init(keyspace: keyspace, position, until: bound)
   }
 
   package var keyspace: UInt64 {
     switch origin {
-    case .position(let keyspace, _): keyspace
+    case .position(let keyspace, _, _): keyspace
     case .page(let trail, _, _): trail.keyspace
     }
   }
 
   package var position: FeedPosition {
     switch origin {
-    case .position(_, let position): position
+    case .position(_, let position, _): position
     case .page(let trail, let stepsDone, let number): trail.position(stepsDone, number)
     }
   }
 
+  /// Between the pages of a reading that ends: the change number at which it does.
+  package var bound: UInt64? {
+    switch origin {
+    case .position(_, _, let bound): bound
+    case .page: nil
+    }
+  }
+
   public static func == (a: ChangeToken, b: ChangeToken) -> Bool {
-    a.keyspace == b.keyspace && a.position == b.position
+    a.keyspace == b.keyspace && a.position == b.position && a.bound == b.bound
   }
 
   public func hash(into hasher: inout Hasher) {
     hasher.combine(keyspace)
     hasher.combine(position)
+    hasher.combine(bound)
   }
 
   public var description: String {

@@ -5,15 +5,14 @@ import RoostStorage
 // keyspace, page by page, along its feed; the other joins it, as a replica would.
 
 extension KeyspaceCore {
-  /// The states of keys that changed after `token`.
+  /// The states of keys that changed after `token` and before the export's first page: the token of an
+  /// unfinished page goes on with the same export.
   ///
   /// - Parameter byteLimit: keys and records a page; one state may exceed it.
   /// - Throws: as ``changes(since:limit:)``.
   package func export(since token: ChangeToken?, byteLimit: Int) throws(DatabaseError) -> ExportPage {
-    // A write that has returned is in the export, whoever else is still writing.
-    settle()
     let limit = ChangePageLimit(changes: 1024, bytes: max(1, byteLimit), work: 8192)
-    let page = try changes(since: token, limit: limit)
+    let page = try changesToEnd(since: token, limit: limit)
     var states: [ExportPage.State] = []
     for change in page.changes {
       // To who joins them, states that are told again are as others.
@@ -23,10 +22,6 @@ extension KeyspaceCore {
     return ExportPage(
       keyspace: name, kind: kind, isComplete: page.isAtEnd, token: page.token, states: states)
   }
-
-  /// Waits until what is being written now is written. May block: not for asynchronous callers, nor
-  /// for whoever holds a key's lock.
-  package func settle() { shared.locks.settle(shared.clock.latest.rawValue) }
 }
 
 extension DatabaseCore {

@@ -24,7 +24,7 @@ public struct ExportPage: Sendable {
   /// The keyspace that the states are from, and go to.
   public let keyspace: String
   package let kind: KeyspacePolicy.Kind
-  /// Whether this was all there was to export; else go on with ``token``.
+  /// Whether this was all that there was when the export began; else go on with ``token``.
   public let isComplete: Bool
   /// Resumes after this page, in the database that exported it.
   public let token: ChangeToken
@@ -51,7 +51,7 @@ public struct ExportPage: Sendable {
     writer.write(text: keyspace)
     writer.write(byte: kind.rawValue)
     writer.write(byte: isComplete ? 1 : 0)
-    writer.write(lengthPrefixed: token.position.encoded(token.keyspace))
+    writer.write(lengthPrefixed: token.payload)
     writer.write(count: states.count)
     var encoding: [UInt8] = []
     for state in states {
@@ -79,8 +79,7 @@ public struct ExportPage: Sendable {
     }
     self.kind = kind
     isComplete = try reader.readFlag()
-    let (binding, position) = try FeedPosition.decode(try reader.readLengthPrefixed())
-    token = ChangeToken(keyspace: binding, position)
+    token = try ChangeToken(payload: try reader.readLengthPrefixed())
     var states: [State] = []
     for _ in 0..<(try reader.readCount(of: 6)) {
       let key = try reader.readLengthPrefixed()

@@ -1,15 +1,17 @@
 // What a change token seals:
 //
 //   payload := keyspace u64 | next varint | count varint | tenure* | partitions varint
-//            | owners: run* | numbers: run*
+//            | owners: run* | numbers: run* | end
 //   tenure  := member u64 | tenancy varint
 //   run     := length varint (at least 1) | value varint
+//   end     := nothing, or bound varint (at least 1)
 //
 // `keyspace` is what contexts and tokens of the keyspace are bound to. The owners' runs give for each
 // partition 0 where it has not been begun, else the place of its tenure in the list, counted from 1;
 // their lengths add up to the partitions. The numbers' runs give the change number up to which each
 // partition that was begun has been read. Tenures ascend, and each is used; runs that follow each
-// other differ. Fixed integers are little-endian. So a reader that is at the end everywhere has one
+// other differ. The bound is that of a reading that ends at a change number, as an export does, and has
+// not got there yet. Fixed integers are little-endian. So a reader that is at the end everywhere has one
 // run of numbers.
 
 /// How far a reader has come in each partition of a keyspace's feed.
@@ -51,7 +53,7 @@ package struct FeedPosition: Hashable, Sendable {
 extension FeedPosition {
   static let partitionLimit = 32_768
 
-  package func encoded(_ keyspace: UInt64) -> [UInt8] {
+  package func encoded(_ keyspace: UInt64, until bound: UInt64? = nil) -> [UInt8] {
     var writer = FieldWriter()
     writer.write(fixed: keyspace)
     writer.write(count: next)
@@ -66,6 +68,7 @@ extension FeedPosition {
     writer.write(count: places.count)
     Self.writeRuns(places.lazy.map { $0.tenure.map { ordinals[$0]! } ?? 0 }, &writer)
     Self.writeRuns(places.lazy.filter { $0.tenure != nil }.map(\.number), &writer)
+    if let bound { writer.write(varint: max(1, bound)) }
     return writer.bytes
   }
 
@@ -92,7 +95,7 @@ extension FeedPosition {
   /// - Complexity: O(bytes + partitions), of which there are at most 32,768.
   package static func decode(
     _ bytes: [UInt8]
-  ) throws(DatabaseError) -> (keyspace: UInt64, FeedPosition) {
+  ) throws(DatabaseError) -> (keyspace: UInt64, FeedPosition, until: UInt64?) {
     var reader = FieldReader(bytes, "a change token", .damagedToken)
     let keyspace = try reader.readFixed()
     let next = try reader.readVarint()
@@ -121,8 +124,11 @@ extension FeedPosition {
     for (partition, number) in zip(begun, try readRuns(&reader, of: begun.count)) {
       position.places[partition].number = number
     }
+    if reader.remaining == 0 { return (keyspace, position, nil) }
+    let bound = try reader.readVarint()
+    guard bound >= 1 else { throw reader.damaged("a bound of 0") }
     try reader.readEnd()
-    return (keyspace, position)
+    return (keyspace, position, bound)
   }
 
   private static func readRuns(

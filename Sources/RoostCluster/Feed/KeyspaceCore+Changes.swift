@@ -220,9 +220,9 @@ private final class FeedReading {
 extension KeyspaceCore {
   /// The store that serves a partition's feed: the one that the reader knows, where it still holds
   /// the partition; else the first replica that is present.
-  fileprivate func feedSource(
+  func feedSource(
     _ partition: Int, _ known: FeedPosition.Tenure?
-  ) throws(DatabaseError) -> (slot: Int, KeyspacePart, FeedPosition.Tenure) {
+  ) throws(DatabaseError) -> (slot: Int, part: KeyspacePart, tenure: FeedPosition.Tenure) {
     var first: (slot: Int, KeyspacePart, FeedPosition.Tenure)?
     for replica in 0..<replicas {
       let slot = shared.routes.owner(partition, replica)

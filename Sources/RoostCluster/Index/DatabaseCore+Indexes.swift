@@ -84,6 +84,35 @@ extension DatabaseCore {
     }
   }
 
+  /// Says durably that a store has yet to build the indexes that nobody declared, where it has built
+  /// any of them: records are going to move there without their entries.
+  ///
+  /// A move is no reason to mark an index stale: the mover goes on as soon as the database is opened,
+  /// which is before the program had a chance to declare anything. Whoever declares the index finds it
+  /// built in all other stores, and the entries that this one had still there.
+  func unbuildUndeclared(
+    _ keyspace: String, _ indexes: KeyspaceIndexes, in part: KeyspacePart
+  ) throws(DatabaseError) {
+    // Declaring reads the record with `topology` held too: it sees it gone, or the mover sees the
+    // index declared before it writes anything.
+    try topology.withLock { () throws(DatabaseError) in
+      try shared.checkOpen()
+      let names = Set(indexes.kept.map(\.declaration.name))
+      for index in schema.keyspace(keyspace)?.indexes ?? []
+      where index.state == .current && !names.contains(index.name) {
+        let name = KeptIndex.tree(keyspace, index.name, index.generation)
+        guard let tree = part.member.store.existingTree(name) else { continue }
+        try storing("the index `\(index.name)` could not be put back in \(part.member.path)") {
+          () throws(StoreError) in
+          if try tree.get(BuildRecord.key) == nil { return }
+          var batch = WriteBatch()
+          batch.delete(BuildRecord.key, in: tree)
+          try part.member.store.commit(batch, .synced)
+        }
+      }
+    }
+  }
+
   /// Says durably that writes are going to pass by the indexes that nobody declared.
   func markUndeclaredStale(_ keyspace: String, _ indexes: KeyspaceIndexes) throws(DatabaseError) {
     try topology.withLock { () throws(DatabaseError) in
@@ -108,6 +137,16 @@ final class DatabaseReference: @unchecked Sendable {
 }
 
 extension KeyspaceCore {
+  /// Before records move to a store, with no lock held: an index that cannot follow them there is to
+  /// be built anew in that store.
+  func prepareMove(to target: KeyspacePart) throws(DatabaseError) {
+    guard indexes.hasUndeclared.load(ordering: .acquiring) else { return }
+    guard let core = shared.owner.core else {
+      throw DatabaseError(.closed, "the database is closed")
+    }
+    try core.unbuildUndeclared(name, indexes, in: target)
+  }
+
   /// Before a write, with no lock held: no index may be passed by that does not say so.
   @inline(__always)
   func prepareWrite() throws(DatabaseError) {

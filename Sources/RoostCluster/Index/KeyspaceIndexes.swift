@@ -14,6 +14,7 @@ import Synchronization
 //   entries of the slice. What it has passed and what it has not is kept up by writes alike.
 // - A program that does not declare an index writes without it. Before its first write, that is
 //   durable in the schema: the index is stale.
+// - Where partitions move meanwhile, it is built anew in the stores that they move to, and only there.
 
 /// The indexes that a program has declared of a keyspace. Shared by all that write its records.
 ///
@@ -26,7 +27,8 @@ final class KeyspaceIndexes: @unchecked Sendable {
   @inline(__always)
   var keepsAny: Bool { hasKept.load(ordering: .relaxed) }
   /// Whether the schema has indexes that are neither stale nor declared: a write has to wait until
-  /// they are stale. Changed with the database's `topology` held.
+  /// they are stale, a move until the receiver has to build them. Changed with the database's
+  /// `topology` held.
   let hasUndeclared: Atomic<Bool>
   /// Most records of a slice when an index is built. Set before any is.
   var sliceRecords = 256

@@ -26,10 +26,13 @@ extension DatabaseCore {
     }
     return summary
   }
+
+  /// Repairs on this thread what reads have found, and returns when nothing of it is left or under way.
+  package func finishReadRepairs() { shared.repairs.finish() }
 }
 
 extension KeyspaceCore {
-  /// Reads, and so repairs, every key that a store holds.
+  /// Repairs every key that a store holds.
   fileprivate func repairAll(of part: KeyspacePart) throws(DatabaseError) -> Int {
     var keys = 0
     var next: [UInt8]? = []
@@ -43,7 +46,7 @@ extension KeyspaceCore {
         if let last = chunk.last, chunk.count == 1_024 { next = last + [0] }
         return chunk
       }.forEachKey { key throws(DatabaseError) in
-        _ = try unsafe record(key.span.bytes)
+        try unsafe repair(key.span.bytes)
         keys += 1
       }
     }

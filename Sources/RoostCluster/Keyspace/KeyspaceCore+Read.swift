@@ -2,7 +2,7 @@ package import RoostCausality
 import RoostStorage
 
 // How a key is read: from the one replica that there is, or, where there are several, from all that
-// are present, joined. A replica that had less than the join learns it at once (read repair).
+// are present, joined. A replica that had less than the join learns it soon after (`ReadRepairs`).
 //
 // No lock is taken. A partition may move away between the look at the route table and the read of
 // the store; then the table's version has changed, and the read starts over.
@@ -17,7 +17,7 @@ extension KeyspaceCore {
   ///
   /// - Throws: `.invalidArgument`, `.unreachable`, `.closed`, `.corruption`, `.storage`.
   package func find(_ key: RawSpan) throws(DatabaseError) -> FoundRecord {
-    let (hash, partition) = try locate(key)
+    let (_, partition) = try locate(key)
     return try StoredKey.withStoredKey(partition, key) { storedKey throws(DatabaseError) in
       while true {
         let version = shared.routes.version
@@ -25,7 +25,7 @@ extension KeyspaceCore {
         do throws(DatabaseError) {
           found =
             replicas == 1
-            ? try firstPart(partition).find(storedKey) : try joined(hash, partition, storedKey)
+            ? try firstPart(partition).find(storedKey) : try joined(partition, storedKey)
         } catch {
           // A store that left the database while it was being read.
           guard shared.routes.version != version else { throw error }
@@ -54,11 +54,24 @@ extension KeyspaceCore {
     return isChanged ? .whole(record) : found
   }
 
-  /// The join of all present replicas' records; those that had less are repaired.
+  /// The join of all present replicas' records; those that had less are going to be repaired.
   private func joined(
-    _ hash: UInt64, _ partition: Int, _ storedKey: RawSpan
+    _ partition: Int, _ storedKey: RawSpan
   ) throws(DatabaseError) -> FoundRecord {
     let (owners, _) = try allParts(partition)
+    let (joined, lagging) = try join(owners, storedKey)
+    guard let joined else { return .absent }
+    if let lagging {
+      let key = unsafe storedKey.withUnsafeBytes { unsafe [UInt8]($0.dropFirst(StoredKey.prefixBytes)) }
+      shared.repairs.add(self, key, on: lagging.member.workers)
+    }
+    return .whole(joined)
+  }
+
+  /// The join of what these stores have under a key, and the first of them that has less.
+  func join(
+    _ owners: [KeyspacePart], _ storedKey: RawSpan
+  ) throws(DatabaseError) -> (Record?, lagging: KeyspacePart?) {
     var found: [Record?] = []
     var joined: Record?
     for part in owners {
@@ -67,28 +80,7 @@ extension KeyspaceCore {
       guard let record else { continue }
       if joined == nil { joined = record } else { joined!.join(record) }
     }
-    guard let joined else { return .absent }
-    if found.contains(where: { $0 != joined }) { repair(hash, partition, storedKey, joined) }
-    return .whole(joined)
-  }
-
-  /// Brings replicas up to what a read found. The read succeeds all the same where this fails: the
-  /// next one tries again.
-  private func repair(_ hash: UInt64, _ partition: Int, _ storedKey: RawSpan, _ joined: Record) {
-    do throws(DatabaseError) { try prepareWrite() } catch { return shared.repairFailed(error) }
-    let stripe = shared.locks[hash]
-    stripe.lock.lock()
-    defer { stripe.lock.unlock() }
-    guard !shared.isClosed else { return }
-    beginChange(stripe)
-    defer { endChange(stripe) }
-    do throws(DatabaseError) {
-      stripe.key = unsafe storedKey.withUnsafeBytes { unsafe [UInt8]($0) }
-      let timestamp = try shared.clock.now()
-      let (owners, pending) = try allParts(partition)
-      if let pending { try forward(stripe, partition, joined, timestamp, to: pending) }
-      for part in owners { _ = try part.join(stripe, partition, joined, timestamp, self) }
-    } catch { shared.repairFailed(error) }
+    return (joined, found.firstIndex { $0 != joined }.map { owners[$0] })
   }
 
   /// A record without what has expired by now.

@@ -54,7 +54,7 @@ extension KeyspaceCore {
   func copyChunk(
     _ copy: inout PartitionCopy, from source: KeyspacePart, to target: KeyspacePart, limit: Int
   ) throws(DatabaseError) -> (bytes: Int, isAtEnd: Bool) {
-    try prepareWrite()
+    try prepareMove(to: target)
     let partition = copy.move.partition
     var bytes = 0
     var keys = 0

@@ -69,4 +69,13 @@ import Testing
     let ring = try Ring(partitionCount: 8, replicas: 2, members: RingTests.members(3))
     #expect(ring.slots == [0, 1, 1, 0, 2, 0, 2, 0, 2, 1, 0, 1, 1, 2, 0, 2])
   }
+
+  @Test func `a walk goes on at the circle's beginning`() throws {
+    let nodes = VirtualNodes([RingTests.member(1)])
+    let positions = VirtualNodes.positions(of: MemberID(rawValue: 1), count: 64).sorted()
+    #expect(nodes.distance(fromPoint: .max, to: 0) == positions[0] + 1)
+    #expect(nodes.distance(fromPoint: positions[63] + 1, to: 0) == positions[0] &- positions[63] - 1)
+    #expect(nodes.distance(fromPoint: positions[7], to: 0) == 0)
+    #expect(nodes.distance(fromPoint: positions[7] + 1, to: 0) == positions[8] - positions[7] - 1)
+  }
 }

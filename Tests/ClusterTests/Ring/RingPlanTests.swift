@@ -69,6 +69,16 @@ import Testing
     #expect(plan.moves.allSatisfy { $0.from.rawValue == 3 && $0.to.rawValue == 9 })
   }
 
+  /// Each has 10/3 slots to come. The newcomer has none of them yet, so of the equal remainders it is
+  /// not its own that is rounded up: it takes 3 and not 4.
+  @Test func `rounding up goes to who has more already`() throws {
+    let ring = try Ring(
+      partitionCount: 10, replicas: 1, members: [RingTests.member(2), RingTests.member(3)])
+    let plan = try ring.plan(to: RingTests.members(3))
+    #expect(plan.moves.count == 3 && plan.incoming(MemberID(rawValue: 1)) == 3)
+    #expect(plan.target.loads.map(\.slots).sorted() == [3, 3, 4])
+  }
+
   /// Equal members without zones: exactly what those who lack something lack.
   @Test func `joins and leaves move the least that is possible`() throws {
     try withSeeds(#function, count: TestSize.of(quick: 60, full: 1500)) { _, generator in
@@ -99,6 +109,26 @@ import Testing
       let plan = try ring.plan(to: random.changed(members, least: replicas, &generator))
       #expect(plan.moves.count >= lowerBound(plan))
       #expect(plan.moves.count == CheapestFlow.moves(from: ring, to: plan.target))
+    }
+  }
+
+  /// Each zone has some replicas of every partition then, and some zones one more. The same members,
+  /// weighed and put into zones anew.
+  @Test func `zones that are fewer than the replicas keep what each must have`() throws {
+    try withSeeds(#function, count: TestSize.of(quick: 100, full: 2000)) { _, generator in
+      let replicas = 3 + generator.below(3)
+      func members() -> [RingMember] {
+        (1...UInt64(replicas + 3)).map { number in
+          RingMember(
+            id: MemberID(rawValue: number), name: "m\(number)", weight: 1 + generator.below(5),
+            zone: ["a", "b", "c"][generator.below(3)])
+        }
+      }
+      let ring = try Ring(
+        partitionCount: 1 + generator.below(16), replicas: replicas, members: members())
+      let plan = try ring.plan(to: members())
+      #expect(plan.moves.count == CheapestFlow.moves(from: ring, to: plan.target))
+      try RingRules.expectSettled(plan.target)
     }
   }
 
@@ -135,6 +165,15 @@ import Testing
     #expect(plan.target.epoch == plan.start.epoch + UInt64(plan.moves.count))
     #expect(plan.target.members.reduce(0) { $0 + plan.incoming($1.id) } == plan.moves.count)
     #expect(plan.start.members.reduce(0) { $0 + plan.outgoing($1.id) } == plan.moves.count)
+    // The first moves of all partitions, then the second ones.
+    var rounds: [Int: Int] = [:]
+    var last = 1
+    for move in plan.moves {
+      let round = rounds[move.partition, default: 0] + 1
+      try #require(round >= last, "\(move) comes too late")
+      rounds[move.partition] = round
+      last = round
+    }
   }
 
   /// Applies a plan as an executor does that copies several partitions at once: the moves of a

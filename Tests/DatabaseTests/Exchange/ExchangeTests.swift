@@ -46,6 +46,69 @@ import Testing
     for number in 0..<300 { #expect(try b.record("k\(number)") == (try a.record("k\(number)"))) }
   }
 
+  @Test func `an export ends beside writers who are faster, and holds what was written before it`() throws {
+    let a = try SynchronousDatabase(SimulatedEnvironment(seed: 1), stores: 2)
+    let value = String(repeating: "v", count: 100)
+    for number in 0..<100 { try a.put("k\(number)", value) }
+    var exported: Set<String> = []
+    var token: ChangeToken?
+    var pages = 0
+    var written = 0
+    while true {
+      let page = try ExportPage(bytes: try a.posts.export(since: token, byteLimit: 1_000).bytes)
+      pages += 1
+      token = page.token
+      for state in page.states { exported.insert(String(decoding: state.key, as: UTF8.self)) }
+      if page.isComplete { break }
+      try #require(pages < 200, "the writer is never caught up with")
+      // More than a page, to every partition.
+      for _ in 0..<40 {
+        try a.put("new\(written)", value)
+        written += 1
+      }
+    }
+    #expect(pages > 5)
+    #expect(exported == Set((0..<100).map { "k\($0)" }))
+    // What was written meanwhile comes with the next export, which ends where it began, too.
+    #expect(token?.bound == nil)
+    var next = try a.posts.export(since: token, byteLimit: 1 << 20)
+    try a.put("beside", value)
+    var keys = next.states.map { String(decoding: $0.key, as: UTF8.self) }
+    while !next.isComplete {
+      next = try a.posts.export(since: next.token, byteLimit: 1 << 20)
+      keys += next.states.map { String(decoding: $0.key, as: UTF8.self) }
+    }
+    #expect(keys.count == written && Set(keys) == Set((0..<written).map { "new\($0)" }))
+  }
+
+  @Test func `an export goes on after a restart, and begins anew from a future that was lost`() throws {
+    let world = SimulatedEnvironment(seed: 1)
+    var a = try SynchronousDatabase(world)
+    for number in 0..<100 { try a.put("k\(number)", "v") }
+    try a.core.close()
+    let older = world.fileSystem.processKillClone()
+    a = try SynchronousDatabase(world)
+    for number in 0..<100 { try a.put("l\(number)", "v") }
+    let page = try a.posts.export(since: nil, byteLimit: 500)
+    #expect(page.token.bound != nil)
+    var keys = page.states.map(\.key)
+    a = try a.reopened()
+    try a.put("later", "v")
+    var token = page.token
+    while true {
+      let page = try a.posts.export(since: token, byteLimit: 500)
+      keys += page.states.map(\.key)
+      token = page.token
+      if page.isComplete { break }
+    }
+    #expect(keys.count == 200 && Set(keys).count == 200 && !keys.contains(Array("later".utf8)))
+    // The older copy has not come as far as the bound: it has one of its own.
+    let restored = try a.after(SimulatedEnvironment(seed: 9, fileSystem: older, time: world.time))
+    try restored.put("after", "v")
+    let told = try restored.posts.export(since: page.token, byteLimit: 1 << 20)
+    #expect(told.isComplete && told.states.contains { $0.key == Array("after".utf8) })
+  }
+
   @Test func `deletes travel, and what was written beside them stays`() throws {
     let a = try SynchronousDatabase(SimulatedEnvironment(seed: 1))
     let b = try SynchronousDatabase(SimulatedEnvironment(seed: 2))

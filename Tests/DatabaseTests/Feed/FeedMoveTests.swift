@@ -70,4 +70,31 @@ import Testing
       try core.close()
     }
   }
+
+  @Test func `an export ends with all that was there, though partitions move between its pages`() throws {
+    try withSeeds("an export ends with", count: TestSize.of(quick: 3, full: 40)) { seed, random in
+      let world = TransferWorld(seed: seed)
+      let core = try world.open([0, 1])
+      let keyspace = try core.keyspace("values", .eventual)
+      for number in 0..<100 { try keyspace.put(text: "k\(number)", "v") }
+      let before = core.ringSnapshot.ring
+      _ = try core.addStore(TransferWorld.path(2), weight: 100, zone: "")
+      var exported: Set<[UInt8]> = []
+      var token: ChangeToken?
+      var pages = 0
+      while true {
+        let page = try keyspace.export(since: token, byteLimit: 300)
+        pages += 1
+        token = try ChangeToken(bytes: page.token.bytes)
+        exported.formUnion(page.states.map(\.key))
+        if page.isComplete { break }
+        try #require(pages < 1_000)
+        try keyspace.put(text: "n\(pages)", "beside")
+        for _ in 0..<random.below(60) { world.runOne(&random) }
+      }
+      try #require(before != core.ringSnapshot.ring)
+      for number in 0..<100 { try #require(exported.contains(Array("k\(number)".utf8)), "k\(number)") }
+      try core.close()
+    }
+  }
 }

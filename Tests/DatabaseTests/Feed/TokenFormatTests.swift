@@ -43,6 +43,13 @@ import Testing
     let token = try ChangeToken(bytes: example)
     #expect(token.keyspace == binding && token.position == position)
     #expect(token.bytes == example)
+    // An export that is not done says at its end where it ends.
+    let bounded = try ChangeToken(
+      bytes: SealedToken.seal(.changes, position.encoded(binding) + [0x87, 0x01]))
+    #expect(bounded.position == position && bounded.bound == 135 && bounded != token)
+    #expect(try ChangeToken(bytes: bounded.bytes) == bounded)
+    let zero = SealedToken.seal(.changes, position.encoded(binding) + [0])
+    #expect(thrownCode { _ = try ChangeToken(bytes: zero) } == .damagedToken)
   }
 
   @Test func `an export`() throws {

@@ -1,4 +1,5 @@
 import Roost
+import RoostEnvironment
 import RoostSimulation
 import TestSupport
 import Testing
@@ -204,21 +205,62 @@ import Testing
     #expect(try after.query() == expected)
   }
 
-  /// Moved by a program that knows nothing of the index.
-  @Test func `a move without the extractor makes the index stale`() throws {
-    let first = try IndexWorld(stores: 1)
-    try fill(first)
-    let expected = try first.query()
-    try first.core.close()
-    let mover = try DatabaseOpening.open(
-      ["/disk0/db"], Databases.options(partitions: 8) { $0.transferBytesPerSecond = nil },
-      first.world.environment)
-    _ = try mover.addStore("/disk1/db", weight: 100, zone: "")
-    try mover.waitUntilBalanced(.seconds(60))
-    try mover.close()
-    let after = try IndexWorld(first.world, stores: 2)
-    #expect(notReady(after) != nil)
-    after.work()
-    #expect(try after.query() == expected)
+  /// A crash wherever declaring an index, building it and dropping the one before it are cut off, to
+  /// the very last step: whoever declares it then has all of it, and nothing of the other.
+  @Test(arguments: [nil, 1] as [UInt64?])
+  func `a crash at the end of building leaves an index that is whole or goes on`(
+    before: UInt64?
+  ) throws {
+    let world = try IndexWorld(stores: 2, version: before, sliceRecords: 64)
+    try fill(world)
+    for member in world.core.presentMembers { try member.store.sync() }
+    let expected = try world.expected(Self.keys, version: 2)
+    var states: [SimulatedFileSystem] = []
+    let files = world.world.fileSystem
+    func keep() {
+      states += [CrashPolicy.dropAll, .keepAll, .random].enumerated().map { position, policy in
+        files.crashClone(policy, seed: UInt64(states.count + position))
+      }
+      states.append(files.processKillClone())
+    }
+    let crasher = Crasher(files, keep)
+    try world.declare(2)
+    while try !world.notes.indexProgress("words").isReady {
+      world.work(1)
+      keep()
+    }
+    #expect(try world.query() == expected)
+    // The last step was the last record's: also once it is durable.
+    for member in world.core.presentMembers { try member.store.sync() }
+    keep()
+    crasher.end()
+    #expect(states.count > 40)
+    var ready = 0
+    for state in states {
+      let after = try IndexWorld(
+        SimulatedEnvironment(seed: 3, fileSystem: state), stores: 2, version: 2, sliceRecords: 64)
+      if try after.notes.indexProgress("words").isReady { ready += 1 }
+      after.work()
+      #expect(try after.query() == expected)
+      #expect(try after.entryCount() == expected.count)
+      #expect(after.indexTrees.count == 1)
+    }
+    #expect(ready >= 4 && ready < states.count)
   }
+}
+
+/// Calls something before each file operation that changes the disk.
+private final class Crasher: @unchecked Sendable {
+  private let fileSystem: SimulatedFileSystem
+  private let body: () -> Void
+
+  init(_ fileSystem: SimulatedFileSystem, _ body: @escaping () -> Void) {
+    self.fileSystem = fileSystem
+    self.body = body
+    fileSystem.onOperation { [self] operation throws(FileSystemError) in
+      if operation.changesDisk { self.body() }
+    }
+  }
+
+  func end() { fileSystem.onOperation(nil) }
 }

@@ -40,6 +40,7 @@ import Testing
     let database = try afterDelete()
     #expect(try database.values("k") == [])
     #expect(try database.count("likes") == 0)
+    database.core.finishReadRepairs()
     for key in ["k", "likes"] {
       let records = try directories.map { try database.record(key, inStore: $0) }
       #expect(records[0]?.isTombstone == true)

@@ -151,6 +151,106 @@ import Testing
     try core.close()
   }
 
+  /// A power loss while the ring is written may leave the receiver as the owner: a write that was told
+  /// durable meanwhile is durable there, not only at the store that still counts as the owner.
+  @Test func `a synced write waits for the receiver while the move is decided`() throws {
+    let world = TransferWorld(seed: 8)
+    let core = try world.open([0, 1, 2])
+    let keyspace = try RebalanceTests.fill(core, 100)
+    let members = try (0..<3).map { try core.memberID(at: TransferWorld.path($0)) }
+    let partition = try #require(
+      (0..<16).first { core.ringSnapshot.ring.replicas(of: $0) == [members[0]] })
+    let key = (0..<1000).map { "key\($0)" }.first {
+      $0.withKeyBytes { Placement.partition(ofHash: Placement.hash($0), count: 16) } == partition
+    }!
+    let between = BetweenOperations(world.fileSystem) { operation in
+      // The ring is told to the third store, last.
+      guard operation.changesDisk, operation.path.string.hasPrefix(TransferWorld.path(2) + "/"),
+        core.shared.routes.isSettling(partition)
+      else { return false }
+      try keyspace.put(text: key, "durable")
+      try keyspace.sync(text: key)
+      return true
+    }
+    let move = PartitionMove(partition: partition, slot: 0, from: members[0], to: members[1])
+    core.transfers.withRecord { record in
+      record.moves = [move]
+      record.plan += 1
+      record.renewed = []
+    }
+    core.scheduleTransfers()
+    try core.waitUntilBalanced(.seconds(60))
+    try between.end()
+    let left = try #require(between.clone)
+    let after = try TransferWorld(seed: 9, left).open([0, 1, 2])
+    #expect(after.ringSnapshot.ring.replicas(of: partition) == [members[1]])
+    #expect(try after.keyspace("values", .eventual).values(text: key) == ["durable"])
+    try core.close()
+  }
+
+  /// Until the ring that gives the partition away is durable its source has all of it, and from its
+  /// first durable record on its receiver has.
+  /// What it has to drop is gone before any store says so. Stores are told in order: either may be first.
+  @Test(arguments: [(0, 1), (1, 0)])
+  func `a power loss at any moment of deciding loses nothing that was durable`(
+    from: Int, to: Int
+  ) throws {
+    let world = TransferWorld(seed: 10)
+    let core = try world.open([0, 1, 2])
+    _ = try RebalanceTests.fill(core, 200)
+    for member in core.presentMembers { try member.store.sync() }
+    let members = try (0..<3).map { try core.memberID(at: TransferWorld.path($0)) }
+    let partition = try #require(
+      (0..<16).first { core.ringSnapshot.ring.replicas(of: $0) == [members[from]] })
+    var clones: [SimulatedFileSystem] = []
+    let between = BetweenOperations(world.fileSystem) { operation in
+      let isDeciding = core.shared.routes.isSettling(partition) || !core.ringState.drops.isEmpty
+      if operation.changesDisk, isDeciding {
+        clones.append(world.fileSystem.crashClone(.dropAll))
+      }
+      return false
+    }
+    let move = PartitionMove(partition: partition, slot: 0, from: members[from], to: members[to])
+    core.transfers.withRecord { record in
+      record.moves = [move]
+      record.plan += 1
+      record.renewed = []
+    }
+    core.scheduleTransfers()
+    try core.waitUntilBalanced(.seconds(60))
+    try between.end()
+    var owners: Set<MemberID> = []
+    for clone in clones {
+      let after = try TransferWorld(seed: 11, clone).open([0, 1, 2])
+      owners.insert(after.ringSnapshot.ring.replica(of: partition, slot: 0))
+      let keyspace = try after.keyspace("values", .eventual)
+      try RebalanceTests.check(keyspace, 200)
+      try after.waitUntilBalanced(.seconds(60))
+      try RebalanceTests.check(keyspace, 200)
+      try after.checkPlacement()
+    }
+    #expect(owners == [members[from], members[to]])
+    try core.close()
+  }
+
+  /// How far a copy was is not kept: a clean end on the way makes it begin anew too.
+  @Test func `a copy that a close cut off begins anew`() throws {
+    let world = TransferWorld(seed: 12)
+    var core = try world.open([0], partitions: 1) { $0.transferBytesPerSecond = 16 << 10 }
+    _ = try RebalanceTests.fill(core, 400)
+    _ = try core.addStore(TransferWorld.path(1), weight: 1000, zone: "")
+    try core.changeStore(try core.memberID(at: TransferWorld.path(0)), weight: 1, zone: nil)
+    while core.rebalance.current?.keys ?? 0 == 0 { try require(world.run(1) == 1, "no job waits") }
+    #expect(core.rebalance.current!.keys < 400)
+    try core.close()
+    core = try world.open([0, 1], partitions: 1)
+    try core.waitUntilBalanced(.seconds(60))
+    #expect(core.ringSnapshot.ring.replicas(of: 0) == [try core.memberID(at: TransferWorld.path(1))])
+    try RebalanceTests.check(try core.keyspace("values", .eventual), 400)
+    try core.checkPlacement()
+    try core.close()
+  }
+
   @Test func `moving keeps to its rate, on the clock that it is given`() throws {
     let world = TransferWorld(seed: 6)
     let core = try world.open([0]) { $0.transferBytesPerSecond = 16 << 10 }
@@ -264,4 +364,30 @@ final class FullDisk: @unchecked Sendable {
   }
 
   func end() { fileSystem.onOperation(nil) }
+}
+
+/// Does something once, before a file operation, and keeps what a power loss would leave just behind it.
+final class BetweenOperations: @unchecked Sendable {
+  private let fileSystem: SimulatedFileSystem
+  private let body: (Operation) throws -> Bool
+  private var failure: (any Error)?
+  private var isWithin = false
+  private(set) var clone: SimulatedFileSystem?
+
+  /// - Parameter body: returns whether this was the operation.
+  init(_ fileSystem: SimulatedFileSystem, _ body: @escaping (Operation) throws -> Bool) {
+    self.fileSystem = fileSystem
+    self.body = body
+    fileSystem.onOperation { [self] operation throws(FileSystemError) in
+      if isWithin || clone != nil || failure != nil { return }
+      isWithin = true
+      defer { isWithin = false }
+      do { if try self.body(operation) { clone = fileSystem.crashClone(.dropAll) } } catch { failure = error }
+    }
+  }
+
+  func end() throws {
+    fileSystem.onOperation(nil)
+    if let failure { throw failure }
+  }
 }
