@@ -55,7 +55,7 @@ final class TreeCore: @unchecked Sendable {
     self.shared = shared
     self.memtableLimit = memtableLimit
     strain = TreeStrain(shared.strainedTrees)
-    active = TreeMemtable(shared.memory)
+    active = TreeMemtable(shared.memory, options)
     current = TreeState(active: active, immutables: [], levels: levels)
     state = EpochPointer(current)
   }
@@ -142,7 +142,7 @@ final class TreeCore: @unchecked Sendable {
   }
 
   private func beginMemtable() {
-    active = TreeMemtable(shared.memory)
+    active = TreeMemtable(shared.memory, options)
     isFull = false
     isNearlyFull = false
     strain.remove(.nearlyFull)

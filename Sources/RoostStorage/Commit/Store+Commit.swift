@@ -225,11 +225,19 @@ extension Store {
   ) throws(StoreError) -> UInt64 {
     var operations = try WriteBatchDecoder(encoded)
     var next = sequence
-    var tree: TreeCore?
+    // The leader's table holds the trees meanwhile.
+    var tree: Unmanaged<TreeCore>?
+    var treeID: UInt64 = 0
     while let operation = try operations.next() {
-      if tree?.id != operation.treeID { tree = writableTrees[operation.treeID] }
-      tree!.apply(operation.kind, operation.key, operation.value, next, floor)
-      if tree!.isFull { noteFull(tree!) }
+      if unsafe tree == nil || operation.treeID != treeID {
+        treeID = operation.treeID
+        unsafe tree = writableTrees.unretained(treeID)
+      }
+      let isFull = unsafe tree!.borrow { tree in
+        tree.apply(operation.kind, operation.key, operation.value, next, floor)
+        return tree.isFull
+      }
+      if isFull { noteFull(unsafe tree!.takeUnretainedValue()) }
       next &+= 1
     }
     return next

@@ -41,6 +41,14 @@ struct TreeTable {
     }
   }
 
+  /// The tree of that id without a retain: valid while the table holds it. O(log n).
+  @inline(__always)
+  func unretained(_ id: UInt64) -> Unmanaged<TreeCore>? {
+    let place = place(id)
+    guard place < ids.count && ids[place] == id else { return nil }
+    return unsafe Unmanaged.passUnretained(trees[place])
+  }
+
   /// Whether there is one. O(log n).
   @inline(__always)
   func contains(_ id: UInt64) -> Bool {

@@ -48,13 +48,16 @@ final class Memtable: @unchecked Sendable {
   private var cachedList: RangeTombstoneList?
   private var cachedCount = 0
 
-  init() {
+  /// - Parameter prefixLength: how many leading bytes of keys name the partitions that they come in,
+  ///   0 to 2: each gets a tree of its own. Changes nothing but speed and memory.
+  init(prefixLength: Int = 0) {
     unsafe counters = .allocate(capacity: 1)
     unsafe counters.initialize(to: Counters())
     unsafe writer = .allocate(capacity: 1)
     // The atomic is the first field, at the struct's own address.
     unsafe writer.initialize(
       to: MemtableWriter(
+        prefixLength: prefixLength,
         charge: UnsafeMutableRawPointer(counters).assumingMemoryBound(to: Atomic<Int>.self)))
     unsafe index = writer.pointee.index
   }
@@ -115,7 +118,7 @@ final class Memtable: @unchecked Sendable {
   }
 
   /// A cursor over all entries, whatever their sequence numbers; nowhere at first.
-  func makeCursor() -> MemtableCursor { MemtableCursor(self, index) }
+  func makeCursor() -> MemtableCursor { MemtableCursor(self, index.directory) }
 
   /// All range tombstones inserted so far, or `nil` where there are none, which costs one load.
   ///

@@ -1,6 +1,5 @@
-import Synchronization
-
-/// The readers' half of the memtable's index: a B+tree of ``MemtableNode``s, found through `root`.
+/// The readers' half of the memtable's index: B+trees of ``MemtableNode``s, one for each prefix of
+/// keys that ``MemtableDirectory`` tells apart, mostly one in all.
 ///
 /// Lookups and cursors take no lock and may run on any number of threads beside the one writer
 /// (``MemtableWriter``). What was inserted before a reader began, as it knows from a sequence
@@ -11,27 +10,21 @@ struct MemtableIndex {
   /// No tree is higher: a root splits only when it has more than ten children.
   static let greatestHeight = 24
 
-  let root: UnsafeMutablePointer<Atomic<UInt64>>
-
-  @inline(__always) var rootNode: MemtableNode {
-    let address = unsafe root.pointee.load(ordering: .acquiring)
-    // The word was made from a pointer that is never nil.
-    return unsafe MemtableNode(
-      UnsafeMutableRawPointer(bitPattern: UInt(address)).unsafelyUnwrapped)
-  }
+  let directory: MemtableDirectory
 
   /// The newest version of `key` whose tag sorts at or after `tagWord`. O(log n).
   @inline(__always)
   func find(_ key: ByteView, _ tagWord: UInt64) -> MemtableEntry? {
-    let wholeHead = key.head
-    var node = rootNode
+    guard key.count > 0, var node = directory.root(at: directory.place(of: key)) else { return nil }
+    let shared = directory.sharedCount(key)
+    let wholeHead = key.head(skipping: shared)
     // The node after the leaf, where its least entry may be a version of the key. Anything that
     // follows the target in the tree but not in its leaf is that entry, or is of another key.
     var follower: MemtableNode? = nil
     while node.level > 0 {
       let permutation = node.permutation
       let prefix = node.prefixCount
-      let head = prefix == 0 ? wholeHead : key.head(skipping: prefix)
+      let head = prefix == shared ? wholeHead : key.head(skipping: prefix)
       let index = node.childIndex(permutation, head: head, key: key, tagWord: tagWord)
       if index &+ 1 < permutation.count {
         let slot = permutation.slot(index &+ 1)
@@ -41,7 +34,7 @@ struct MemtableIndex {
     }
     let permutation = node.permutation
     let prefix = node.prefixCount
-    let head = prefix == 0 ? wholeHead : key.head(skipping: prefix)
+    let head = prefix == shared ? wholeHead : key.head(skipping: prefix)
     var index = node.lowerBound(permutation, from: 0, head: head)
     if index < permutation.count {
       let slot = permutation.slot(index)

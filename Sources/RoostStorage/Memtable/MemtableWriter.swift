@@ -3,8 +3,9 @@ import Synchronization
 /// The writer's half of the memtable's index. Used by one thread at a time.
 ///
 /// How an insert goes:
-/// 1. From the root down, in each inner node take the child whose range holds (key, tag), and note
-///    the way. (Skipped where the key follows the one inserted last, in the same leaf.)
+/// 1. From the root of the key's tree down, in each inner node take the child whose range holds
+///    (key, tag), and note the way. (Skipped where the key follows all of its tree, or the one
+///    inserted last, in the same leaf.)
 /// 2. Where the leaf has a slot left, write it, then publish it with one store of the permutation.
 /// 3. Where it has none, make new leaves of its entries and the new one. In the parent write a slot
 ///    for each, then with one store of its permutation take out the old leaf and bring in the new.
@@ -29,13 +30,18 @@ struct MemtableWriter: ~Copyable {
   private var entries: Arena
   private var nodes: Arena
 
-  /// The way to the leaf of the last insert, by level. `path[0].index` means nothing.
+  /// The way from the root of `tree` to the leaf where the last insert looked for its place, by
+  /// level. `path[0].index` means nothing.
   private let path: UnsafeMutablePointer<Step>
   private var rootLevel = 0
+  private var tree: MemtableTree
 
-  // Where `endsLeaf`, the last insert put `lastKey` at the end of the leaf that the path leads to,
-  // so a key above it and below `leafEnd` goes right after it: ascending keys need no search.
-  private var endsLeaf = false
+  /// The leaf at whose end the last insert put `lastKey`, after a search or a run.
+  private var endedLeaf: UnsafeMutableRawPointer?
+  // Where `isRun`, two in a row came to the end of the leaf that the path leads to, so a key above
+  // `lastKey` and below `leafEnd` goes right after it: keys that ascend need no search. (Only the
+  // second asks for `leafEnd`, which lies far away: where keys come in no order it is never used.)
+  private var isRun = false
   private var lastKey = ByteView.empty
   private var lastHead: UInt64 = 0
   private var leafEnd: MemtableEntry?
@@ -49,30 +55,25 @@ struct MemtableWriter: ~Copyable {
   private var madeCount = 0
 
   /// An index without entries. `charge` must outlive it.
-  init(charge: UnsafeMutablePointer<Atomic<Int>>) {
+  init(prefixLength: Int, charge: UnsafeMutablePointer<Atomic<Int>>) {
     unsafe entries = Arena(
       firstChunkBytes: 16 << 10, largestChunkBytes: 1 << 20, charge: charge)
     unsafe nodes = Arena(
       firstChunkBytes: 8 << 10, largestChunkBytes: 1 << 20, charge: charge)
-    let first = unsafe MemtableNode(
-      in: nodes.allocate(MemtableNode.byteCount), level: 0, prefixCount: 0)
+    index = MemtableIndex(directory: MemtableDirectory(prefixLength: prefixLength, in: &nodes))
+    let none = unsafe UnsafeMutableRawPointer(mutating: ByteView.empty.base)
+    tree = unsafe MemtableTree(none)
     unsafe path = .allocate(capacity: MemtableIndex.greatestHeight)
     unsafe path.initialize(
-      repeating: Step(node: first, index: 0), count: MemtableIndex.greatestHeight)
+      repeating: Step(node: MemtableNode(none), index: 0), count: MemtableIndex.greatestHeight)
     unsafe gathered = .allocate(capacity: 2 * MemtableNode.slots)
     unsafe made = .allocate(capacity: 4)
-    // Readers load the root all the time: it has a cache line of its own.
-    let line = UnsafeMutableRawPointer.allocate(byteCount: 64, alignment: 64)
-    unsafe index = MemtableIndex(
-      root: line.initializeMemory(
-        as: Atomic<UInt64>.self, to: Atomic(UInt64(UInt(bitPattern: first.base)))))
   }
 
   deinit {
     unsafe path.deallocate()
     unsafe gathered.deallocate()
     unsafe made.deallocate()
-    unsafe UnsafeMutableRawPointer(index.root).deallocate()
   }
 
   /// Copies `bytes` into the arena.
@@ -96,27 +97,38 @@ struct MemtableWriter: ~Copyable {
     unsafe value.copy(to: entry.base + MemtableEntry.headerBytes + key.count)
 
     let stored = entry.key
-    let wholeHead = stored.head
-    let follows = followsLast(stored, wholeHead)
-    if !follows { descend(stored, wholeHead, tag.word) }
+    let shared = index.directory.sharedCount(stored)
+    let wholeHead = stored.head(skipping: shared)
+    let place = index.directory.place(of: stored)
+    guard let tree = index.directory.tree(at: place), let root = tree.root else {
+      return beginTree(place, entry, wholeHead, shared)
+    }
+    if append(entry, stored, wholeHead, to: tree) { return }
+    let follows = followsLast(stored, wholeHead, in: tree)
+    if !follows { descend(tree, root, stored, shared, wholeHead, tag.word) }
 
     let leaf = unsafe path[0].node
     let permutation = leaf.permutation
     let count = permutation.count
     let prefix = leaf.prefixCount
-    let head = prefix == 0 ? wholeHead : stored.head(skipping: prefix)
+    let head = prefix == shared ? wholeHead : stored.head(skipping: prefix)
     let position =
       follows
       ? count : leaf.entryIndex(permutation, head: head, key: stored, tagWord: tag.word)
     if position == count {
+      if !follows {
+        isRun = unsafe endedLeaf == leaf.base
+        if isRun {
+          leafEnd = nextSeparator(above: 0)
+          leafEndHead = leafEnd?.key.head(skipping: shared) ?? 0
+        }
+      }
+      unsafe endedLeaf = leaf.base
       lastKey = stored
       lastHead = wholeHead
-      if !follows {
-        leafEnd = nextSeparator(above: 0)
-        leafEndHead = leafEnd?.key.head ?? 0
-      }
+    } else {
+      endRun()
     }
-    endsLeaf = position == count
     if count < MemtableNode.slots {
       unsafe leaf.write(count, head: head, pointer: entry.base)
       leaf.publish(permutation.inserting(count, at: position))
@@ -125,10 +137,51 @@ struct MemtableWriter: ~Copyable {
     }
   }
 
+  @inline(__always)
+  private mutating func endRun() {
+    isRun = false
+    unsafe endedLeaf = nil
+  }
+
+  /// The first entry of a tree.
+  @inline(never)
+  private mutating func beginTree(
+    _ place: Int, _ entry: MemtableEntry, _ head: UInt64, _ shared: Int
+  ) {
+    let leaf = unsafe MemtableNode(
+      in: nodes.allocate(MemtableNode.byteCount), level: 0, prefixCount: shared)
+    unsafe leaf.write(0, head: head, pointer: entry.base)
+    leaf.publish(Permutation(identity: 1))
+    index.directory.begin(at: place, with: leaf, in: &nodes)
+  }
+
+  /// Adds an entry whose key is above all of its tree: it goes to the end of the last leaf, whose
+  /// heads begin where those of the root do. `false` where the key is not.
+  @inline(__always)
+  private mutating func append(
+    _ entry: MemtableEntry, _ key: ByteView, _ head: UInt64, to tree: MemtableTree
+  ) -> Bool {
+    let leaf = tree.lastLeaf
+    let permutation = leaf.permutation
+    let count = permutation.count
+    let last = permutation.slot(count &- 1)
+    let lastHead = leaf.head(last)
+    if head < lastHead || head == lastHead && !(leaf.entry(last).key < key) { return false }
+    endRun()
+    if count < MemtableNode.slots {
+      unsafe leaf.write(count, head: head, pointer: entry.base)
+      leaf.publish(permutation.inserting(count, at: count))
+    } else {
+      descendToLast(tree)
+      splitLeaf(count, entry, head)
+    }
+    return true
+  }
+
   /// Whether the key belongs right after the last insert, at the end of its leaf.
   @inline(__always)
-  private func followsLast(_ key: ByteView, _ head: UInt64) -> Bool {
-    guard endsLeaf, head >= lastHead else { return false }
+  private func followsLast(_ key: ByteView, _ head: UInt64, in tree: MemtableTree) -> Bool {
+    guard isRun, unsafe tree.base == self.tree.base, head >= lastHead else { return false }
     if let leafEnd {
       if head > leafEndHead { return false }
       if head == leafEndHead, !(key < leafEnd.key) { return false }
@@ -138,17 +191,37 @@ struct MemtableWriter: ~Copyable {
 
   /// Step 1.
   @inline(__always)
-  private mutating func descend(_ key: ByteView, _ wholeHead: UInt64, _ tagWord: UInt64) {
-    var node = index.rootNode
-    var level = rootLevel
+  private mutating func descend(
+    _ tree: MemtableTree, _ root: MemtableNode, _ key: ByteView, _ shared: Int, _ wholeHead: UInt64,
+    _ tagWord: UInt64
+  ) {
+    var node = root
+    var level = root.level
+    self.tree = tree
+    rootLevel = level
     while level > 0 {
       let permutation = node.permutation
       let prefix = node.prefixCount
-      let head = prefix == 0 ? wholeHead : key.head(skipping: prefix)
+      let head = prefix == shared ? wholeHead : key.head(skipping: prefix)
       let index = node.childIndex(permutation, head: head, key: key, tagWord: tagWord)
       unsafe path[level] = Step(node: node, index: index)
       node = node.child(permutation.slot(index))
       level &-= 1
+    }
+    unsafe path[0] = Step(node: node, index: 0)
+  }
+
+  /// Step 1 for a key above all of its tree.
+  private mutating func descendToLast(_ tree: MemtableTree) {
+    // Whoever appends to a tree has found its root.
+    var node = tree.root!
+    self.tree = tree
+    rootLevel = node.level
+    while node.level > 0 {
+      let permutation = node.permutation
+      let index = permutation.count &- 1
+      unsafe path[node.level] = Step(node: node, index: index)
+      node = node.child(permutation.slot(index))
     }
     unsafe path[0] = Step(node: node, index: 0)
   }
@@ -189,7 +262,7 @@ extension MemtableWriter {
     let leaf = unsafe path[0].node
     gather(leaf)
     unsafe insertGathered(Slot(head: head, pointer: entry.base), at: position)
-    endsLeaf = false
+    endRun()
     let total = gatheredCount
     switch position {
     case MemtableNode.slots:
@@ -244,6 +317,7 @@ extension MemtableWriter {
       unsafe made[madeCount] = node
       madeCount &+= 1
     }
+    if level == 0, high == nil { unsafe tree.lastLeaf = made[madeCount &- 1] }
     replace(level: level, keepingOld: keepsOld)
   }
 
@@ -296,14 +370,14 @@ extension MemtableWriter {
   private mutating func growRoot(keepingOld: Bool) {
     let old = unsafe path[rootLevel].node
     if madeCount == 1, !keepingOld {
-      unsafe index.root.pointee.store(
-        UInt64(UInt(bitPattern: made[0].base)), ordering: .releasing)
+      unsafe tree.publish(root: made[0])
       return
     }
     rootLevel += 1
     precondition(rootLevel < MemtableIndex.greatestHeight)
+    let prefix = old.prefixCount
     let root = unsafe MemtableNode(
-      in: nodes.allocate(MemtableNode.byteCount), level: rootLevel, prefixCount: 0)
+      in: nodes.allocate(MemtableNode.byteCount), level: rootLevel, prefixCount: prefix)
     var count = 0
     if keepingOld {
       unsafe root.write(0, head: 0, pointer: old.base)
@@ -311,13 +385,13 @@ extension MemtableWriter {
     }
     for i in 0..<madeCount {
       let child = unsafe made[i]
-      unsafe root.write(
-        count, head: count == 0 ? 0 : child.firstEntry.key.head, pointer: child.base)
+      let head = count == 0 ? 0 : child.firstEntry.key.head(skipping: prefix)
+      unsafe root.write(count, head: head, pointer: child.base)
       count += 1
     }
     root.slotsUsed = count
     root.publish(Permutation(identity: count))
-    unsafe index.root.pointee.store(UInt64(UInt(bitPattern: root.base)), ordering: .releasing)
+    tree.publish(root: root)
   }
 
   private mutating func gather(_ node: MemtableNode) {

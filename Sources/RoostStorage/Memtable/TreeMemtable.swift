@@ -2,7 +2,7 @@ import Synchronization
 
 /// One tree's memtable with what the log and the memory budget need to know of it.
 final class TreeMemtable: @unchecked Sendable {
-  let memtable = Memtable()
+  let memtable: Memtable
 
   /// The number of the oldest log that holds a record of this memtable; `UInt64.max` while it is
   /// empty. Written by the commit leader before it applies the record.
@@ -15,7 +15,8 @@ final class TreeMemtable: @unchecked Sendable {
   private var isWaiting = false
 
   /// - Parameter memory: the store's, which the memtable is charged to until it is released.
-  init(_ memory: MemoryCharge) {
+  init(_ memory: MemoryCharge, _ options: TreeOptions) {
+    memtable = Memtable(prefixLength: options.memtablePrefixLength)
     self.memory = memory
     charged = memtable.chargedBytes
     memory.addMemtable(charged)
@@ -55,4 +56,10 @@ final class TreeMemtable: @unchecked Sendable {
     isWaiting = false
     charge(0)
   }
+}
+
+extension TreeOptions {
+  /// How many bytes of prefix a memtable tells apart: the partition's number, where keys begin with
+  /// a short one.
+  var memtablePrefixLength: Int { cutPrefixLength <= 2 ? cutPrefixLength : 0 }
 }

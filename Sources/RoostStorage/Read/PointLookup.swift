@@ -23,8 +23,10 @@ struct PointLookup: ~Copyable {
 
   mutating func run(_ state: TreeState, _ tables: TableCache, _ token: EpochDomain.Token) throws(StoreError) {
     if search(state.active.memtable) { return }
-    if !state.immutables.isEmpty {
-      for immutable in state.immutables where search(immutable.memtable) { return }
+    var waiting = 0
+    while waiting < state.immutableCount {
+      if unsafe state.immutable(waiting).borrow({ search($0) }) { return }
+      waiting &+= 1
     }
     if unsafe state.level0.borrow({ $0.count }) == 0 && state.deeperCount == 0 { return }
     let hash = BloomFilter.hash(key)

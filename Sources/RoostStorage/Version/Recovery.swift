@@ -333,7 +333,13 @@ private struct Replay {
   struct ReplayedTree {
     var id: UInt64
     var options: TreeOptions
-    var memtable = Memtable()
+    var memtable: Memtable
+
+    init(id: UInt64, options: TreeOptions) {
+      self.id = id
+      self.options = options
+      memtable = Memtable(prefixLength: options.memtablePrefixLength)
+    }
   }
 
   var trees: [UInt64: ReplayedTree] = [:]

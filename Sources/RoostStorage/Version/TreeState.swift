@@ -16,6 +16,9 @@ final class TreeState: @unchecked Sendable {
   let level0: Unmanaged<Level>
   let deeperCount: Int
   private let deeper: UnsafeMutablePointer<Unmanaged<Level>>
+  /// The immutable memtables again, unretained, for the same.
+  let immutableCount: Int
+  private let waiting: UnsafeMutablePointer<Unmanaged<Memtable>>
 
   init(active: TreeMemtable, immutables: [TreeMemtable], levels: [Level]) {
     self.active = active
@@ -29,9 +32,24 @@ final class TreeState: @unchecked Sendable {
       count += 1
     }
     deeperCount = count
+    immutableCount = immutables.count
+    unsafe waiting = UnsafeMutablePointer.allocate(capacity: max(immutables.count, 1))
+    for (index, immutable) in immutables.enumerated() {
+      unsafe (waiting + index).initialize(to: Unmanaged.passUnretained(immutable.memtable))
+    }
   }
 
-  deinit { unsafe deeper.deallocate() }
+  deinit {
+    unsafe deeper.deallocate()
+    unsafe waiting.deallocate()
+  }
+
+  /// A full memtable that waits for its flush, newest first.
+  @inline(__always)
+  func immutable(_ index: Int) -> Unmanaged<Memtable> {
+    precondition(UInt(bitPattern: index) < UInt(bitPattern: immutableCount))
+    return unsafe waiting[index]
+  }
 
   /// A level below 0 that has tables, shallowest first.
   @inline(__always)

@@ -25,9 +25,14 @@ import Testing
     (0..<8 + i % 40).map { UInt8(truncatingIfNeeded: i >> (8 * ($0 % 4))) ^ UInt8($0) }
   }
 
-  @Test func `readers beside a writer see all that was published, whole and in order`() {
-    let total = 60_000
-    let memtable = Memtable()
+  /// With prefixes, the numbers among the keys begin trees all the time, and the keys of one byte
+  /// stand among those of two prefixes.
+  @Test(arguments: [0, 1, 2])
+  func `readers beside a writer see all that was published, whole and in order`(
+    _ prefixLength: Int
+  ) {
+    let total = prefixLength == 0 ? 60_000 : 30_000
+    let memtable = Memtable(prefixLength: prefixLength)
     let visible = Visible()
     let reads = Visible()
     let faults = Faults()

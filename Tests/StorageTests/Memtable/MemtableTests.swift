@@ -7,7 +7,7 @@ import Testing
   /// Kinds of keys that stress different parts of the order and of the tree.
   enum Keys: CaseIterable {
     case anyLength, sameHead, prefixes, zeros, long, ascending, descending, oneKey, streams,
-      ascendingSameHead
+      ascendingSameHead, partitions, feeds, manyPrefixes
 
     func make(_ random: inout SeededRandom, _ i: Int) -> [UInt8] {
       func number(_ n: Int) -> [UInt8] {
@@ -29,16 +29,27 @@ import Testing
       case .oneKey: return [42]
       case .streams: return [UInt8(i % 3)] + number(i)
       case .ascendingSameHead: return Array("customer/".utf8) + number(i)
+      case .partitions:
+        return [UInt8(random.below(2)), UInt8(random.below(3))]
+          + (0..<random.below(12)).map { _ in UInt8(random.below(4)) }
+      case .feeds: return [0, UInt8(random.below(8))] + (random.below(5) > 0 ? number(i) : number(i / 2))
+      case .manyPrefixes:
+        // Keys that are a prefix, or end before one does; the least and the greatest prefixes too.
+        let first = [0, 0, 1, 0x7F, 0xFE, 0xFF, 0xFF][random.below(7)]
+        let second = random.below(3) == 0 ? [0, 0x3E, 0x3F, 0x40, 0xFF][random.below(5)] : random.below(256)
+        return Array(
+          ([UInt8(first), UInt8(second)] + (0..<random.below(3)).map { _ in UInt8(random.below(3)) })
+            .prefix(1 + random.below(5)))
       }
     }
   }
 
-  @Test(arguments: Keys.allCases)
-  func `answers as a sorted array does`(_ keys: Keys) throws {
+  @Test(arguments: Keys.allCases, [0, 1, 2])
+  func `answers as a sorted array does`(_ keys: Keys, prefixLength: Int) throws {
     var random = SeededRandom()
-    let memtable = Memtable()
+    let memtable = Memtable(prefixLength: prefixLength)
     var model = MemtableModel()
-    let steps = keys == .long ? 150 : 4000
+    let steps = keys == .long ? 100 : prefixLength == 0 ? 4000 : 1500
     for i in 0..<steps {
       let key = keys.make(&random, i)
       let kind: EntryKind = random.below(4) == 0 ? .delete : .put
@@ -64,7 +75,7 @@ import Testing
     try compare(memtable, model, random.replay)
 
     let cursor = memtable.makeCursor()
-    for _ in 0..<(keys == .long ? 100 : 2000) {
+    for _ in 0..<(keys == .long ? 100 : steps / 2) {
       let probe = keys.make(&random, random.below(steps))
       let tag = EntryTag(word: UInt64(random.below(steps)) << 8 | UInt64(random.below(256)))
       let at = model.lowerBound(probe, tag.word)
@@ -102,8 +113,9 @@ import Testing
     #expect(!cursor.isValid, replay)
   }
 
-  @Test func `an empty memtable holds nothing`() {
-    let memtable = Memtable()
+  @Test(arguments: [0, 1, 2])
+  func `an empty memtable holds nothing`(_ prefixLength: Int) {
+    let memtable = Memtable(prefixLength: prefixLength)
     #expect(memtable.isEmpty && memtable.entryCount == 0 && memtable.rangeTombstones() == nil)
     #expect(memtable.smallestSequence == .max && memtable.largestSequence == 0)
     let cursor = memtable.makeCursor()
@@ -123,10 +135,14 @@ import Testing
 
   /// A cursor that walks while entries come in must show, in order, all that were there when it
   /// sought, whatever was split since.
-  @Test(arguments: [Keys.anyLength, .sameHead, .zeros, .streams, .descending])
-  func `a cursor shows all older entries while newer ones come in`(_ keys: Keys) throws {
+  @Test(
+    arguments: [Keys.anyLength, .sameHead, .zeros, .streams, .descending, .feeds, .manyPrefixes],
+    [0, 1, 2])
+  func `a cursor shows all older entries while newer ones come in`(
+    _ keys: Keys, prefixLength: Int
+  ) throws {
     var random = SeededRandom()
-    let memtable = Memtable()
+    let memtable = Memtable(prefixLength: prefixLength)
     var model = MemtableModel()
     var sequence: UInt64 = 0
     func add(_ n: Int) {
@@ -140,7 +156,7 @@ import Testing
     }
     add(300)
     let cursor = memtable.makeCursor()
-    for _ in 0..<60 {
+    for _ in 0..<(prefixLength == 0 ? 60 : 30) {
       // Load the sequence number, then seek: as a read does.
       let visible = sequence
       let seen = model.entries.filter { $0.tag >> 8 <= visible }
@@ -206,6 +222,52 @@ import Testing
     }
     // 24 bytes an entry, 256 a leaf of 15, and a chunk of each arena not full.
     #expect(memtable.chargedBytes < 30_000 * (24 + 19) + (1 << 20))
+  }
+
+  @Test(arguments: [1, 2])
+  func `keys that ascend within each partition fill nodes`(_ prefixLength: Int) {
+    let memtable = Memtable(prefixLength: prefixLength)
+    var random = SeededRandom()
+    for i in 0..<30_000 {
+      let key = (0..<8).map { UInt8(truncatingIfNeeded: i >> (56 - 8 * $0)) }
+      let partition = [UInt8](repeating: UInt8(random.below(64)), count: prefixLength)
+      memtable.insert(partition + key, EntryTag(sequence: UInt64(i), .put), [])
+    }
+    // 32 bytes an entry, 256 a leaf of 15, 64 leaves begun, directories, and a chunk not full.
+    #expect(memtable.chargedBytes < 30_000 * (32 + 19) + 64 * 256 + (1 << 20) + (512 << 10))
+  }
+
+  @Test func `an entry in each of many partitions takes a node and a place`() {
+    let memtable = Memtable(prefixLength: 2)
+    #expect(memtable.chargedBytes < 16 << 10)
+    for partition in 0..<65_536 {
+      let key = [UInt8(partition >> 8), UInt8(partition & 255), 1]
+      memtable.insert(key, EntryTag(sequence: UInt64(partition), .put), [])
+    }
+    #expect(memtable.chargedBytes < 65_536 * (24 + 256 + 16) + (4 << 20))
+    let cursor = memtable.makeCursor()
+    var count = 0
+    cursor.seekToFirst()
+    while cursor.isValid {
+      #expect(cursor.tag.sequence == UInt64(count))
+      count += 1
+      cursor.next()
+    }
+    #expect(count == 65_536)
+  }
+
+  /// What a store's cursor may be asked: no key is empty, but a bound may be.
+  @Test(arguments: [0, 1, 2])
+  func `an empty bound lies before all keys`(_ prefixLength: Int) {
+    let memtable = Memtable(prefixLength: prefixLength)
+    memtable.insert([0], EntryTag(sequence: 1, .put), [])
+    memtable.insert([0, 0], EntryTag(sequence: 2, .put), [])
+    let cursor = memtable.makeCursor()
+    ByteView.empty.array.withByteView { cursor.seek($0, EntryTag.seek(9)) }
+    #expect(cursor.entry?.key == [0])
+    ByteView.empty.array.withByteView { cursor.seekBefore($0) }
+    #expect(!cursor.isValid)
+    if case .absent = memtable.get(.empty, at: 9) {} else { Issue.record() }
   }
 
   @Test func `lists its range tombstones`() throws {
