@@ -122,7 +122,7 @@ import Testing
   }
 
   @Test func `both ways to put leave the same bytes and contexts`() throws {
-    try withSeeds("PutPathTests", count: TestSize.of(quick: 8, full: 150)) { _, random in
+    try withSeeds("PutPathTests", count: TestSize.of(quick: 8, full: 150)) { seed, random in
       let policy: KeyspacePolicy = random.below(2) == 0 ? .eventual : .eventual(.lastWriterWins)
       let worlds = [
         try World(policy, hasIndex: false), try World(policy, hasIndex: true),
@@ -131,7 +131,7 @@ import Testing
       for _ in 0..<250 {
         let operation = Self.operation(&random, contexts)
         let outcome = operation(worlds[0])
-        #expect(operation(worlds[1]) == outcome)
+        #expect(operation(worlds[1]) == outcome, "seed \(seed)")
         guard case .context(let context) = outcome else { continue }
         for number in contexts.indices
         where "key \(number)".withKeyBytes({ worlds[0].posts.binding($0) }) == context.binding {
@@ -140,10 +140,10 @@ import Testing
       }
       let entries = try Self.all(worlds[0].tree)
       #expect(!entries.isEmpty)
-      #expect(entries == (try Self.all(worlds[1].tree)))
+      #expect(entries == (try Self.all(worlds[1].tree)), "seed \(seed)")
       let feed = try Self.all(worlds[0].feed)
       #expect(feed.count == entries.count)
-      #expect(feed == (try Self.all(worlds[1].feed)))
+      #expect(feed == (try Self.all(worlds[1].feed)), "seed \(seed)")
       for world in worlds { try world.core.close() }
     }
   }
