@@ -92,7 +92,7 @@ extension KeyspaceCore {
       put.encode(value, expiry: expiry, dot: dot, timestamp: timestamp, into: &bytes)
       let stored = unsafe RawSpan(
         _unsafeBytes: UnsafeRawBufferPointer(rebasing: memory[..<bytes.count]))
-      try part.write(stripe, partition, storedKey, stored, timestamp, replacing: replaced) { _ in }
+      try part.writeAlone(partition, storedKey, stored, timestamp, replacing: replaced)
     }
     return .written(dot)
   }

@@ -167,7 +167,7 @@ package final class KeyspaceCore: @unchecked Sendable {
   func mayWait(_ place: Place) -> Bool {
     let partition = place.partition
     guard let part = try? firstPart(partition) else { return false }
-    if part.member.store.mayWait { return true }
+    if unsafe part.member.unretainedStore.borrow({ $0.mayWait }) { return true }
     if pendingPart(partition)?.member.store.mayWait == true { return true }
     guard replicas > 1 else { return false }
     for replica in 1..<replicas {
