@@ -67,6 +67,14 @@ public final class Tree: Sendable {
   }
 
   @usableFromInline
+  func visitedValue(_ key: RawSpan) throws(StoreError) -> VisitedValue {
+    try core.visitedValue(ByteView(key))
+  }
+
+  @usableFromInline
+  func endVisit(_ found: consuming VisitedValue) { core.shared.epochs.exit(found.token) }
+
+  @usableFromInline
   func pinnedValue(_ key: RawSpan, at sequence: UInt64) throws(StoreError) -> PinnedValue? {
     try core.pinnedValue(ByteView(key), at: sequence)
   }
@@ -138,11 +146,14 @@ public final class Tree: Sendable {
     }
   }
 
-  /// The same for a `body` that throws nothing: its caller need not tell errors apart.
+  /// The same for a `body` that throws nothing and is short: what was replaced meanwhile is freed only
+  /// after it.
   @inlinable
   package func withBytes<R>(of key: RawSpan, _ body: (RawSpan) -> R) throws(StoreError) -> R? {
-    guard let found = try pinnedValue(key) else { return nil }
-    return found.withBytes(body)
+    let found = try visitedValue(key)
+    defer { endVisit(found) }
+    guard found.isFound else { return nil }
+    return unsafe body(RawSpan(_unsafeStart: found.base, byteCount: found.count))
   }
 
   /// Runs `body` with the bytes that `key` had at `snapshot`, without a copy.

@@ -23,6 +23,7 @@ final class SharedState: Sendable {
 ///
 /// Readers pin `state` through the epochs. The commit leader owns `active` and `isFull`. `current`
 /// and the flags of background work are guarded by the store's `stateLock`.
+@safe
 final class TreeCore: @unchecked Sendable {
   let id: UInt64
   let name: String
@@ -36,7 +37,9 @@ final class TreeCore: @unchecked Sendable {
   private let dropped = Atomic<Bool>(false)
 
   // The commit leader's.
-  private var active: TreeMemtable
+  private var active: TreeMemtable { didSet { unsafe writing = Unmanaged.passUnretained(active) } }
+  /// `active`, for each operation: not counted.
+  private var writing: Unmanaged<TreeMemtable>
   private(set) var isFull = false
   private var isNearlyFull = false
 
@@ -55,7 +58,8 @@ final class TreeCore: @unchecked Sendable {
     self.shared = shared
     self.memtableLimit = memtableLimit
     strain = TreeStrain(shared.strainedTrees)
-    active = TreeMemtable(shared.memory, options)
+    active = TreeMemtable(shared.memory, options, expectedBytes: memtableLimit)
+    unsafe writing = Unmanaged.passUnretained(active)
     current = TreeState(active: active, immutables: [], levels: levels)
     state = EpochPointer(current)
   }
@@ -101,20 +105,21 @@ final class TreeCore: @unchecked Sendable {
   func apply(
     _ kind: BatchOperationKind, _ key: ByteView, _ value: ByteView, _ sequence: UInt64, _ log: UInt64
   ) {
-    let active = self.active
-    active.noteLog(log)
-    switch kind {
-    case .put: active.memtable.insert(key, Tag(sequence: sequence, .put), value)
-    case .delete: active.memtable.insert(key, Tag(sequence: sequence, .delete), .empty)
-    case .deleteRange:
-      active.memtable.insertRangeTombstone(from: key, to: value, sequence: sequence)
-    }
-    let charged = active.memtable.chargedBytes
-    active.charge(charged)
-    if charged >= memtableLimit / 4 &* 3
-      || active.memtable.rangeTombstoneCount >= TreeCore.rangeTombstoneLimit / 4 &* 3
-    {
-      noteFilling(charged)
+    unsafe writing.borrow { active in
+      active.noteLog(log)
+      switch kind {
+      case .put: active.memtable.insert(key, Tag(sequence: sequence, .put), value)
+      case .delete: active.memtable.insert(key, Tag(sequence: sequence, .delete), .empty)
+      case .deleteRange:
+        active.memtable.insertRangeTombstone(from: key, to: value, sequence: sequence)
+      }
+      let charged = active.memtable.chargedBytes
+      active.charge(charged)
+      if charged >= memtableLimit / 4 &* 3
+        || active.memtable.rangeTombstoneCount >= TreeCore.rangeTombstoneLimit / 4 &* 3
+      {
+        noteFilling(charged)
+      }
     }
   }
 
@@ -142,7 +147,7 @@ final class TreeCore: @unchecked Sendable {
   }
 
   private func beginMemtable() {
-    active = TreeMemtable(shared.memory, options)
+    active = TreeMemtable(shared.memory, options, expectedBytes: memtableLimit)
     isFull = false
     isNearlyFull = false
     strain.remove(.nearlyFull)
@@ -191,6 +196,23 @@ final class TreeCore: @unchecked Sendable {
     // A value in a memtable is kept by the state that holds the memtable.
     let owner: AnyObject = unsafe lookup.block ?? pinned.takeUnretainedValue()
     return PinnedValue(lookup.value, owner: owner)
+  }
+
+  /// The newest value. The caller ends the stay in the epoch that keeps it.
+  func visitedValue(_ key: ByteView) throws(StoreError) -> VisitedValue {
+    try checkReadable()
+    let token = shared.epochs.enter(ThreadStripe.current(of: EpochDomain.stripes))
+    let pinned = unsafe state.load(within: token)!
+    var lookup = PointLookup(key, shared.visible.load(ordering: .acquiring))
+    do throws(StoreError) {
+      try unsafe pinned.borrow { (state) throws(StoreError) in
+        try lookup.run(state, shared.tables, token)
+      }
+    } catch {
+      shared.epochs.exit(token)
+      throw error
+    }
+    return VisitedValue(lookup, token)
   }
 
   // MARK: - Cursors

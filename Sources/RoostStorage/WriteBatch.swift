@@ -9,10 +9,15 @@ public struct WriteBatch: ~Copyable {
   var firstError: StoreError?
   /// Every operation's tree must be of this store.
   private var store: Store?
+  /// Of `store`: asked for each operation, and not counted.
+  private var storeID: ObjectIdentifier?
 
   public init() {}
 
-  init(_ store: Store) { self.store = store }
+  init(_ store: Store) {
+    self.store = store
+    storeID = ObjectIdentifier(store)
+  }
 
   /// How many operations it has.
   public var count: Int { encoder.count }
@@ -25,6 +30,7 @@ public struct WriteBatch: ~Copyable {
     encoder.removeAll()
     firstError = nil
     store = nil
+    storeID = nil
   }
 
   /// Stores `value` under `key`.
@@ -96,11 +102,14 @@ public struct WriteBatch: ~Copyable {
   }
 
   private mutating func accepts(_ tree: Tree) -> Bool {
-    if let store, store !== tree.store {
+    let id = ObjectIdentifier(tree.store)
+    if storeID == id { return true }
+    if storeID != nil {
       fail(StoreError(.invalidArgument, "the tree `\(tree.name)` belongs to another store"))
       return false
     }
     store = tree.store
+    storeID = id
     return true
   }
 
@@ -110,11 +119,17 @@ public struct WriteBatch: ~Copyable {
     if let store, store !== target {
       return StoreError(.invalidArgument, "the batch holds operations on another store's trees")
     }
-    if byteCount > Limits.batchBytes {
-      return StoreError(
-        .tooLarge, "the batch takes \(byteCount) bytes, the limit is \(Limits.batchBytes)")
-    }
-    return nil
+    return Self.problem(byteCount: byteCount)
+  }
+
+  @inline(__always)
+  static func problem(byteCount: Int) -> StoreError? {
+    byteCount <= Limits.batchBytes ? nil : tooLarge(byteCount)
+  }
+
+  @inline(never)
+  private static func tooLarge(_ byteCount: Int) -> StoreError {
+    StoreError(.tooLarge, "the batch takes \(byteCount) bytes, the limit is \(Limits.batchBytes)")
   }
 }
 

@@ -62,7 +62,7 @@ import Testing
 
   @Test func `a put of one value leaves the bytes that a record would`() throws {
     var answered = 0
-    let count = TestSize.of(quick: 20_000, full: 200_000)
+    let count = TestSize.of(quick: 8_000, full: 200_000)
     try withSeeds("SolePutTests", count: count) { _, random in
       let old = try Self.record(&random)
       var context: CausalContext?
@@ -104,8 +104,8 @@ import Testing
     _ put: SolePut, _ value: [UInt8], _ expiry: UInt64, _ dot: Dot, _ timestamp: Timestamp
   ) -> [UInt8] {
     // No byte more than it says: the writer traps beyond.
-    [UInt8](unsafeUninitializedCapacity: SolePut.overheadBytes + value.count) { memory, count in
-      var bytes = ByteWriter(
+    unsafe [UInt8](unsafeUninitializedCapacity: SolePut.overheadBytes + value.count) { memory, count in
+      var bytes = unsafe ByteWriter(
         UnsafeMutableRawBufferPointer(start: memory.baseAddress, count: memory.count))
       put.encode(value.rawSpan, expiry: expiry, dot: dot, timestamp: timestamp, into: &bytes)
       count = bytes.count

@@ -24,23 +24,24 @@ package struct SoleSibling: Equatable, Sendable {
     var reader = ByteReader(bytes)
     guard reader.readUInt8() == Record.version, let count = reader.readCount(of: 9) else { return nil }
     let entriesOffset = reader.offset
-    var last: UInt64?
+    var last: VersionVector.Entry?
     for _ in 0..<count {
       guard let replica = reader.readUInt64(), let counter = reader.readVarint(), counter >= 1,
-        last.map({ $0 < replica }) ?? true
+        last.map({ $0.replica.rawValue < replica }) ?? true
       else { return nil }
-      last = replica
+      last = VersionVector.Entry(replica: ReplicaID(rawValue: replica), counter: counter)
     }
     context = 1..<reader.offset
     guard reader.readVarint() == 1, let index = reader.readVarint(), index < UInt64(count),
       let counter = reader.readVarint(), counter >= 1
     else { return nil }
-    // The entries have been read well: this walks to the one of the dot again.
+    onlyEntry = count == 1 ? last : nil
+    // Of several, which have been read well, this walks to the one of the dot again.
     guard
-      let entry = Self.entry(Int(truncatingIfNeeded: index), in: bytes.extracting(entriesOffset...)),
+      let entry = count == 1
+        ? last : Self.entry(Int(truncatingIfNeeded: index), in: bytes.extracting(entriesOffset...)),
       counter <= entry.counter
     else { return nil }
-    onlyEntry = count == 1 ? entry : nil
     dot = Dot(replica: entry.replica, counter: counter)
     guard let timestamp = reader.readUInt64(), let expiry = reader.readVarint(),
       expiry == 0 || expiry > milliseconds, let value = reader.readLengthPrefixedRange(),

@@ -80,9 +80,9 @@ extension KeyspaceCore {
     guard let (put, replaced) = found.sole else { return .found(found.whole) }
     beginChange(stripe)
     defer { endChange(stripe) }
-    let timestamp = try shared.clock.now(milliseconds)
-    // The incarnation may be another by now.
+    // The incarnation may be another by now. Asked before a timestamp is taken: the other way takes one.
     guard let dot = part.member.mint(for: put) else { return .found(try part.load(storedKey)) }
+    let timestamp = try shared.clock.now(milliseconds)
     let expiry = lifetime.map { milliseconds &+ $0 } ?? 0
     let count = StoredRecord.headerBytes + SolePut.overheadBytes + value.byteCount
     try unsafe withUnsafeTemporaryAllocation(byteCount: count, alignment: 8) {
@@ -92,7 +92,7 @@ extension KeyspaceCore {
       put.encode(value, expiry: expiry, dot: dot, timestamp: timestamp, into: &bytes)
       let stored = unsafe RawSpan(
         _unsafeBytes: UnsafeRawBufferPointer(rebasing: memory[..<bytes.count]))
-      try part.write(stripe, partition, storedKey, stored, timestamp, replacing: replaced) { _ in }
+      try part.writeAlone(partition, storedKey, stored, timestamp, replacing: replaced)
     }
     return .written(dot)
   }

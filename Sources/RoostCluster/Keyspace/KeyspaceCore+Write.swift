@@ -287,11 +287,16 @@ extension KeyspacePart {
   ) throws(DatabaseError) {
     StoredRecord.encode(timestamp.rawValue, record, into: &stripe.value)
     let (key, value) = (stripe.key, stripe.value)
+    let marking = isLocal ? stripe.marking : nil
+    guard keyspace.indexes.keepsAny || marking != nil else {
+      return try unsafe writeAlone(
+        partition, key.span.bytes, value.span.bytes, timestamp, replacing: old?.changeNumber)
+    }
     try unsafe write(
       stripe, partition, key.span.bytes, value.span.bytes, timestamp, replacing: old?.changeNumber
     ) { batch throws(DatabaseError) in
-      if isLocal, let marking = stripe.marking { marking(&batch) }
-      if !keyspace.indexes.keepsAny { return }
+      marking?(&batch)
+      guard keyspace.indexes.keepsAny else { return }
       try addIndexEntries(
         to: &batch, partition, key, old: old?.record, new: record, isLocal: isLocal, keyspace)
     }
@@ -302,7 +307,40 @@ extension KeyspacePart {
   /// - Parameters:
   ///   - timestamp: the change number: `stored` begins with it.
   ///   - replaced: the change number of what is under the key, where something is.
-  ///   - more: adds what belongs into the same batch.
+  @inline(__always)
+  func writeAlone(
+    _ partition: Int, _ storedKey: RawSpan, _ stored: RawSpan, _ timestamp: Timestamp,
+    replacing replaced: UInt64?
+  ) throws(DatabaseError) {
+    latestChanges.raise(partition, to: timestamp.rawValue)
+    let userKey = storedKey.extracting(droppingFirst: StoredKey.prefixBytes)
+    do throws(StoreError) {
+      try FeedKey.withKey(partition, timestamp.rawValue) { feedKey throws(StoreError) in
+        guard let replaced else {
+          return try commit(storedKey, stored, feedKey, userKey, replacing: nil)
+        }
+        try FeedKey.withKey(partition, replaced) { old throws(StoreError) in
+          try commit(storedKey, stored, feedKey, userKey, replacing: old)
+        }
+      }
+    } catch { throw DatabaseError(error) }
+  }
+
+  @inline(__always)
+  private func commit(
+    _ storedKey: RawSpan, _ stored: RawSpan, _ feedKey: RawSpan, _ userKey: RawSpan,
+    replacing old: RawSpan?
+  ) throws(StoreError) {
+    try unsafe member.unretainedStore.borrow { (store) throws(StoreError) in
+      try store.commit(
+        putting: storedKey, stored, in: records, andPutting: feedKey, userKey, replacing: old,
+        in: changes)
+    }
+  }
+
+  /// The same, with more in the batch.
+  ///
+  /// - Parameter more: adds what belongs into the same batch.
   @inline(__always)
   func write(
     _ stripe: KeyStripe, _ partition: Int, _ storedKey: RawSpan, _ stored: RawSpan,
@@ -342,31 +380,5 @@ extension KeyspacePart {
     if old == nil, joined == Record() { return false }
     try store(stripe, partition, old, joined, timestamp, keyspace)
     return true
-  }
-}
-
-// feed key := partition u16 big-endian | change number u64 big-endian
-
-/// Where a change stands in a keyspace's feed; the value is the user's key.
-package enum FeedKey {
-  package static let byteCount = 10
-
-  package static func make(_ partition: Int, _ number: UInt64) -> [UInt8] {
-    withKey(partition, number) { key in unsafe key.withUnsafeBytes { unsafe [UInt8]($0) } }
-  }
-
-  /// Runs `body` with a key that is made on the stack.
-  @inline(__always)
-  static func withKey<R>(_ partition: Int, _ number: UInt64, _ body: (RawSpan) -> R) -> R {
-    unsafe withUnsafeTemporaryAllocation(byteCount: byteCount, alignment: 8) { key in
-      unsafe key.storeBytes(of: UInt16(truncatingIfNeeded: partition).bigEndian, as: UInt16.self)
-      unsafe key.storeBytes(of: number.bigEndian, toByteOffset: 2, as: UInt64.self)
-      return unsafe body(RawSpan(_unsafeBytes: UnsafeRawBufferPointer(key)))
-    }
-  }
-
-  package static func number(_ key: RawSpan) -> UInt64? {
-    guard key.byteCount == byteCount else { return nil }
-    return unsafe UInt64(bigEndian: key.unsafeLoadUnaligned(fromByteOffset: 2, as: UInt64.self))
   }
 }

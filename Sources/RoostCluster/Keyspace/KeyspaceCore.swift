@@ -182,8 +182,9 @@ package final class KeyspaceCore: @unchecked Sendable {
   func mayWait(_ place: Place) -> Bool {
     let partition = place.partition
     guard let part = try? firstPart(partition) else { return false }
+    if unsafe part.member.unretainedStore.borrow({ $0.mayWait }) { return true }
     // A bound that the clock is past is written to every store first, with the stripe held.
-    if part.member.store.mayWait || shared.clock.mayWait { return true }
+    if shared.clock.mayWait { return true }
     if pendingPart(partition)?.member.store.mayWait == true { return true }
     guard replicas > 1 else { return false }
     for replica in 1..<replicas {

@@ -5,6 +5,7 @@ package import RoostStorage
 /// One open store of a database: its system tree, and the identity under which it mints dots.
 ///
 /// Thread-safe.
+@safe
 package final class Member: @unchecked Sendable {
   /// The tree that holds what the database knows of itself.
   package static let systemTree = "database"
@@ -23,6 +24,8 @@ package final class Member: @unchecked Sendable {
   package let id: MemberID
   package let path: String
   package let store: Store
+  /// `store`, for writes: counting its references is slow, because it has weak ones.
+  let unretainedStore: Unmanaged<Store>
   package let system: Tree
   /// Runs what would block callers' threads: syncs on the urgent lane, moves on the other.
   package let workers: any Workers
@@ -44,6 +47,7 @@ package final class Member: @unchecked Sendable {
     self.id = identity.member
     self.path = path
     self.store = store
+    unsafe unretainedStore = Unmanaged.passUnretained(store)
     self.system = system
     self.identity = identity
     self.counter = counter

@@ -9,6 +9,8 @@ struct CommitRequest {
     case delete
     case deleteRange
     case batch
+    /// A few operations.
+    case list
     /// Nothing to write: makes durable what came before.
     case sync
   }
@@ -20,8 +22,15 @@ struct CommitRequest {
   var key = ByteView.empty
   /// The value; a range's end; or a batch's encoding.
   var value = ByteView.empty
+  var list = unsafe UnsafeBufferPointer<ListedOperation>(start: nil, count: 0)
+  /// Bytes that the list's encoding takes.
+  var listedBytes = 0
   /// Filled in by the leader where this request alone failed.
   var error: StoreError?
+
+  /// Bytes that it asks to write, more or less.
+  @inline(__always)
+  var byteCount: Int { key.count &+ value.count &+ listedBytes }
 
   /// Nothing to write.
   static func sync(_ durability: Durability = .applied) -> CommitRequest {
@@ -117,11 +126,11 @@ final class CommitQueue: @unchecked Sendable {
     }
     // Leading: gather the group.
     var group = [waiter]
-    var bytes = waiter.request.key.count &+ waiter.request.value.count
+    var bytes = waiter.request.byteCount
     var taken = 0
     for next in queue {
       guard bytes < Self.groupBytes, !next.wantsToLeadAlone else { break }
-      bytes &+= next.request.key.count &+ next.request.value.count
+      bytes &+= next.request.byteCount
       next.state = .inGroup
       group.append(next)
       taken += 1

@@ -82,7 +82,7 @@ extension Store {
 
   private func commitAlone(_ request: inout CommitRequest) -> StoreError? {
     do throws(StoreError) {
-      try prepareToWrite(byteCount: request.key.count &+ request.value.count)
+      try prepareToWrite(byteCount: request.byteCount)
     } catch { return error }
     let floor = writer.segment.number
     log.beginGroup(floor)
@@ -100,7 +100,7 @@ extension Store {
   }
 
   private func commitGroup(_ group: [CommitQueue.Waiter]) {
-    let byteCount = group.reduce(0) { $0 &+ $1.request.key.count &+ $1.request.value.count }
+    let byteCount = group.reduce(0) { $0 &+ $1.request.byteCount }
     do throws(StoreError) { try prepareToWrite(byteCount: byteCount) } catch {
       for waiter in group { waiter.request.error = error }
       return
@@ -160,6 +160,8 @@ extension Store {
       unsafe start.storeBytes(of: (lastSequence &+ 1).littleEndian, as: UInt64.self)
       writer.commit(encoded.count)
       lastSequence &+= UInt64(encoded.loadUInt32(at: 8))
+    case .list:
+      try logList(request)
     case .put, .delete, .deleteRange:
       try checkBudget(value: request.value.count)
       let tree = unsafe request.tree!
@@ -171,6 +173,24 @@ extension Store {
       writer.commit(size)
       lastSequence &+= 1
     }
+  }
+
+  @inline(__always)
+  private func logList(_ request: CommitRequest) throws(StoreError) {
+    let size = WriteBatchEncoder.headerBytes &+ request.listedBytes
+    try checkBudget(batch: size)
+    let list = unsafe request.list
+    for index in 0..<list.count {
+      try checkBudget(value: unsafe list[index].value.count)
+      let tree = unsafe list[index].tree
+      if unsafe tree.borrow({ $0.isDropped }) { throw droppedError(unsafe tree.borrow { $0.id }) }
+    }
+    let region = unsafe try writer.reserve(size)
+    var at = region.baseAddress!
+    unsafe OperationEncoding.storeHeader(lastSequence &+ 1, count: list.count, &at)
+    for index in 0..<list.count { unsafe list[index].encode(&at) }
+    writer.commit(size)
+    lastSequence &+= UInt64(list.count)
   }
 
   /// Hands the frames to the system and syncs where asked.
@@ -208,6 +228,19 @@ extension Store {
       do throws(StoreError) { return try applyBatch(request.value, sequence, floor) } catch {
         preconditionFailure("the batch was read before it was logged: \(error)")
       }
+    case .list:
+      var next = sequence
+      let list = unsafe request.list
+      for index in 0..<list.count {
+        let operation = unsafe list[index]
+        let isFull = unsafe operation.tree.borrow { tree in
+          tree.apply(operation.kind, operation.key, operation.value, next, floor)
+          return tree.isFull
+        }
+        if isFull { noteFull(unsafe operation.tree.takeUnretainedValue()) }
+        next &+= 1
+      }
+      return next
     case .put, .delete, .deleteRange:
       let kind: BatchOperationKind =
         request.kind == .put ? .put : request.kind == .delete ? .delete : .deleteRange
@@ -255,53 +288,5 @@ extension Store {
   @inline(never)
   private func droppedError(_ treeID: UInt64) -> StoreError {
     StoreError(.treeDropped, "tree \(treeID) was dropped")
-  }
-}
-
-/// The encoding of a batch of one operation, written straight into the log.
-enum SingleOperation {
-  @inline(__always)
-  static func byteCount(_ treeID: UInt64, _ request: CommitRequest) -> Int {
-    var size = 12 &+ 1 &+ varintLength(treeID)
-    size &+= varintLength(UInt64(request.key.count)) &+ request.key.count
-    if request.kind != .delete {
-      size &+= varintLength(UInt64(request.value.count)) &+ request.value.count
-    }
-    return size
-  }
-
-  /// - Parameter region: exactly ``byteCount(_:_:)`` bytes.
-  @inline(__always)
-  static func encode(
-    _ treeID: UInt64, _ request: CommitRequest, _ sequence: UInt64,
-    into region: UnsafeMutableRawBufferPointer
-  ) {
-    var at = region.baseAddress!
-    unsafe at.storeBytes(of: sequence.littleEndian, as: UInt64.self)
-    unsafe at.storeBytes(of: UInt32(1).littleEndian, toByteOffset: 8, as: UInt32.self)
-    let kind: BatchOperationKind =
-      request.kind == .put ? .put : request.kind == .delete ? .delete : .deleteRange
-    unsafe at.storeBytes(of: kind.rawValue, toByteOffset: 12, as: UInt8.self)
-    unsafe at += 13
-    unsafe storeVarint(treeID, &at)
-    unsafe storeVarint(UInt64(request.key.count), &at)
-    unsafe request.key.copy(to: at)
-    unsafe at += request.key.count
-    if request.kind != .delete {
-      unsafe storeVarint(UInt64(request.value.count), &at)
-      unsafe request.value.copy(to: at)
-    }
-  }
-
-  @inline(__always)
-  private static func storeVarint(_ value: UInt64, _ at: inout UnsafeMutableRawPointer) {
-    var rest = value
-    while rest >= 0x80 {
-      unsafe at.storeBytes(of: UInt8(truncatingIfNeeded: rest) | 0x80, as: UInt8.self)
-      unsafe at += 1
-      rest >>= 7
-    }
-    unsafe at.storeBytes(of: UInt8(truncatingIfNeeded: rest), as: UInt8.self)
-    unsafe at += 1
   }
 }

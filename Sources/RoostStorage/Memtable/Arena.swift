@@ -1,3 +1,4 @@
+import RoostEnvironment
 import Synchronization
 
 /// A bump allocator: hands out pieces of large chunks and frees them all at once when it goes.
@@ -6,6 +7,9 @@ import Synchronization
 /// - What it handed out stays where it is, at a multiple of 8, until the arena goes.
 /// - `charge` has grown by the size of every chunk, not only by what of it is in use: the memory
 ///   budget counts what the process took from the system.
+///
+/// A chunk as large as a large page is one, where the system has them: what is reached all over, as an
+/// index is, then costs far fewer misses of address translations, and fewer page faults to fill.
 ///
 /// One thread allocates. Others may read what it published to them, and `charge` at any time.
 @safe
@@ -68,7 +72,10 @@ struct Arena: ~Copyable {
   }
 
   private mutating func addChunk(_ byteCount: Int) -> UnsafeMutableRawPointer {
-    let chunk = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
+    let isPage = byteCount == LargePages.byteCount
+    let chunk = unsafe isPage
+      ? LargePages.allocate(byteCount: byteCount)
+      : UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
     unsafe chunk.storeBytes(of: newestChunk, as: UnsafeMutableRawPointer?.self)
     unsafe newestChunk = chunk
     unsafe charge.pointee.wrappingAdd(byteCount, ordering: .relaxed)

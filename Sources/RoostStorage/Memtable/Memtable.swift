@@ -48,9 +48,11 @@ final class Memtable: @unchecked Sendable {
   private var cachedList: RangeTombstoneList?
   private var cachedCount = 0
 
-  /// - Parameter prefixLength: how many leading bytes of keys name the partitions that they come in,
-  ///   0 to 2: each gets a tree of its own. Changes nothing but speed and memory.
-  init(prefixLength: Int = 0) {
+  /// - Parameters:
+  ///   - prefixLength: how many leading bytes of keys name the partitions that they come in, 0 to 2:
+  ///     each gets a tree of its own. Changes nothing but speed and memory.
+  ///   - expectedBytes: about what it will hold. Large ones take their memory in larger pieces.
+  init(prefixLength: Int = 0, expectedBytes: Int = 0) {
     unsafe counters = .allocate(capacity: 1)
     unsafe counters.initialize(to: Counters())
     unsafe writer = .allocate(capacity: 1)
@@ -58,6 +60,8 @@ final class Memtable: @unchecked Sendable {
     unsafe writer.initialize(
       to: MemtableWriter(
         prefixLength: prefixLength,
+        // Pieces should stay a small part of the whole: what is left of the last one is charged too.
+        largestChunkBytes: expectedBytes >= 16 * LargePages.byteCount ? LargePages.byteCount : 1 << 20,
         charge: UnsafeMutableRawPointer(counters).assumingMemoryBound(to: Atomic<Int>.self)))
     unsafe index = writer.pointee.index
   }

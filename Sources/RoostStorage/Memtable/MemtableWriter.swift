@@ -55,11 +55,11 @@ struct MemtableWriter: ~Copyable {
   private var madeCount = 0
 
   /// An index without entries. `charge` must outlive it.
-  init(prefixLength: Int, charge: UnsafeMutablePointer<Atomic<Int>>) {
+  init(prefixLength: Int, largestChunkBytes: Int, charge: UnsafeMutablePointer<Atomic<Int>>) {
     unsafe entries = Arena(
-      firstChunkBytes: 16 << 10, largestChunkBytes: 1 << 20, charge: charge)
+      firstChunkBytes: 16 << 10, largestChunkBytes: largestChunkBytes, charge: charge)
     unsafe nodes = Arena(
-      firstChunkBytes: 8 << 10, largestChunkBytes: 1 << 20, charge: charge)
+      firstChunkBytes: 8 << 10, largestChunkBytes: largestChunkBytes, charge: charge)
     index = MemtableIndex(directory: MemtableDirectory(prefixLength: prefixLength, in: &nodes))
     let none = unsafe UnsafeMutableRawPointer(mutating: ByteView.empty.base)
     tree = unsafe MemtableTree(none)

@@ -15,8 +15,9 @@ final class TreeMemtable: @unchecked Sendable {
   private var isWaiting = false
 
   /// - Parameter memory: the store's, which the memtable is charged to until it is released.
-  init(_ memory: MemoryCharge, _ options: TreeOptions) {
-    memtable = Memtable(prefixLength: options.memtablePrefixLength)
+  init(_ memory: MemoryCharge, _ options: TreeOptions, expectedBytes: Int) {
+    memtable = Memtable(
+      prefixLength: options.memtablePrefixLength, expectedBytes: expectedBytes)
     self.memory = memory
     charged = memtable.chargedBytes
     memory.addMemtable(charged)

@@ -23,6 +23,8 @@ final class CursorCore {
   }
 
   private let merged: SourceCursor
+  /// Whether `merged` finds the next key by itself.
+  private let findsNextKey: Bool
   private let tombstones: [RangeTombstoneList]
   private let hasTombstones: Bool
   private let snapshot: UInt64
@@ -35,16 +37,20 @@ final class CursorCore {
   private let upperBytes: [UInt8]?
   private let lower: ByteView?
   private let upper: ByteView?
+  /// A key with a lesser head is below `upper`.
+  private let upperHead: UInt64
 
   private var position = Position.start
-  private var savedKey = ByteBuffer(capacity: 64)
-  private var savedValue = ByteBuffer(capacity: 64)
+  // Nothing that is called while one of them is touched comes back here.
+  @exclusivity(unchecked) private var savedKey = ByteBuffer(capacity: 64)
+  @exclusivity(unchecked) private var savedValue = ByteBuffer(capacity: 64)
 
   init(
     store: Store, tree: TreeCore, state: TreeState, snapshot: UInt64, range: KeyRange,
     sources: [SourceCursor], tombstones: [RangeTombstoneList]
   ) {
     merged = sources.count == 1 ? sources[0] : MergingCursor(sources)
+    findsNextKey = merged.findsNextKey
     self.tombstones = tombstones
     hasTombstones = !tombstones.isEmpty
     self.snapshot = snapshot
@@ -56,6 +62,7 @@ final class CursorCore {
     // Views of arrays that this object holds and never changes.
     lower = lowerBytes?.withByteView { $0 }
     upper = upperBytes?.withByteView { $0 }
+    upperHead = upper?.head ?? .max
   }
 
   var isPositioned: Bool { position == .direct || position == .copied }
@@ -64,7 +71,7 @@ final class CursorCore {
   var key: ByteView {
     switch position {
     case .direct: return merged.key
-    case .copied: return savedKey.view
+    case .copied: return unsafe savedKey.view
     default: return .empty
     }
   }
@@ -73,7 +80,7 @@ final class CursorCore {
   var value: ByteView {
     switch position {
     case .direct: return merged.value
-    case .copied: return savedValue.view
+    case .copied: return unsafe savedValue.view
     default: return .empty
     }
   }
@@ -83,11 +90,15 @@ final class CursorCore {
   func next() throws(StoreError) -> Bool {
     switch position {
     case .direct:
+      if findsNextKey {
+        try merged.nextKey()
+        return try settleForward(skipping: false)
+      }
       saveKey(merged.key)
       try merged.next()
       return try settleForward(skipping: true)
     case .copied:
-      try merged.seek(savedKey.view, Tag(word: 0))
+      try merged.seek(unsafe savedKey.view, Tag(word: 0))
       return try settleForward(skipping: true)
     case .start, .beforeFirst:
       return try seekToFirst()
@@ -100,7 +111,7 @@ final class CursorCore {
     switch position {
     case .direct:
       saveKey(merged.key)
-      try merged.seekBefore(savedKey.view)
+      try merged.seekBefore(unsafe savedKey.view)
       return try settleBackward()
     case .copied:
       return try settleBackward()
@@ -153,9 +164,9 @@ final class CursorCore {
     var skipping = skipping
     position = .afterLast
     while merged.isValid {
-      if let upper, !(merged.key < upper) { return false }
+      if let upper, merged.key.head >= upperHead, !(merged.key < upper) { return false }
       let sequence = merged.tag.sequence
-      if sequence > snapshot || (skipping && merged.key == savedKey.view) {
+      if sequence > snapshot || (skipping && isSaved(merged.key)) {
         try merged.next()
         continue
       }
@@ -177,13 +188,13 @@ final class CursorCore {
       if let lower, merged.key < lower { return false }
       saveKey(merged.key)
       var isShown = false
-      while merged.isValid, merged.key == savedKey.view {
+      while merged.isValid, isSaved(merged.key) {
         let sequence = merged.tag.sequence
         if sequence <= snapshot {
           isShown = !merged.tag.isDelete && !(hasTombstones && isHidden(merged.key, sequence))
           if isShown {
-            savedValue.removeAll()
-            savedValue.append(merged.value)
+            unsafe savedValue.removeAll()
+            unsafe savedValue.append(merged.value)
           }
         }
         try merged.previous()
@@ -198,9 +209,12 @@ final class CursorCore {
 
   @inline(__always)
   private func saveKey(_ key: ByteView) {
-    savedKey.removeAll()
-    savedKey.append(key)
+    unsafe savedKey.removeAll()
+    unsafe savedKey.append(key)
   }
+
+  @inline(__always)
+  private func isSaved(_ key: ByteView) -> Bool { unsafe key == savedKey.view }
 
   private func isHidden(_ key: ByteView, _ sequence: UInt64) -> Bool {
     for list in tombstones where list.newestSequence(covering: key, at: snapshot) > sequence {

@@ -51,6 +51,16 @@ final class LevelCursor: SourceCursor {
     if table.isValid { publish(table) } else { try settleForward() }
   }
 
+  override var findsNextKey: Bool { true }
+
+  /// No key is in two tables of a level.
+  override func nextKey() throws(StoreError) {
+    isValid = false
+    guard let table else { return }
+    try table.nextKey()
+    if table.isValid { publish(table) } else { try settleForward() }
+  }
+
   override func previous() throws(StoreError) {
     isValid = false
     guard let table else { return }

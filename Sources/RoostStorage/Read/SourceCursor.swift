@@ -24,6 +24,10 @@ class SourceCursor {
   func seekToLast() throws(StoreError) { preconditionFailure("abstract") }
   /// To the next entry. Only while valid.
   func next() throws(StoreError) { preconditionFailure("abstract") }
+  /// To the next entry of another user key. Only while valid, and only where ``findsNextKey`` is.
+  func nextKey() throws(StoreError) { preconditionFailure("abstract") }
+  /// Whether it has ``nextKey()``: a source that is one run alone sees at once whether a key repeats.
+  var findsNextKey: Bool { false }
   /// To the entry before. Only while valid.
   func previous() throws(StoreError) { preconditionFailure("abstract") }
 }

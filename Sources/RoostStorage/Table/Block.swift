@@ -27,9 +27,13 @@ final class Block: @unchecked Sendable {
   let kind: BlockKind
   /// The payload's length in the file, to tell a handle that lies about it.
   let storedSize: UInt64
-  /// Where entries end and restarts begin; 0 in blocks without entries.
+  /// Where entries end and restarts begin; 0 in blocks without entries, but in filters.
   let entriesEnd: Int
   let restartCount: Int
+
+  // A filter's numbers, in the place of those.
+  @inline(__always) var filterLineCount: Int { entriesEnd }
+  @inline(__always) var filterProbeCount: Int { restartCount }
 
   /// Takes over `base`, which was allocated and filled by the caller.
   ///
@@ -53,7 +57,12 @@ final class Block: @unchecked Sendable {
           isValid = view.loadUInt32(at: entriesEnd) == 0
         }
       }
-    case .filter: isValid = BloomFilter.isValid(view)
+    case .filter:
+      isValid = BloomFilter.isValid(view)
+      if isValid {
+        entriesEnd = Int(view.loadUInt32(at: count - 8))
+        restartCount = Int(view[count - 4])
+      }
     case .rangeTombstones, .properties: break
     }
     unsafe self.base = base

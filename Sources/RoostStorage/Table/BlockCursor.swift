@@ -29,6 +29,10 @@ struct BlockCursor<Payload: EntryPayload> {
   private(set) var payload = Payload()
   private var valueOffset = 0
 
+  /// Whether the current key is that of the entry before, where the cursor came from that with
+  /// ``next()``.
+  private(set) var repeatsKey = false
+
   /// The current key: in the block, or in `scratch`.
   private var keyBase: UnsafeRawPointer
   private var keyCount = 0
@@ -81,7 +85,10 @@ struct BlockCursor<Payload: EntryPayload> {
     guard shared <= keyCount, length >= 1, length <= Limits.keyBytes,
       unshared &+ payload.valueLength <= entriesEnd &- at
     else { return .damaged }
+    repeatsKey = unshared == 0 && length == keyCount
     if shared == 0 {
+      let restarted = unsafe ByteView(base + at, count: length)
+      repeatsKey = restarted == key
       unsafe keyBase = base + at
     } else if unshared != 0 || length != keyCount {
       unsafe assembleKey(shared, base + at, unshared)

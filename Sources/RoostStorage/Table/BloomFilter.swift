@@ -36,11 +36,19 @@ enum BloomFilter {
   }
 
   /// Whether the filter's keys may include the one of this hash. `bytes` passed ``isValid(_:)``.
-  @inline(__always)
   static func mayContain(_ bytes: ByteView, hash: UInt64) -> Bool {
     let end = bytes.count &- trailerBytes
-    let lineCount = Int(bytes.loadUInt32(at: end))
-    var probes = bytes[end &+ 4]
+    return mayContain(
+      bytes, lineCount: Int(bytes.loadUInt32(at: end)), probeCount: Int(bytes[end &+ 4]), hash: hash)
+  }
+
+  /// The same for whoever knows what the trailer says: that lies far from the key's line.
+  @inline(__always)
+  static func mayContain(
+    _ bytes: ByteView, lineCount: Int, probeCount: Int, hash: UInt64
+  ) -> Bool {
+    let end = bytes.count &- trailerBytes
+    var probes = probeCount
     let start = line(hash, lineCount) &* lineBytes
     precondition(start &+ lineBytes <= end)
     let lineBase = unsafe bytes.base + start

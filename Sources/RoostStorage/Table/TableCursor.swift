@@ -59,6 +59,25 @@ final class TableCursor: SourceCursor {
     try settle(step) { () throws(StoreError) in try self.nextBlock() }
   }
 
+  override var findsNextKey: Bool { true }
+
+  override func nextKey() throws(StoreError) {
+    var step = unsafe at.pointee.data.next()
+    while step == .entry {
+      if unsafe !at.pointee.data.repeatsKey { return publish() }
+      step = unsafe at.pointee.data.next()
+    }
+    try nextKeyBeyondBlock(step)
+  }
+
+  /// The versions of one key may go on in the next block.
+  @inline(never)
+  private func nextKeyBeyondBlock(_ step: BlockStep) throws(StoreError) {
+    let last = key.array
+    try settle(step) { () throws(StoreError) in try self.nextBlock() }
+    while isValid, last.withByteView({ $0 == key }) { try next() }
+  }
+
   override func previous() throws(StoreError) {
     let step = unsafe at.pointee.data.previous()
     if step == .entry { return publish() }

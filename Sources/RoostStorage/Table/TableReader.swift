@@ -178,7 +178,9 @@ package final class TableReader: Sendable {
     }
     if !top.payload.filter.isNone {
       let filter = try block(top.payload.filter, .filter)
-      if !BloomFilter.mayContain(filter.view, hash: hash) { return }
+      let mayContain = BloomFilter.mayContain(
+        filter.view, lineCount: filter.filterLineCount, probeCount: filter.filterProbeCount, hash: hash)
+      if !mayContain { return }
     }
     let partition = try block(top.payload.partition, .partitionIndex)
     let index = BlockCursor<PartitionEntry>.find(partition, key, order: 0)
