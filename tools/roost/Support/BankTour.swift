@@ -69,7 +69,7 @@ struct BankTour {
   private func write(_ text: String, _ path: String) throws {
     do {
       let file = try FileDescriptor.open(
-        path, .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
+        FilePath(path), .writeOnly, options: [.create, .truncate], permissions: .ownerReadWrite)
       _ = try file.closeAfter { try file.writeAll(text.utf8) }
     } catch let error as Errno { throw Failure(error, "write", path) }
   }
