@@ -14,7 +14,8 @@ extension Keyspace {
     guard bytes.count >= 1, bytes.count <= VersionKey.longestKey else {
       throw DatabaseError(
         .invalidArgument,
-        "a key of \(bytes.count) bytes; in a transactional keyspace it must have 1 to \(VersionKey.longestKey)")
+        "a key of \(bytes.count) bytes; in a transactional keyspace it must have 1 to "
+          + "\(VersionKey.longestKey)")
     }
     let partition = partition(of: bytes)
     return KeyReference(keyspace: core.schemaID, partition: partition, key: bytes)

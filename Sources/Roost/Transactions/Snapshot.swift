@@ -62,7 +62,10 @@ public struct DatabaseSnapshot: Sendable {
         let answer = try await read(.range(part, limit: limit - count), owner.id)
         merged += answer.entries.map { ($0.target.key, $0.value) }
         count += answer.entries.count
-        rest = answer.next.map { RangeReference(keyspace: part.keyspace, partition: part.partition, lower: $0, upper: part.upper) }
+        rest = answer.next.map { next in
+          RangeReference(
+            keyspace: part.keyspace, partition: part.partition, lower: next, upper: part.upper)
+        }
         if answer.isComplete { rest = nil }
       }
       merged.sort { $0.key.lexicographicallyPrecedes($1.key) }

@@ -63,7 +63,8 @@ package final class TransactionCore: @unchecked Sendable {
   private func touch(_ member: MemberID, locks: Int) throws(DatabaseError) {
     guard lockCount + locks <= manager.options.mostKeys else {
       throw DatabaseError(
-        .transactionTooLarge, "a transaction may lock \(manager.options.mostKeys) keys; this one asks for more")
+        .transactionTooLarge,
+        "a transaction may lock \(manager.options.mostKeys) keys; this one asks for more")
     }
     lockCount += locks
     touched.insert(member)

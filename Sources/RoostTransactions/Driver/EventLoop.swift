@@ -20,7 +20,8 @@ final class EventLoop<Event: Sendable>: @unchecked Sendable {
 
   /// - Parameter limit: events that may stand in the queue.
   init(
-    limit: Int = 1 << 16, elsewhere: @escaping @Sendable () -> (@Sendable (@escaping @Sendable () -> Void) -> Void)?,
+    limit: Int = 1 << 16,
+    elsewhere: @escaping @Sendable () -> (@Sendable (@escaping @Sendable () -> Void) -> Void)?,
     handle: @escaping @Sendable (Event) -> Void
   ) {
     self.limit = limit

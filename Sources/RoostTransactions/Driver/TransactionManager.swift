@@ -237,7 +237,8 @@ package final class TransactionManager: @unchecked Sendable {
   ///
   /// - Returns: at how many stores it was.
   package func force(
-    _ transaction: TransactionID, _ outcome: Outcome, _ reply: @escaping @Sendable (Result<Int, DatabaseError>) -> Void
+    _ transaction: TransactionID, _ outcome: Outcome,
+    _ reply: @escaping @Sendable (Result<Int, DatabaseError>) -> Void
   ) {
     let concerned = inDoubt.filter { $0.doubt.transaction == transaction }.map(\.member.id)
     let gathered = ForcedReplies(concerned.count, reply)

@@ -1,6 +1,7 @@
 import RoostCluster
 
 extension TransactionOptions {
+  /// The options as the state machines have them.
   var times: ProtocolTimes {
     var times = ProtocolTimes()
     times.lockWaitMilliseconds = lockWait.wholeMilliseconds

@@ -116,7 +116,7 @@ import Testing
           let (a, alsoA, b) = try world.keys()
           return [a, alsoA, b]
         }, hasEffect: true, isSynced: true, Crash.allCases)
-      #expect(tally.committed > 20 && tally.undone > 20, "\(tally)")
+      #expect(tally.committed > 8 && tally.undone > 8, "\(tally)")
     }
   }
 
