@@ -1,7 +1,7 @@
 import RoostCluster
 import RoostEnvironment
 import RoostStorage
-import RoostTransactions
+package import RoostTransactions
 
 /// A database: partitioned keyspaces over one or several stores, in one process.
 ///
@@ -18,9 +18,12 @@ import RoostTransactions
 /// loses no acknowledged write.
 public final class Database: Sendable {
   package let core: DatabaseCore
-  private let opened = OpenedTransactions()
+  private let opened: OpenedTransactions
 
-  package init(_ core: DatabaseCore) { self.core = core }
+  package init(_ core: DatabaseCore, _ transport: any Transport = LocalTransport()) {
+    self.core = core
+    opened = OpenedTransactions(transport)
+  }
 
   /// Opens the database that the stores in these directories make up, or creates it there.
   ///
@@ -37,11 +40,21 @@ public final class Database: Sendable {
     at directories: [String], _ options: DatabaseOptions = DatabaseOptions(),
     environment: Environment = .posix()
   ) async throws -> Database {
+    try await open(at: directories, options, environment: environment, transport: LocalTransport())
+  }
+
+  /// Opens it with another way for transactions' messages: one that stops in between, say.
+  ///
+  /// - Throws: as ``open(at:_:environment:)-([String],_,_)``.
+  package static func open(
+    at directories: [String], _ options: DatabaseOptions, environment: Environment = .posix(),
+    transport: any Transport
+  ) async throws -> Database {
     let workers = environment.makeWorkers()
     defer { workers.shutdown() }
     return try await onWorkers(workers) { () throws(DatabaseError) in
       let core = try DatabaseOpening.open(directories, options, environment)
-      let database = Database(core)
+      let database = Database(core, transport)
       // What an earlier process left undecided holds its locks again before anyone can ask.
       if core.hasTransactionalKeyspaces {
         do throws(DatabaseError) { _ = try database.opened.manager(of: core) } catch {
@@ -171,10 +184,13 @@ public final class Database: Sendable {
 
 /// A database's transactions, once they are needed. Thread-safe.
 private final class OpenedTransactions: @unchecked Sendable {
+  private let transport: any Transport
   private let lock = Lock()
   // Guarded by `lock`.
   private var open: TransactionManager?
   private var isClosed = false
+
+  init(_ transport: any Transport) { self.transport = transport }
 
   var current: TransactionManager? { lock.withLock { open } }
 
@@ -182,7 +198,7 @@ private final class OpenedTransactions: @unchecked Sendable {
     try lock.withLock { () throws(DatabaseError) in
       if let open { return open }
       if isClosed { throw DatabaseError(.closed, "the database is closed") }
-      let manager = try TransactionManager(core)
+      let manager = try TransactionManager(core, transport: transport)
       open = manager
       return manager
     }

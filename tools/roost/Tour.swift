@@ -6,9 +6,9 @@ import SystemPackage
 
 /// `roost tour`: real data in, a kill in mid-write, everything still there. Works in a directory of
 /// its own, which it removes.
-struct Tour: ParsableCommand {
+struct Tour: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "See it work: real data in, a kill in mid-write, likes that merge, songs that move.",
+    abstract: "See it work: real data in, a kill in mid-write, likes that merge, money that stays.",
     discussion: """
       Takes a few seconds, works in a temporary directory and removes it. What it shows it
       also checks; it ends with another code than 0 if anything is not as it should be.
@@ -24,7 +24,7 @@ struct Tour: ParsableCommand {
   @Option(help: "Kill the writing child once it has acknowledged so many records.")
   var killAfter: UInt64 = 300_000
 
-  func run() throws {
+  func run() async throws {
     let input = try Input(data ?? Self.findData())
     let scratch = try ScratchDirectory()
     defer { scratch.remove() }
@@ -34,6 +34,7 @@ struct Tour: ParsableCommand {
     try KillTour(directory: scratch.appending("killed"), killAfter: killAfter).run()
     try unicode.dumpBlock()
     try LikesTour(directory: scratch.appending("likes")).run()
+    try await BankTour(directory: scratch.appending("bank")).run()
     try SongsTour(directory: scratch.appending("songs")).run()
     let output = Output.standard
     try output.line(

@@ -3,6 +3,7 @@ import RoostCluster
 // What the protocol takes of the options that users set.
 
 extension TransactionOptions {
+  /// The options as the state machines have them.
   var times: ProtocolTimes {
     var times = ProtocolTimes()
     times.lockWaitMilliseconds = lockWait.wholeMilliseconds

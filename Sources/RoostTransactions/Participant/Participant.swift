@@ -2,7 +2,7 @@ import RoostCausality
 package import RoostCluster
 
 /// One store's part in transactions: its locks, its votes, and what it does about decisions that do
-/// not come. DESIGN.md's protocol, two-phase commit with presumed abort.
+/// not come. Two-phase commit with presumed abort.
 ///
 /// What must hold:
 /// - It votes yes only after the writes are on disk under exclusive locks, at a timestamp chosen under

@@ -46,6 +46,18 @@ import Testing
       return sum
     }
 
+    func balances(_ count: Int, _ snapshot: DatabaseSnapshot) async throws -> [Int?] {
+      var balances: [Int?] = []
+      for number in 0..<count {
+        balances.append(try await snapshot.get("a\(number)", Int.self, in: accounts))
+      }
+      return balances
+    }
+
+    func transferAround(_ count: Int, _ steps: Int) async throws {
+      for step in 0..<steps { try await transfer(step % count, (step + 1) % count, 1 + step % 3) }
+    }
+
     func transfer(_ from: Int, _ to: Int, _ amount: Int) async throws {
       let accounts = accounts
       try await database.transaction { txn in
@@ -179,7 +191,8 @@ import Testing
     try await bank.database.close()
   }
 
-  @Test func `an effect on an eventual keyspace happens once`() async throws {
+  @Test(.timeLimit(.minutes(1)))
+  func `an effect on an eventual keyspace happens once`() async throws {
     var bank = try await Bank.open()
     for round in 1...3 {
       let stats = try await bank.database.keyspace("stats", .eventual)
@@ -192,9 +205,12 @@ import Testing
       }
       bank = try await bank.reopened()
       let again = try await bank.database.keyspace("stats", .eventual)
-      // What close cut off is done once the database is open again.
-      try await eventually { try await again.counter("transfers").value() == Int64(2 * round) }
-      try await eventually { try await again.get("last").values == [Array("\(round)".utf8)] }
+      // What close cut off is done once the database is open again; the feed tells when.
+      for try await _ in again.changes() {
+        let count = try await again.counter("transfers").value()
+        let last = try await again.get("last").values
+        if count == Int64(2 * round), last == [Array("\(round)".utf8)] { break }
+      }
     }
     try await bank.database.close()
   }
@@ -271,15 +287,16 @@ import Testing
     let bank = try await Bank.open()
     try await bank.fill(4, 10)
     let snapshot = try await bank.database.snapshot()
-    for step in 0..<20 { try await bank.transfer(step % 4, (step + 1) % 4, 1 + step % 3) }
-    for number in 0..<4 {
-      #expect(try await snapshot.get("a\(number)", Int.self, in: bank.accounts) == 10)
-    }
-    #expect(try await snapshot.scan(in: bank.accounts).count == 4)
+    try await bank.transferAround(4, 20)
+    let balances = try await bank.balances(4, snapshot)
+    #expect(balances == [10, 10, 10, 10])
+    let entries = try await snapshot.scan(in: bank.accounts)
+    #expect(entries.count == 4)
     try await bank.database.close()
   }
 
-  @Test func `a transaction that takes too long is aborted, and its locks are free`() async throws {
+  @Test(.timeLimit(.minutes(1)))
+  func `a transaction that takes too long is aborted, and its locks are free`() async throws {
     let bank = try await Bank.open {
       $0.transactions.longestDuration = .milliseconds(50)
       $0.transactions.mostRetries = 0
@@ -288,12 +305,14 @@ import Testing
     let slow = try await database.begin()
     try await slow.put("A", "slow", in: accounts)
     _ = try await slow.get("A1", in: accounts)
-    // Another cannot have the key before the first is gone, and gets it then.
-    try await eventually {
+    // Another cannot have the key before the first is gone, waits for it as long as it may itself, and
+    // gets it then.
+    var isDone = false
+    while !isDone {
       do {
         try await database.transaction { try await $0.put("A1", "quick", in: accounts) }
-        return true
-      } catch let error as DatabaseError where error.code == .transactionAborted { return false }
+        isDone = true
+      } catch let error as DatabaseError where error.code == .transactionAborted {}
     }
     guard case .aborted = try await database.commit(slow) else {
       Issue.record("it committed")
@@ -302,15 +321,4 @@ import Testing
     #expect(try await database.snapshot().get("A", in: accounts) == nil)
     try await database.close()
   }
-}
-
-/// Tries until it is so, a bounded number of times, giving others their turn.
-func eventually(
-  sourceLocation: SourceLocation = #_sourceLocation, _ isSo: () async throws -> Bool
-) async throws {
-  for _ in 0..<2_000 {
-    if try await isSo() { return }
-    try await Task.sleep(for: .milliseconds(2))
-  }
-  Issue.record("it did not come to be so", sourceLocation: sourceLocation)
 }

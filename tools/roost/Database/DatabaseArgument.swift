@@ -101,12 +101,12 @@ extension Failure {
     let status: ExitStatus =
       switch error.code {
       case .invalidArgument, .invalidOption, .invalidMembers, .wrongPolicy, .wrongKind, .foreignContext,
-        .foreignToken, .damagedToken, .tooManyReplicas, .counterOverflow:
+        .foreignToken, .damagedToken, .tooManyReplicas, .counterOverflow, .transactionTooLarge:
         .usage
       case .unknownKeyspace, .unknownIndex, .notAMember, .foreignStore, .missingStore: .notFound
       case .corruption: .damage
       case .newerFormat: .newerFormat
-      case .conditionFailed, .busy, .deadlineExceeded, .indexNotReady: .busy
+      case .conditionFailed, .busy, .deadlineExceeded, .indexNotReady, .outcomeUnknown: .busy
       case .storage:
         if let cause = error.cause { Failure(cause).status } else { .software }
       default: .software

@@ -26,10 +26,15 @@ final class ChildProcess {
     wait()
   }
 
-  private func wait() {
+  /// Waits until it has ended by itself.
+  ///
+  /// - Returns: the signal that ended it; 0 where none did.
+  @discardableResult
+  func wait() -> Int32 {
     var status: Int32 = 0
     while unsafe waitpid(processID, &status, 0) < 0, errno == EINTR {}
     isOver = true
+    return status & 0x7F
   }
 
   private static func spawn(

@@ -10,7 +10,7 @@ struct SongsTour {
 
   func run() throws {
     try TourText.step(
-      8, "Ten million songs on four servers, then five",
+      9, "Ten million songs on four servers, then five",
       """
       Where a key lies must follow from the key. By the remainder of its hash, nearly every
       song moves when a server joins; on a ring of partitions only the newcomer's share does.

@@ -1,22 +1,25 @@
 import ArgumentParser
 import Roost
 import RoostCluster
+import RoostTransactions
 
 /// Runs `body` with an open database, transactions included, and closes it, whatever happens.
 ///
 /// - Parameters:
 ///   - directories: its stores, or one of them: the others are opened from where they are on record.
 ///   - creates: whether a missing one is created, with a store in each directory.
+///   - transport: carries transactions' messages.
 func withOpenDatabase<R>(
-  _ directories: [String], creates: Bool = false, _ configure: (inout DatabaseOptions) -> Void = { _ in },
-  _ body: (Database) async throws -> R
+  _ directories: [String], creates: Bool = false, transport: any Transport = LocalTransport(),
+  _ configure: (inout DatabaseOptions) -> Void = { _ in }, _ body: (Database) async throws -> R
 ) async throws -> R {
   var options = DatabaseOptions()
   options.creation = creates ? .createIfMissing : .mustExist
   options.opensKnownStores = true
   configure(&options)
   if !creates { for directory in directories { try DatabaseDirectory.require(directory) } }
-  let database = try await Database.open(at: try directories.map(absolute), options)
+  let database = try await Database.open(
+    at: try directories.map(absolute), options, transport: transport)
   let result: R
   do { result = try await body(database) } catch {
     try? await database.close()

@@ -41,11 +41,16 @@ struct TransactionCommand: AsyncParsableCommand {
   @Flag(help: "The commit survives a power loss before it is acknowledged.") var sync = false
   @Option(help: "Only tell what became of this transaction.") var outcome: String?
   @Flag(help: "A JSON object with the outcome.") var json = false
+  @Flag(
+    help: ArgumentHelp(
+      "End by SIGKILL once it is decided, before any store is told.", visibility: .hidden))
+  var killWhenDecided = false
 
   func run() async throws {
     if let outcome { return try await tell(outcome) }
     let lines = try ScriptLine.read(try Input(script), bytes)
-    try await withOpenDatabase([directory.directory], creates: true) { database in
+    let transport: any Transport = killWhenDecided ? KillingTransport() : LocalTransport()
+    try await withOpenDatabase([directory.directory], creates: true, transport: transport) { database in
       let script = TransactionScript(
         database, try await database.transactionalKeyspace(keyspace.keyspace), lines, bytes)
       do {
