@@ -18,6 +18,7 @@ let package = Package(
   targets: [
     .systemLibrary(name: "CRocksDB", providers: [.apt(["librocksdb-dev"]), .brew(["rocksdb"])]),
     .systemLibrary(name: "CLevelDB", providers: [.apt(["libleveldb-dev"]), .brew(["leveldb"])]),
+    .systemLibrary(name: "CSQLite", providers: [.apt(["libsqlite3-dev"]), .brew(["sqlite"])]),
     .target(name: "CMachine"),
     .target(name: "Latency", swiftSettings: [.swiftLanguageMode(.v6)]),
     .testTarget(
@@ -25,7 +26,7 @@ let package = Package(
     .executableTarget(
       name: "RoostBench",
       dependencies: [
-        "CRocksDB", "CLevelDB", "CMachine", "Latency",
+        "CRocksDB", "CLevelDB", "CSQLite", "CMachine", "Latency",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Roost", package: "roost"),
         .product(name: "RoostStorage", package: "roost"),
