@@ -6,7 +6,7 @@ import Synchronization
 /// - Blocks are named by (table cache id, offset). Ids are never used twice, so blocks of deleted
 ///   tables need no removal: nobody asks for them and they age out.
 /// - A block is retained under its shard's lock before a lookup returns it, so eviction cannot free
-///   it under a reader (ENGINE.md, rule 9).
+///   it under a reader (rule 9).
 /// - The bytes of all blocks held by the cache, as they charge themselves, never exceed the
 ///   capacity. Blocks that readers still hold after their eviction are the readers'.
 /// - Eviction is CLOCK with a small count of hits for each block: a scan's blocks, read once, go
