@@ -9,7 +9,7 @@ struct TransactionsSettings: Codable, Sendable {
   /// Of the contention's cells; all others draw accounts alike.
   var thetas = [0, 0.5, 0.9, 0.99]
   /// Milliseconds.
-  var clockBounds = [0, 1, 5, 10]
+  var clockBounds = [0, 2, 5, 10]
   var seconds = 2.0
   /// Transfers a client, in place of the seconds.
   var count: UInt64?

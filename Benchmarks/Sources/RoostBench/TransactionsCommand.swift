@@ -27,7 +27,7 @@ struct Transactions: AsyncParsableCommand {
   var theta = "0,0.5,0.9,0.99"
 
   @Option(help: "Bounds of the clocks, in milliseconds.")
-  var bounds = "0,1,5,10"
+  var bounds = "0,2,5,10"
 
   @Option(help: "Seconds for each cell and round.")
   var seconds = 2.0

@@ -70,7 +70,8 @@ extension Coordinator {
   /// Fences itself where clocks come near the bound, until the same sender's show them inside.
   mutating func watchClock(_ envelope: Envelope) {
     guard times.clockBoundMilliseconds > 0 else { return }
-    let near = times.clockBoundMilliseconds &* 8 / 10
+    // At least one: with a bound of a millisecond, clocks that agree are not near it.
+    let near = max(1, times.clockBoundMilliseconds &* 8 / 10)
     var isNear = times.isAhead(envelope, at: now, percent: 80)
     if let asked = asked(envelope), envelope.physicalMilliseconds &+ near <= asked { isNear = true }
     if isNear {

@@ -34,7 +34,7 @@ final class CoordinatorDriver: @unchecked Sendable {
     self.workers = workers
     self.services = services
     endpoint = .coordinator(machine.id)
-    loop = EventLoop(elsewhere: { nil }, handle: { [weak self] event in self?.handle(event) })
+    loop = EventLoop { [weak self] event in self?.handle(event) }
     services.transport.attach(endpoint) { [weak self] envelope in
       self?.loop.post(.received(envelope), isDroppable: true)
     }

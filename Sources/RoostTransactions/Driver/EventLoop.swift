@@ -8,9 +8,6 @@ import RoostEnvironment
 ///
 /// Thread-safe.
 final class EventLoop<Event: Sendable>: @unchecked Sendable {
-  /// Runs a job on some thread.
-  typealias Runner = @Sendable (@escaping @Sendable () -> Void) -> Void
-
   private let lock = Lock()
   // Guarded by `lock`.
   private var events: [Event] = []
@@ -18,16 +15,12 @@ final class EventLoop<Event: Sendable>: @unchecked Sendable {
   private var isStopped = false
   private let limit: Int
   private let handle: @Sendable (Event) -> Void
-  /// Runs a job on a thread that may wait, where handling may; `nil` where the poster's will do.
-  private let elsewhere: @Sendable () -> Runner?
 
-  /// - Parameter limit: events that may stand in the queue.
-  init(
-    limit: Int = 1 << 16, elsewhere: @escaping @Sendable () -> Runner?,
-    handle: @escaping @Sendable (Event) -> Void
-  ) {
+  /// - Parameters:
+  ///   - limit: events that may stand in the queue.
+  ///   - handle: must not wait for what takes long: who posts may be anyone.
+  init(limit: Int = 1 << 16, handle: @escaping @Sendable (Event) -> Void) {
     self.limit = limit
-    self.elsewhere = elsewhere
     self.handle = handle
   }
 
@@ -47,11 +40,7 @@ final class EventLoop<Event: Sendable>: @unchecked Sendable {
     }
     isBusy = true
     lock.unlock()
-    if let run = elsewhere() {
-      run { [self] in drain() }
-    } else {
-      drain()
-    }
+    drain()
     return true
   }
 

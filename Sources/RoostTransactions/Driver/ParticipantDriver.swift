@@ -5,8 +5,9 @@ import RoostStorage
 
 /// Runs one store's ``Participant``: gives it its events, and does what it says on the store.
 ///
-/// Effects are done in order, before the next event is looked at: so what a read finds, and the order
-/// of the batches, are what the machine decided on. Thread-safe.
+/// Events are handled by whoever brings them, and reads are done at once: what is read is locked, so no
+/// write of it is on its way. What writes goes through a ``WriteQueue``, in the order in which the machine
+/// decided on it, and so does what looks for what was written. Thread-safe.
 final class ParticipantDriver: @unchecked Sendable {
   private enum Work: Sendable {
     case event(ParticipantEvent)
@@ -19,6 +20,7 @@ final class ParticipantDriver: @unchecked Sendable {
   let member: Member
   private let store: ParticipantStore
   private let services: DriverServices
+  private let writes: WriteQueue
   private let outbox: EffectWriter
   private let epoch: UInt64
   private let endpoint: Endpoint
@@ -35,6 +37,7 @@ final class ParticipantDriver: @unchecked Sendable {
   ) throws(DatabaseError) {
     self.member = member
     self.store = store
+    writes = WriteQueue(member)
     self.outbox = outbox
     self.services = services
     endpoint = .participant(member.id)
@@ -43,12 +46,7 @@ final class ParticipantDriver: @unchecked Sendable {
     machine = Participant(
       member.id, epoch: epoch, times: services.times, prepared: try store.prepared(),
       outcomes: try Self.recentOutcomes(store, services.times, now), at: now)
-    loop = EventLoop(
-      elsewhere: { [weak member] in
-        guard let member, member.store.mayWait else { return nil }
-        return { job in member.calls.run(.urgent, job, refused: { _ in job() }) }
-      },
-      handle: { [weak self] work in self?.handle(work) })
+    loop = EventLoop { [weak self] work in self?.handle(work) }
     services.transport.attach(endpoint) { [weak self] envelope in self?.receive(envelope) }
     // What is in doubt asks at once.
     loop.post(.event(.timer))
@@ -113,11 +111,9 @@ final class ParticipantDriver: @unchecked Sendable {
       let effects = lock.withLock { machine.receive(event, at: now) }
       for effect in effects { perform(effect, now) }
     case .effect(let envelope, let effect, let index):
-      apply(envelope, effect, index, now)
+      writes.run { [self] in apply(envelope, effect, index, now) }
     case .forgetEffects(let transaction):
-      do throws(DatabaseError) { try store.forgetEffects(of: transaction) } catch {
-        services.warn("the marks of transaction \(transaction) could not be removed: \(error)")
-      }
+      writes.run { [self] in forgetEffects(of: transaction) }
     }
   }
 
@@ -142,7 +138,7 @@ final class ParticipantDriver: @unchecked Sendable {
     case .send(let to, let message):
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .write(let number, let write, let isForced):
-      perform(number, write, isForced: isForced, now)
+      writes.run { [self] in perform(number, write, isForced: isForced, now) }
     case .readLocked(let to, let transaction, let request, let read):
       let body: Message.Body
       do throws(DatabaseError) {
@@ -161,9 +157,7 @@ final class ParticipantDriver: @unchecked Sendable {
     case .forced(let request, let refusal):
       lock.withLock { forces.removeValue(forKey: request) }?(refusal)
     case .lookUp(let number, let transaction):
-      do throws(DatabaseError) {
-        post(.found(number, try store.outcome(of: transaction)?.outcome, failure: nil))
-      } catch { post(.found(number, nil, failure: error.description)) }
+      writes.run { [self] in lookUp(number, transaction) }
     case .drained:
       break
     case .wake(let time):
@@ -180,6 +174,18 @@ final class ParticipantDriver: @unchecked Sendable {
     guard isForced else { return post(.written(number, failure: nil)) }
     member.calls.sync { [weak self] error in
       self?.post(.written(number, failure: error?.description))
+    }
+  }
+
+  private func lookUp(_ number: UInt64, _ transaction: TransactionID) {
+    do throws(DatabaseError) {
+      post(.found(number, try store.outcome(of: transaction)?.outcome, failure: nil))
+    } catch { post(.found(number, nil, failure: error.description)) }
+  }
+
+  private func forgetEffects(of transaction: TransactionID) {
+    do throws(DatabaseError) { try store.forgetEffects(of: transaction) } catch {
+      services.warn("the marks of transaction \(transaction) could not be removed: \(error)")
     }
   }
 
