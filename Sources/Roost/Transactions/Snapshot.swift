@@ -35,6 +35,8 @@ public struct DatabaseSnapshot: Sendable {
   }
 
   /// Reads a key's value, decoded by the keyspace's codec. As ``get(_:in:)``, and throws `.codec`.
+  // Not inlined: the optimiser of Swift 6.3 fails on it in its caller's loop.
+  @inline(never)
   public func get<Value: Decodable>(
     _ key: some ByteKey & Sendable, _ type: Value.Type, in keyspace: Keyspace
   ) async throws -> Value? {

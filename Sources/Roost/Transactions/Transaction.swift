@@ -45,6 +45,8 @@ public final class Transaction: Sendable {
   /// Reads a key's value, decoded by the keyspace's codec. As ``get(_:in:)``.
   ///
   /// - Throws: `.codec` where the bytes are no such value, and as there.
+  // Not inlined: the optimiser of Swift 6.3 fails on it in its caller's loop.
+  @inline(never)
   public func get<Value: Decodable>(
     _ key: some ByteKey & Sendable, _ type: Value.Type, in keyspace: Keyspace
   ) async throws -> Value? {
@@ -146,6 +148,7 @@ public final class Transaction: Sendable {
   /// Writes a value that the keyspace's codec encodes, at the commit.
   ///
   /// - Throws: `.codec`, and as ``put(_:_:in:)-(_,ByteValue,_)``.
+  @inline(never)
   public func put(
     _ key: some ByteKey & Sendable, value: some Encodable, in keyspace: Keyspace
   ) async throws {
