@@ -92,7 +92,9 @@ extension KeyspaceCore {
     try shared.checkOpen()
     beginChange(stripe)
     defer { endChange(stripe) }
-    stripe.key = storedKey
+    // The stripe keeps memory of its own: it is the next holder's.
+    stripe.key.removeAll(keepingCapacity: true)
+    stripe.key.append(contentsOf: storedKey)
     _ = try target.join(stripe, partition, record, try shared.clock.now(), self)
   }
 
