@@ -219,13 +219,11 @@ extension Member {
     _ lane: WorkLane = .urgent,
     _ body: @escaping @Sendable () throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
-    let result: Result<R, DatabaseError> = await withCheckedContinuation { continuation in
+    let result: Result<R, DatabaseError> = await handedOver { handOver in
       calls.run(lane) {
-        do throws(DatabaseError) { continuation.resume(returning: .success(try body())) } catch {
-          continuation.resume(returning: .failure(error))
-        }
+        do throws(DatabaseError) { handOver(.success(try body())) } catch { handOver(.failure(error)) }
       } refused: { error in
-        continuation.resume(returning: .failure(error!))
+        handOver(.failure(error!))
       }
     }
     return try result.get()
@@ -233,9 +231,7 @@ extension Member {
 
   /// Waits until every write that has returned is durable in the store.
   func syncing() async throws(DatabaseError) {
-    let failure: DatabaseError? = await withCheckedContinuation { continuation in
-      calls.sync { continuation.resume(returning: $0) }
-    }
+    let failure: DatabaseError? = await handedOver { handOver in calls.sync(handOver) }
     if let failure { throw failure }
   }
 }
@@ -244,11 +240,9 @@ extension Member {
 func onWorkers<R: Sendable>(
   _ workers: any Workers, _ body: @escaping @Sendable () throws(DatabaseError) -> R
 ) async throws(DatabaseError) -> R {
-  let result: Result<R, DatabaseError> = await withCheckedContinuation { continuation in
+  let result: Result<R, DatabaseError> = await handedOver { handOver in
     workers.submit(.urgent) {
-      do throws(DatabaseError) { continuation.resume(returning: .success(try body())) } catch {
-        continuation.resume(returning: .failure(error))
-      }
+      do throws(DatabaseError) { handOver(.success(try body())) } catch { handOver(.failure(error)) }
     }
     // Simulated workers have no threads: then the caller's has to do.
     while workers.runOneHere() {}

@@ -93,10 +93,10 @@ extension Database {
     _ transaction: Transaction, _ durability: Durability? = nil
   ) async throws -> TransactionOutcome {
     let isSynced = (durability ?? core.options.durability) == .synced
-    let result: Result<TransactionOutcome, DatabaseError> = await withCheckedContinuation { continuation in
+    let result: Result<TransactionOutcome, DatabaseError> = await handedOver { handOver in
       do throws(DatabaseError) {
-        try transaction.core.commit(isSynced: isSynced) { continuation.resume(returning: .success($0)) }
-      } catch { continuation.resume(returning: .failure(error)) }
+        try transaction.core.commit(isSynced: isSynced) { handOver(.success($0)) }
+      } catch { handOver(.failure(error)) }
     }
     return try result.get()
   }
@@ -152,9 +152,9 @@ extension Database {
   @discardableResult
   public func forceOutcome(of id: TransactionID, committedAt timestamp: Timestamp?) async throws -> Int {
     let manager = try await transactions()
-    let result: Result<Int, DatabaseError> = await withCheckedContinuation { continuation in
+    let result: Result<Int, DatabaseError> = await handedOver { handOver in
       let outcome = timestamp.map { Outcome.committed($0) } ?? .aborted
-      manager.force(id, outcome) { continuation.resume(returning: $0) }
+      manager.force(id, outcome, handOver)
     }
     return try result.get()
   }

@@ -85,8 +85,8 @@ public struct DatabaseSnapshot: Sendable {
 
   private func read(_ read: TransactionRead, _ member: MemberID) async throws -> ReadAnswer {
     let (manager, timestamp) = (manager, timestamp)
-    let result: Result<ReadAnswer, DatabaseError> = await withCheckedContinuation { continuation in
-      manager.snapshot(read, at: timestamp, of: member) { continuation.resume(returning: $0) }
+    let result: Result<ReadAnswer, DatabaseError> = await handedOver { handOver in
+      manager.snapshot(read, at: timestamp, of: member, handOver)
     }
     return try result.get()
   }

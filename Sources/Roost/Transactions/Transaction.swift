@@ -124,8 +124,8 @@ public final class Transaction: Sendable {
     _ locks: [LockTarget], _ read: TransactionRead, at member: MemberID
   ) async throws -> ReadAnswer {
     let core = core
-    let result: Result<ReadAnswer, TransactionAborted> = await withCheckedContinuation { continuation in
-      core.manager.acquire(core.id, at: member, locks, read) { continuation.resume(returning: $0) }
+    let result: Result<ReadAnswer, TransactionAborted> = await handedOver { handOver in
+      core.manager.acquire(core.id, at: member, locks, read, handOver)
     }
     switch result {
     case .success(let answer): return answer
