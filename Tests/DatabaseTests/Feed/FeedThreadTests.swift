@@ -9,7 +9,7 @@ import Testing
 /// page that passed a number before its record was written would lose that change; a wake-up that
 /// was lost would leave the follower waiting.
 // Budget: 5 s quick, 20 s full; 20 s quick under the thread sanitizer.
-@Suite(.serialized, .timeLimit(.minutes(5))) struct FeedThreadTests {
+@Suite(.serialized) struct FeedThreadTests {
   private func runThreads(_ count: Int, _ body: @escaping @Sendable (Int) -> Void) {
     let group = DispatchGroup()
     for index in 0..<count {

@@ -6,7 +6,7 @@ import Testing
 
 /// Following a keyspace's changes through the public sequence.
 // Budget: 3 s
-@Suite(.timeLimit(.minutes(2))) struct FollowingTests {
+@Suite struct FollowingTests {
   @Test func `without following the sequence ends where the changes do`() async throws {
     let database = try await Databases.open()
     let posts = try await database.keyspace("posts", .eventual)

@@ -49,8 +49,7 @@ import Testing
     try world.core.close()
   }
 
-  @Test(.timeLimit(.minutes(1)))
-  func `clients in the middle of their transactions end, and lose nothing`() async throws {
+  @Test func `clients in the middle of their transactions end, and lose nothing`() async throws {
     let folder = try TemporaryDirectory()
     let directories = (0..<3).map { folder.appending("disk\($0)").string }
     for round in 0..<TestSize.of(quick: 3, full: 20) {

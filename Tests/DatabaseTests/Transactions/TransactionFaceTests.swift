@@ -191,8 +191,7 @@ import Testing
     try await bank.database.close()
   }
 
-  @Test(.timeLimit(.minutes(1)))
-  func `an effect on an eventual keyspace happens once`() async throws {
+  @Test func `an effect on an eventual keyspace happens once`() async throws {
     var bank = try await Bank.open()
     for round in 1...3 {
       let stats = try await bank.database.keyspace("stats", .eventual)
@@ -295,8 +294,7 @@ import Testing
     try await bank.database.close()
   }
 
-  @Test(.timeLimit(.minutes(1)))
-  func `a transaction that takes too long is aborted, and its locks are free`() async throws {
+  @Test func `a transaction that takes too long is aborted, and its locks are free`() async throws {
     let bank = try await Bank.open {
       $0.transactions.longestDuration = .milliseconds(50)
       $0.transactions.mostRetries = 0

@@ -6,7 +6,7 @@ import Testing
 /// The mover on threads of its own, beside tasks that write and read: stores are added and removed
 /// meanwhile, and nothing is lost, doubled or read as if it had never been.
 // Budget: 10 s quick, 60 s full; 60 s quick under the thread sanitizer.
-@Suite(.serialized, .timeLimit(.minutes(10))) struct MoverThreadTests {
+@Suite(.serialized) struct MoverThreadTests {
   @Test(arguments: [1, 2])
   func `stores come and go beside writers and readers`(replicas: Int) async throws {
     let folder = try TemporaryDirectory()
