@@ -115,9 +115,11 @@ public protocol File: AnyObject, Sendable {
   /// Reserves disk space for the first `byteCount` bytes and makes the file at least that long.
   func allocate(_ byteCount: Int64) throws(FileSystemError)
 
-  /// Maps the first `byteCount` bytes, shared and writable, with their pages faulted in.
-  /// The file must already be that long.
-  func map(_ byteCount: Int) throws(FileSystemError) -> any MappedFile
+  /// Maps the first `byteCount` bytes, shared and writable, with their pages faulted in for what is
+  /// to be done at once. The file must already be that long.
+  func map(
+    _ byteCount: Int, faulting access: MappedAccess
+  ) throws(FileSystemError) -> any MappedFile
 
   /// Tells the system how the file will be read. A hint: it never fails.
   func advise(_ advice: FileAdvice)
@@ -130,6 +132,15 @@ public enum FileAdvice: Sendable {
   case random
   case sequential
   case willNotNeed
+}
+
+/// What a mapping's pages are faulted in for.
+public enum MappedAccess: Sendable {
+  /// They are clean, and the first write to each of them takes a fault: a sync then writes what was
+  /// written.
+  case reading
+  /// They are all dirty at once, and the first sync writes them all.
+  case writing
 }
 
 /// A file's bytes in memory. Unmapped when released; stays valid after its file is closed.

@@ -106,7 +106,9 @@ final class SimulatedFile: File, @unchecked Sendable {
     }
   }
 
-  func map(_ byteCount: Int) throws(FileSystemError) -> any MappedFile {
+  func map(
+    _ byteCount: Int, faulting access: MappedAccess
+  ) throws(FileSystemError) -> any MappedFile {
     _ = try begin(.map, byteCount: byteCount)
     return try use(.map) { () throws(FileSystemError) in
       guard isWritable else { throw error(.permissionDenied, .map) }

@@ -294,6 +294,7 @@ public final class Store: @unchecked Sendable {
     }
     removeObsoleteFiles()
     log.trim()
+    shared.memory.pages.drain()
   }
 
   func checkOpen() throws(StoreError) {

@@ -154,7 +154,7 @@ extension Store {
     let cache = blockCache.statistics
     result.cacheHits = cache.hits
     result.cacheMisses = cache.misses
-    result.cacheBytes = cache.byteCount
+    result.cacheBytes = cache.byteCount + cache.heldByteCount
     result.flushes = counters.flushes.load()
     result.flushedBytes = counters.flushedBytes.load()
     result.compactions = counters.compactions.load()

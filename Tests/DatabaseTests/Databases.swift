@@ -16,6 +16,10 @@ enum Databases {
     options.store.blockCacheBytes = 1 << 20
     options.store.logSegmentBytes = 64 << 10
     options.store.logLimitBytes = 256 << 10
+    // A machine that is busy is no fault: where a test is not about them, these limits are out of reach.
+    options.transactions.longestDuration = .seconds(600)
+    options.transactions.lockWait = .seconds(60)
+    options.transactions.versionRetention = .seconds(3_600)
     change(&options)
     return options
   }

@@ -104,13 +104,14 @@ func code(_ body: () throws -> Void) -> FileSystemError.Code? {
     #expect(try world.fileSystem.info(of: world.path("a"))?.byteCount == 10_000)
   }
 
-  @Test(arguments: World.Kind.allCases) func mapping(_ kind: World.Kind) throws {
+  @Test(arguments: World.Kind.allCases, [MappedAccess.reading, .writing])
+  func mapping(_ kind: World.Kind, _ access: MappedAccess) throws {
     let world = try World(kind)
     let file = try world.fileSystem.open(world.path("a"), .createNew)
     try file.allocate(10_000)
-    #expect(code { _ = try file.map(10_001) } == .io)
-    #expect(code { _ = try file.map(0) } == .io)
-    let mapped = try file.map(10_000)
+    #expect(code { _ = try file.map(10_001, faulting: .writing) } == .io)
+    #expect(code { _ = try file.map(0, faulting: .writing) } == .io)
+    let mapped = try file.map(10_000, faulting: access)
     #expect(mapped.byteCount == 10_000)
     mapped.write([1, 2, 3], at: 6000)
     #expect(try file.read(5999, 5) == [0, 1, 2, 3, 0])
@@ -118,7 +119,7 @@ func code(_ body: () throws -> Void) -> FileSystemError.Code? {
     #expect(mapped.read(9_999, 1) == [4])
     try file.sync()
     let reader = try world.fileSystem.open(world.path("a"), .read)
-    #expect(code { _ = try reader.map(10) } == .permissionDenied)
+    #expect(code { _ = try reader.map(10, faulting: .writing) } == .permissionDenied)
     file.close()
     // Lives on without its file.
     mapped.write([5], at: 0)
@@ -137,7 +138,7 @@ func code(_ body: () throws -> Void) -> FileSystemError.Code? {
     #expect(code { try file.sync() } == .closed)
     #expect(code { try file.truncate(to: 0) } == .closed)
     #expect(code { try file.allocate(10) } == .closed)
-    #expect(code { _ = try file.map(1) } == .closed)
+    #expect(code { _ = try file.map(1, faulting: .writing) } == .closed)
     file.advise(.random)
     #expect(try world.fileSystem.readWhole(world.path("a")) == [1])
   }

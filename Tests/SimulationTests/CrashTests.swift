@@ -59,7 +59,7 @@ import Testing
     #expect(try isNew())
     try file.allocate(8192)
     #expect(try isNew())
-    var mapping: (any MappedFile)? = try file.map(8192)
+    var mapping: (any MappedFile)? = try file.map(8192, faulting: .writing)
     #expect(try isNew())
     mapping?.write([3], at: 0)
     try file.sync()
@@ -170,7 +170,7 @@ import Testing
 
   @Test func mappedBytesAreUnsyncedUntilTheSync() throws {
     let file = try durable("/a", 0, 8192)
-    let mapped = try file.map(8192)
+    let mapped = try file.map(8192, faulting: .writing)
     mapped.write([7], at: 600)
     mapped.write([8], at: 5000)
     #expect(try fs.crashClone(.dropAll).readWhole("/a").allSatisfy { $0 == 0 })
@@ -308,7 +308,7 @@ import Testing
           now = Array(now.prefix(size)) + [UInt8](repeating: 0, count: max(0, size - now.count))
           try file.truncate(to: Int64(size))
         case 6:
-          mapped = mapped == nil && !now.isEmpty ? try file.map(now.count) : nil
+          mapped = mapped == nil && !now.isEmpty ? try file.map(now.count, faulting: .writing) : nil
         default:
           try file.sync()
           synced = now

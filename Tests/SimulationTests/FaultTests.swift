@@ -63,7 +63,7 @@ import Testing
       case .sync: try file.sync()
       case .truncate: try file.truncate(to: 1)
       case .allocate: try file.allocate(100)
-      case .map: _ = try file.map(1)
+      case .map: _ = try file.map(1, faulting: .writing)
       }
     }
     #expect(result == .tooManyFiles)
@@ -103,7 +103,7 @@ import Testing
     try fs.sync(directory: "/")
     try file.write([UInt8](repeating: 1, count: 2048), at: 0)
     try file.sync()
-    let mapping = mapped ? try file.map(2048) : nil
+    let mapping = mapped ? try file.map(2048, faulting: .writing) : nil
     func write(_ bytes: [UInt8], _ offset: Int) throws {
       if let mapping {
         mapping.write(bytes, at: offset)
@@ -168,7 +168,7 @@ import Testing
     #expect(code { try other.allocate(1) } == .noSpace)
     #expect(try other.size() == 0)
     try other.truncate(to: 4096)
-    #expect(code { _ = try other.map(4096) } == .noSpace)
+    #expect(code { _ = try other.map(4096, faulting: .reading) } == .noSpace)
     try file.truncate(to: 4096)
     try other.allocate(4096)
     try fs.remove("/a")
@@ -176,7 +176,7 @@ import Testing
     #expect(fs.usedByteCount == 8192)
     file.close()
     #expect(fs.usedByteCount == 4096)
-    var mapping: (any MappedFile)? = try other.map(4096)
+    var mapping: (any MappedFile)? = try other.map(4096, faulting: .reading)
     other.close()
     try fs.remove("/b")
     #expect(fs.usedByteCount == 4096 && mapping != nil)

@@ -88,7 +88,9 @@ public final class POSIXFile: File {
     }
   }
 
-  public func map(_ byteCount: Int) throws(FileSystemError) -> any MappedFile {
+  public func map(
+    _ byteCount: Int, faulting access: MappedAccess
+  ) throws(FileSystemError) -> any MappedFile {
     try use("mmap") { () throws(FileSystemError) in
       // A page behind the end of the file can be mapped, but touching it kills the process.
       guard byteCount > 0, try Int64(byteCount) <= size() else {
@@ -96,7 +98,8 @@ public final class POSIXFile: File {
           .io, operation: "mmap", path: path.string, errorNumber: EINVAL,
           message: "cannot map \(byteCount) bytes: none, or behind the end of the file")
       }
-      return try POSIXMappedFile(path, descriptor: descriptor, byteCount: byteCount)
+      return try POSIXMappedFile(
+        path, descriptor: descriptor, byteCount: byteCount, faulting: access)
     }
   }
 

@@ -201,6 +201,7 @@ extension Store {
       if synced {
         pressure.isSyncing = true
         defer { pressure.isSyncing = false }
+        log.noteSync()
         try writer.sync()
         counters.syncs.add(1)
       }

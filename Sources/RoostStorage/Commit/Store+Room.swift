@@ -63,6 +63,7 @@ extension Store {
   private func makeMemoryRoom(for byteCount: Int) throws(StoreError) {
     let budget = options.memoryBudgetBytes
     let memory = shared.memory
+    memory.pages.drain()
     while true {
       let (waiting, candidates) = stateLock.withLock {
         let all = Array(trees.values)

@@ -6,8 +6,11 @@ import SystemPackage
 ///
 /// Invariants:
 /// - When `create` returns, the header, the size and the directory entry are on disk.
-/// - A mapped segment has no holes: every block of it was written and synced before the first store
-///   through the mapping, because a store into a hole on a full disk raises a signal.
+/// - A mapped segment has no holes: every block of it was written and synced before it is mapped,
+///   because a store into a hole on a full disk raises a signal.
+/// - A segment is mapped only while it is written: to clean a dirty page, the system interrupts every
+///   processor that runs a thread of a process where the page is mapped, so an ended segment is
+///   unmapped before it is synced.
 /// - A recycled segment's old frames do not validate under its new salt.
 ///
 /// `end` belongs to the ``LogWriter`` that writes the segment. ``sync()`` may be called from any
@@ -20,7 +23,8 @@ final class LogSegment: @unchecked Sendable {
   let capacity: Int
   let path: FilePath
   let file: any File
-  let mapping: (any MappedFile)?
+  /// Whether every block was written once, so that it may be mapped.
+  let isZeroed: Bool
   /// Whether old frames may stand behind the last new one.
   let isRecycled: Bool
 
@@ -31,6 +35,8 @@ final class LogSegment: @unchecked Sendable {
   /// Whether a sync that began after the segment was ended has returned.
   let isSynced = Atomic<Bool>(false)
   private let syncing: Syncing
+  private let mappingLock = Lock()
+  private var heldMapping: (any MappedFile)?
 
   /// What all users of one open file share, a recycled segment and the retired one included.
   private final class Syncing: @unchecked Sendable {
@@ -44,7 +50,7 @@ final class LogSegment: @unchecked Sendable {
 
   private init(
     number: UInt64, salt: UInt64, purpose: LogPurpose, capacity: Int, path: FilePath,
-    file: any File, mapping: (any MappedFile)?, isRecycled: Bool, syncing: Syncing
+    file: any File, mapping: (any MappedFile)?, isZeroed: Bool, isRecycled: Bool, syncing: Syncing
   ) {
     self.number = number
     self.salt = salt
@@ -52,7 +58,8 @@ final class LogSegment: @unchecked Sendable {
     self.capacity = capacity
     self.path = path
     self.file = file
-    self.mapping = mapping
+    heldMapping = mapping
+    self.isZeroed = isZeroed
     self.isRecycled = isRecycled
     self.syncing = syncing
   }
@@ -93,7 +100,7 @@ final class LogSegment: @unchecked Sendable {
     var isOurs = false
     do {
       if let retired, retired.capacity == capacity, capacity != unlimited,
-        !retired.syncing.lock.withLock({ retired.syncing.failure != nil }), !mapped || retired.mapping != nil
+        !retired.syncing.lock.withLock({ retired.syncing.failure != nil }), !mapped || retired.isZeroed
       {
         isOurs = true
         return try reuse(
@@ -111,19 +118,17 @@ final class LogSegment: @unchecked Sendable {
       var mapping: (any MappedFile)?
       if mapped {
         try zero(file, capacity, header: &header)
-        // Mapping makes every page writable and dirty, and a sync cleans them again: so it comes
-        // before the sync, or behind one more. What cannot be mapped is written with calls.
-        if faultingAhead { try file.sync() }
-        mapping = try? file.map(capacity)
       } else {
         if capacity != unlimited { try file.allocate(Int64(capacity)) }
         try file.write(header.view.span, at: 0)
       }
-      if !mapped || !faultingAhead { try file.sync() }
+      try file.sync()
+      // What cannot be mapped is written with calls.
+      if mapped { mapping = try? file.map(capacity, faulting: faultingAhead ? .writing : .reading) }
       try fileSystem.sync(directory: directory)
       return LogSegment(
         number: number, salt: salt, purpose: purpose, capacity: capacity, path: path, file: file,
-        mapping: mapping, isRecycled: false, syncing: Syncing())
+        mapping: mapping, isZeroed: mapped, isRecycled: false, syncing: Syncing())
     } catch {
       // Nothing refers to the file yet. Where even this fails, recovery removes it.
       if isOurs { try? fileSystem.remove(path) }
@@ -150,12 +155,13 @@ final class LogSegment: @unchecked Sendable {
     }
   }
 
-  /// Renames a retired segment, keeping its file and mapping, and gives it a new header. The old
+  /// Renames a retired segment, keeping its file, and gives it a new header. The old
   /// frames stay: the new salt makes them invalid.
   private static func reuse(
     _ retired: LogSegment, _ fileSystem: any FileSystem, _ directory: FilePath, _ path: FilePath,
     header bytes: ByteView, _ header: LogHeader, mapped: Bool, faultingAhead: Bool
   ) throws(FileSystemError) -> LogSegment {
+    retired.unmap()
     try fileSystem.rename(retired.path, to: path)
     // A header of zeros behind it says that no frame follows yet.
     var start = ByteBuffer(capacity: LogHeader.byteCount + LogFrame.headerBytes)
@@ -164,13 +170,30 @@ final class LogSegment: @unchecked Sendable {
     try retired.file.write(start.view.span, at: 0)
     try retired.file.sync()
     try fileSystem.sync(directory: directory)
-    var mapping = mapped ? retired.mapping : nil
-    if mapped, faultingAhead, let again = try? retired.file.map(retired.capacity) {
-      mapping = again
+    var mapping: (any MappedFile)?
+    if mapped {
+      mapping = try? retired.file.map(
+        retired.capacity, faulting: faultingAhead ? .writing : .reading)
     }
     return LogSegment(
       number: header.number, salt: header.salt, purpose: header.purpose, capacity: retired.capacity,
-      path: path, file: retired.file, mapping: mapping, isRecycled: true, syncing: retired.syncing)
+      path: path, file: retired.file, mapping: mapping, isZeroed: retired.isZeroed, isRecycled: true,
+      syncing: retired.syncing)
+  }
+
+  /// The file's bytes in memory; `nil` for a segment that is written with calls, or is ended. Valid as
+  /// long as it is held.
+  var mapping: (any MappedFile)? { mappingLock.withLock { heldMapping } }
+
+  /// Gives the mapping up where nothing more is written.
+  func unmapIfEnded() {
+    if isEnded.load(ordering: .acquiring) { unmap() }
+  }
+
+  /// Gives the mapping up. The writer may hold it a little longer.
+  func unmap() {
+    // Let go of without the lock: it takes a while.
+    _ = mappingLock.withLock { heldMapping.take() }
   }
 
   /// Makes the file's bytes durable, and says so in `isSynced` where nothing more will follow them.
@@ -188,6 +211,7 @@ final class LogSegment: @unchecked Sendable {
       // Asked before the sync: the end frame, or frames staged before it, written during the sync
       // may not be covered by it.
       let wasEnded = isEnded.load(ordering: .acquiring)
+      if wasEnded { unmap() }
       do throws(FileSystemError) { try file.sync() } catch {
         let failure = StoreError(
           .outcomeUnknown,

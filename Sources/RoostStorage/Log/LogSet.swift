@@ -68,6 +68,18 @@ final class LogSet: @unchecked Sendable {
   }
   private let ending = Atomic<Bool>(false)
 
+  /// Segments that were begun since a writer last asked for a sync.
+  private let unsyncedSegments = Atomic<Int>(0)
+  /// From so many on, the next one is faulted in for writing (``LogSegment``): then its first sync is
+  /// nearly always a flush's, which finds it full.
+  private static let rarelySynced = 2
+
+  /// The commit leader says that a writer asked for a sync.
+  @inline(__always)
+  func noteSync() {
+    if unsyncedSegments.load(ordering: .relaxed) != 0 { unsyncedSegments.store(0, ordering: .relaxed) }
+  }
+
   var floorNumber: UInt64 { floor.load(ordering: .acquiring) }
 
   /// Bytes of segments that hold records still needed.
@@ -113,8 +125,7 @@ final class LogSet: @unchecked Sendable {
       let mapped = mappedBytes
       return (small ? nil : spare.popLast(), mapped)
     }
-    let fits = recycled?.mapping != nil || mapped + standard <= mappedLimit
-    return try create(standard, fits ? access : .calls, recycled)
+    return try create(standard, mapped + standard <= mappedLimit ? access : .calls, recycled)
   }
 
   /// With the lock held.
@@ -134,7 +145,8 @@ final class LogSet: @unchecked Sendable {
     do throws(StoreError) {
       return try LogSegment.create(
         fileSystem, directory, number: allocateNumber(), salt: randomness.next(),
-        identity: identity.word, capacity: bytes, access: access, recycling: recycled)
+        identity: identity.word, capacity: bytes, access: access, recycling: recycled,
+        faultingAhead: unsyncedSegments.load(ordering: .relaxed) >= Self.rarelySynced)
     } catch {
       // It has left the set, under its old name unless it was renamed already.
       if let recycled { try? fileSystem.remove(recycled.path) }
@@ -152,6 +164,7 @@ final class LogSet: @unchecked Sendable {
       return true
     }
     guard begin else { return }
+    unmapEnded()
     let segment = try? make(minimumCapacity: 0)
     let unwanted: LogSegment? = lock.withLock {
       isPreparing = false
@@ -165,6 +178,12 @@ final class LogSet: @unchecked Sendable {
       return nil
     }
     if let unwanted { discard(unwanted) }
+  }
+
+  /// Unmaps the segments that nobody writes any more.
+  private func unmapEnded() {
+    for segment in lock.withLock({ live }) { segment.unmapIfEnded() }
+    lock.withLock { chargeMapped() }
   }
 
   /// The segment to go on in, for the commit leader. It must be named by the manifest, then
@@ -194,6 +213,7 @@ final class LogSet: @unchecked Sendable {
   /// Records a segment as live: the manifest names it.
   func adopt(_ segment: LogSegment) {
     isEnding = false
+    unsyncedSegments.wrappingAdd(1, ordering: .relaxed)
     let overtaken: [LogSegment] = lock.withLock {
       live.append(segment)
       // Made ready while an oversized segment was: numbers rise in the order of use.
@@ -218,6 +238,7 @@ final class LogSet: @unchecked Sendable {
   func syncAll() throws(StoreError) {
     let segments = lock.withLock { live.filter { !$0.isSynced.load(ordering: .acquiring) } }
     for segment in segments { try segment.sync() }
+    unmapEnded()
   }
 
   /// Retires the segments below `number`, after the edit that says so is durable.
@@ -226,6 +247,7 @@ final class LogSet: @unchecked Sendable {
       var rest: [LogSegment] = []
       for segment in live where segment.number < number {
         if segment.capacity == capacity, spare.count < Self.spareLimit, !isEnded {
+          segment.unmap()
           spare.append(segment)
         } else {
           rest.append(segment)

@@ -48,6 +48,8 @@ final class LogWriter: @unchecked Sendable {
   private var limit: Int
   private var salt: UInt64
   private var isMapped: Bool
+  /// Keeps the memory at `base`.
+  private var mapping: (any MappedFile)?
   /// Payload bytes of the frame under construction; negative when there is none.
   private var reserved = -1
 
@@ -75,7 +77,8 @@ final class LogWriter: @unchecked Sendable {
   ) {
     self.segment = segment
     self.nextSegment = nextSegment
-    staging = ByteBuffer(capacity: segment.mapping == nil ? Self.stagingBytes : 16)
+    mapping = segment.mapping
+    staging = ByteBuffer(capacity: mapping == nil ? Self.stagingBytes : 16)
     unsafe base = staging.base
     windowStart = 0
     cursor = segment.end
@@ -277,8 +280,9 @@ final class LogWriter: @unchecked Sendable {
     syncedOffset = next.end
     cleanOffset = next.end
     isMarkUnsynced = false
-    isMapped = next.mapping != nil
-    if let mapping = next.mapping {
+    mapping = next.mapping
+    isMapped = mapping != nil
+    if let mapping {
       precondition(mapping.byteCount >= next.capacity)
       unsafe base = mapping.base
       windowStart = 0

@@ -9,13 +9,14 @@ import Synchronization
 ///   budget counts what the process took from the system.
 ///
 /// A chunk as large as a large page is one, where the system has them: what is reached all over, as an
-/// index is, then costs far fewer misses of address translations, and fewer page faults to fill.
+/// index is, then costs far fewer misses of address translations, and fewer page faults to fill. Such
+/// chunks come from a pool, where there is one, and go back to it.
 ///
 /// One thread allocates. Others may read what it published to them, and `charge` at any time.
 @safe
 struct Arena: ~Copyable {
-  /// Chunks are linked through this many bytes at their start; a whole cache line, so that pieces
-  /// of a multiple of 64 bytes stay aligned to lines.
+  /// Chunks begin with the one before and their own size; a whole cache line, so that pieces of a
+  /// multiple of 64 bytes stay aligned to lines.
   private static let headerBytes = 64
 
   private var next: UnsafeMutableRawPointer
@@ -24,10 +25,12 @@ struct Arena: ~Copyable {
   private var chunkBytes: Int
   private let largestChunkBytes: Int
   private let charge: UnsafeMutablePointer<Atomic<Int>>
+  private let pages: LargePagePool?
 
   /// An arena of no chunks yet. `charge` must outlive it.
   init(
-    firstChunkBytes: Int, largestChunkBytes: Int, charge: UnsafeMutablePointer<Atomic<Int>>
+    firstChunkBytes: Int, largestChunkBytes: Int, charge: UnsafeMutablePointer<Atomic<Int>>,
+    pages: LargePagePool? = nil
   ) {
     precondition(firstChunkBytes > Arena.headerBytes && largestChunkBytes >= firstChunkBytes)
     // Nothing is left there, so nothing is handed out before there is a chunk.
@@ -35,13 +38,18 @@ struct Arena: ~Copyable {
     chunkBytes = firstChunkBytes
     self.largestChunkBytes = largestChunkBytes
     unsafe self.charge = charge
+    self.pages = pages
   }
 
   deinit {
     var chunk = unsafe newestChunk
     while let this = unsafe chunk {
       unsafe chunk = this.load(as: UnsafeMutableRawPointer?.self)
-      unsafe this.deallocate()
+      if let pages, unsafe this.load(fromByteOffset: 8, as: Int.self) == LargePages.byteCount {
+        unsafe pages.give(this)
+      } else {
+        unsafe this.deallocate()
+      }
     }
   }
 
@@ -72,11 +80,16 @@ struct Arena: ~Copyable {
   }
 
   private mutating func addChunk(_ byteCount: Int) -> UnsafeMutableRawPointer {
-    let isPage = byteCount == LargePages.byteCount
-    let chunk = unsafe isPage
-      ? LargePages.allocate(byteCount: byteCount)
-      : UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
+    let chunk: UnsafeMutableRawPointer
+    if byteCount != LargePages.byteCount {
+      unsafe chunk = UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: 64)
+    } else if let pages {
+      unsafe chunk = pages.take()
+    } else {
+      unsafe chunk = LargePages.allocate(byteCount: byteCount)
+    }
     unsafe chunk.storeBytes(of: newestChunk, as: UnsafeMutableRawPointer?.self)
+    unsafe chunk.storeBytes(of: byteCount, toByteOffset: 8, as: Int.self)
     unsafe newestChunk = chunk
     unsafe charge.pointee.wrappingAdd(byteCount, ordering: .relaxed)
     return unsafe chunk

@@ -7,6 +7,12 @@ final class MemoryCharge: Sendable {
   private let waiting = Atomic<Int>(0)
   private let logPages = Atomic<Int>(0)
 
+  /// Memory that memtables gave back, for the next ones. It counts for nothing: it is at most one
+  /// memtable's, and an eighth of the budget.
+  let pages: LargePagePool
+
+  init(keptPages: Int = 0) { pages = LargePagePool(limit: keptPages) }
+
   @inline(__always)
   var byteCount: Int { memtables.load(ordering: .relaxed) &+ logPages.load(ordering: .relaxed) }
 

@@ -38,6 +38,9 @@ final class Memtable: @unchecked Sendable {
   /// What a range tombstone is charged beside its keys: its place here and in the cached list.
   private static let rangeTombstoneBytes = 256
 
+  /// A memtable that is to hold as much takes large pages.
+  static let leastBytesInPages = 16 * LargePages.byteCount
+
   private let counters: UnsafeMutablePointer<Counters>
   private let writer: UnsafeMutablePointer<MemtableWriter>
   private let index: MemtableIndex
@@ -52,7 +55,8 @@ final class Memtable: @unchecked Sendable {
   ///   - prefixLength: how many leading bytes of keys name the partitions that they come in, 0 to 2:
   ///     each gets a tree of its own. Changes nothing but speed and memory.
   ///   - expectedBytes: about what it will hold. Large ones take their memory in larger pieces.
-  init(prefixLength: Int = 0, expectedBytes: Int = 0) {
+  ///   - pages: where large pieces come from.
+  init(prefixLength: Int = 0, expectedBytes: Int = 0, pages: LargePagePool? = nil) {
     unsafe counters = .allocate(capacity: 1)
     unsafe counters.initialize(to: Counters())
     unsafe writer = .allocate(capacity: 1)
@@ -61,8 +65,9 @@ final class Memtable: @unchecked Sendable {
       to: MemtableWriter(
         prefixLength: prefixLength,
         // Pieces should stay a small part of the whole: what is left of the last one is charged too.
-        largestChunkBytes: expectedBytes >= 16 * LargePages.byteCount ? LargePages.byteCount : 1 << 20,
-        charge: UnsafeMutableRawPointer(counters).assumingMemoryBound(to: Atomic<Int>.self)))
+        largestChunkBytes: expectedBytes >= Memtable.leastBytesInPages ? LargePages.byteCount : 1 << 20,
+        charge: UnsafeMutableRawPointer(counters).assumingMemoryBound(to: Atomic<Int>.self),
+        pages: pages))
     unsafe index = writer.pointee.index
   }
 

@@ -55,11 +55,14 @@ struct MemtableWriter: ~Copyable {
   private var madeCount = 0
 
   /// An index without entries. `charge` must outlive it.
-  init(prefixLength: Int, largestChunkBytes: Int, charge: UnsafeMutablePointer<Atomic<Int>>) {
+  init(
+    prefixLength: Int, largestChunkBytes: Int, charge: UnsafeMutablePointer<Atomic<Int>>,
+    pages: LargePagePool?
+  ) {
     unsafe entries = Arena(
-      firstChunkBytes: 16 << 10, largestChunkBytes: largestChunkBytes, charge: charge)
+      firstChunkBytes: 16 << 10, largestChunkBytes: largestChunkBytes, charge: charge, pages: pages)
     unsafe nodes = Arena(
-      firstChunkBytes: 8 << 10, largestChunkBytes: largestChunkBytes, charge: charge)
+      firstChunkBytes: 8 << 10, largestChunkBytes: largestChunkBytes, charge: charge, pages: pages)
     index = MemtableIndex(directory: MemtableDirectory(prefixLength: prefixLength, in: &nodes))
     let none = unsafe UnsafeMutableRawPointer(mutating: ByteView.empty.base)
     tree = unsafe MemtableTree(none)

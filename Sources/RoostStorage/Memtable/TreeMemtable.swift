@@ -17,7 +17,8 @@ final class TreeMemtable: @unchecked Sendable {
   /// - Parameter memory: the store's, which the memtable is charged to until it is released.
   init(_ memory: MemoryCharge, _ options: TreeOptions, expectedBytes: Int) {
     memtable = Memtable(
-      prefixLength: options.memtablePrefixLength, expectedBytes: expectedBytes)
+      prefixLength: options.memtablePrefixLength, expectedBytes: expectedBytes,
+      pages: memory.pages)
     self.memory = memory
     charged = memtable.chargedBytes
     memory.addMemtable(charged)

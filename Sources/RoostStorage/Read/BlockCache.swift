@@ -7,8 +7,9 @@ import Synchronization
 ///   tables need no removal: nobody asks for them and they age out.
 /// - A block is retained under its shard's lock before a lookup returns it, so eviction cannot free
 ///   it under a reader (rule 9).
-/// - The bytes of all blocks held by the cache, as they charge themselves, never exceed the
-///   capacity. Blocks that readers still hold after their eviction are the readers'.
+/// - The bytes of all blocks held by the cache and by tables for good (``hold(_:_:)``), as they charge
+///   themselves, never exceed the capacity. Blocks that readers still hold after their eviction are the
+///   readers'.
 /// - Eviction is CLOCK with a small count of hits for each block: a scan's blocks, read once, go
 ///   before those that were hit, and index and filter blocks begin with a head start.
 ///
@@ -105,12 +106,39 @@ final class BlockCache: @unchecked Sendable {
     }
   }
 
+  /// Whether a table may hold a block as long as it is open: tables may hold half of the capacity. Its
+  /// bytes are then taken from what the cache has for others, until ``letGo(_:_:)``.
+  func hold(_ block: Block, _ id: UInt64) -> Bool {
+    let index = index(Self.hash(id, block.storedSize))
+    lock(index)
+    let isHeld = unsafe shards[index].reserve(block.charge)
+    unlock(index)
+    guard isHeld else { return false }
+    while true {
+      lock(index)
+      let evicted = unsafe shards[index].evict(toFit: 0)
+      unlock(index)
+      guard let evicted = unsafe evicted else { return true }
+      unsafe evicted.release()
+    }
+  }
+
+  /// Gives the bytes of a block back that a table was let hold.
+  func letGo(_ block: Block, _ id: UInt64) {
+    let index = index(Self.hash(id, block.storedSize))
+    lock(index)
+    unsafe shards[index].giveBack(block.charge)
+    unlock(index)
+  }
+
   struct Statistics: Sendable, Equatable {
     var hits: UInt64 = 0
     var misses: UInt64 = 0
     var evictions: UInt64 = 0
     var blockCount = 0
     var byteCount = 0
+    /// Bytes of blocks that tables hold for good.
+    var heldByteCount = 0
   }
 
   /// Counters since the cache was made, and what it holds now.
@@ -124,6 +152,7 @@ final class BlockCache: @unchecked Sendable {
       unsafe sum.evictions += shard.pointee.evictions
       unsafe sum.blockCount += shard.pointee.count
       unsafe sum.byteCount += shard.pointee.used
+      unsafe sum.heldByteCount += shard.pointee.reserved
       unlock(i)
     }
     return sum
@@ -148,7 +177,8 @@ private struct CacheShard {
   private var slots: UnsafeMutablePointer<Slot>
   private var mask: Int
   private var hand = 0
-  let capacity: Int
+  private let whole: Int
+  private(set) var reserved = 0
   private(set) var used = 0
   private(set) var count = 0
   private(set) var hits: UInt64 = 0
@@ -158,7 +188,7 @@ private struct CacheShard {
   private var padding: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0)
 
   init(capacity: Int) {
-    self.capacity = capacity
+    whole = capacity
     mask = 63
     unsafe slots = Self.makeSlots(mask + 1)
   }
@@ -197,6 +227,17 @@ private struct CacheShard {
     if counts { misses &+= 1 }
     return nil
   }
+
+  /// What is left for the cache's own blocks.
+  private var capacity: Int { whole &- reserved }
+
+  mutating func reserve(_ charge: Int) -> Bool {
+    if reserved + charge > whole / 2 { return false }
+    reserved += charge
+    return true
+  }
+
+  mutating func giveBack(_ charge: Int) { reserved -= charge }
 
   /// Takes one block out if that is needed to make room for `charge` more bytes, and hands it over.
   mutating func evict(toFit charge: Int) -> Unmanaged<Block>? {

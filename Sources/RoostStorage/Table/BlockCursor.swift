@@ -198,6 +198,8 @@ struct BlockCursor<Payload: EntryPayload> {
     var step: BlockStep
     /// Whether the entry found has the very key.
     var isEqual = false
+    /// Where the entry begins.
+    var offset = 0
     var payload = Payload()
     var value = ByteView.empty
   }
@@ -224,6 +226,7 @@ struct BlockCursor<Payload: EntryPayload> {
     var matched = 0
     var previousLength = 0
     while at < end {
+      let start = at
       guard let header = unsafe decodeHeader(base, &at, end),
         let payload = unsafe Payload.decode(base, &at, end)
       else { return Found(step: .damaged) }
@@ -255,7 +258,7 @@ struct BlockCursor<Payload: EntryPayload> {
         }
         if isGreater || isEqual && payload.order <= order {
           return unsafe Found(
-            step: .entry, isEqual: isEqual, payload: payload,
+            step: .entry, isEqual: isEqual, offset: start, payload: payload,
             value: ByteView(base + valueAt, count: payload.valueLength))
         }
       }

@@ -194,7 +194,7 @@ final class TableCursor: SourceCursor {
   private func enterPartition() throws(StoreError) {
     let handle = unsafe at.pointee.top.payload.partition
     if handle != partitionHandle || partition == nil {
-      let block = try reader.block(handle, .partitionIndex)
+      let block = try reader.partition(handle, at: unsafe at.pointee.top.offset)
       partition = block
       partitionHandle = handle
       unsafe at.pointee.partition.enter(block)

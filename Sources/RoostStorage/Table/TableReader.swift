@@ -31,8 +31,9 @@ enum ReadPurpose {
 
 /// An open table file. The format stands in TableFormat.swift.
 ///
-/// Holds the top index and the range tombstones in memory; index partitions, filters and data
-/// blocks go through the cache. Everything read is checked: where a block's checksum does not
+/// Holds the top index and the range tombstones in memory, and the filters and index partitions that
+/// lookups asked for as far as the cache's capacity allows (``HeldBlocks``); all else goes through the
+/// cache. Everything read is checked: where a block's checksum does not
 /// match, it is read once more, and then `.corruption` names the file and the offset.
 ///
 /// Immutable, thread-safe. The file is closed when the reader is released, if nobody else holds it.
@@ -46,6 +47,7 @@ package final class TableReader: Sendable {
   let cacheID: UInt64
   let footer: TableFooter
   let topIndex: Block
+  private let held: HeldBlocks
   /// Blocks lie before here.
   let blocksEnd: UInt64
   /// What the table's properties say.
@@ -62,6 +64,7 @@ package final class TableReader: Sendable {
     self.footer = footer
     self.cache = cache
     self.topIndex = topIndex
+    held = HeldBlocks(topIndex: topIndex)
     self.rangeTombstones = rangeTombstones
     self.summary = summary
     number = footer.fileNumber
@@ -70,6 +73,8 @@ package final class TableReader: Sendable {
     cacheID = cache.makeID()
     blocksEnd = byteSize - UInt64(TableFormat.footerBytes)
   }
+
+  deinit { held.forEach { cache.letGo($0, cacheID) } }
 
   /// Opens a table and checks that it is the one expected.
   ///
@@ -177,13 +182,21 @@ package final class TableReader: Sendable {
       return
     }
     if !top.payload.filter.isNone {
-      let filter = try block(top.payload.filter, .filter)
-      let mayContain = BloomFilter.mayContain(
-        filter.view, lineCount: filter.filterLineCount, probeCount: filter.filterProbeCount, hash: hash)
+      let mayContain: Bool
+      if let filter = unsafe held.find(top.offset, .filter) {
+        mayContain = unsafe filter.borrow { Self.mayContain($0, hash) }
+      } else {
+        mayContain = Self.mayContain(try hold(top.payload.filter, .filter, top.offset, .filter), hash)
+      }
       if !mayContain { return }
     }
-    let partition = try block(top.payload.partition, .partitionIndex)
-    let index = BlockCursor<PartitionEntry>.find(partition, key, order: 0)
+    let index: BlockCursor<PartitionEntry>.Found
+    if let partition = unsafe held.find(top.offset, .partition) {
+      index = unsafe partition.borrow { BlockCursor<PartitionEntry>.find($0, key, order: 0) }
+    } else {
+      index = BlockCursor<PartitionEntry>.find(
+        try hold(top.payload.partition, .partitionIndex, top.offset, .partition), key, order: 0)
+    }
     guard index.step == .entry else {
       throw damaged("the index partition is damaged", top.payload.partition)
     }
@@ -202,6 +215,30 @@ package final class TableReader: Sendable {
     case .damaged:
       throw damaged("the data block is damaged", index.payload.block)
     }
+  }
+
+  @inline(__always)
+  private static func mayContain(_ filter: Block, _ hash: UInt64) -> Bool {
+    BloomFilter.mayContain(
+      filter.view, lineCount: filter.filterLineCount, probeCount: filter.filterProbeCount, hash: hash)
+  }
+
+  /// A block that an entry of the top index leads to, held from now on where the cache allows it.
+  @inline(never)
+  private func hold(
+    _ handle: BlockHandle, _ kind: BlockKind, _ entry: Int, _ slot: HeldBlocks.Kind
+  ) throws(StoreError) -> Block {
+    let block = try block(handle, kind)
+    if cache.hold(block, cacheID), !held.keep(block, entry, slot) { cache.letGo(block, cacheID) }
+    return block
+  }
+
+  /// The index partition that an entry of the top index leads to.
+  ///
+  /// - Parameter entry: where the entry begins.
+  func partition(_ handle: BlockHandle, at entry: Int) throws(StoreError) -> Block {
+    if let block = unsafe held.find(entry, .partition) { return unsafe block.takeUnretainedValue() }
+    return try hold(handle, .partitionIndex, entry, .partition)
   }
 
   @inline(never)

@@ -284,7 +284,10 @@ struct Recovery {
       fileSystem, directory, parts.randomness, identity: identity, contents: contents,
       allocateNumber: { numbers.take() })
     removeLeftovers(names, contents)
-    let memory = MemoryCharge()
+    let memory = MemoryCharge(
+      keptPages: parts.options.memtableBytes < Memtable.leastBytesInPages
+        ? 0
+        : min(parts.options.memtableBytes, parts.options.memoryBudgetBytes / 8) / LargePages.byteCount)
     let log = LogSet(
       fileSystem, directory, parts.randomness, identity: identity,
       capacity: parts.options.logSegmentBytes, access: parts.options.logAccess,

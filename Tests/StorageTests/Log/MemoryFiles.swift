@@ -54,7 +54,8 @@ final class MemoryFiles: FileSystem, @unchecked Sendable {
     case syncDirectory
     case rename(String, String)
     case remove(String)
-    case map(String)
+    case map(String, MappedAccess)
+    case unmap(String)
     case allocate(String, Int)
   }
 
@@ -207,9 +208,11 @@ private final class MemoryFile: RoostEnvironment.File, @unchecked Sendable {
     content.extend(to: Int(byteCount))
   }
 
-  func map(_ byteCount: Int) throws(FileSystemError) -> any MappedFile {
-    files.events.append(.map(name))
-    return MemoryMapping(content, byteCount)
+  func map(
+    _ byteCount: Int, faulting access: MappedAccess
+  ) throws(FileSystemError) -> any MappedFile {
+    files.events.append(.map(name, access))
+    return MemoryMapping(files, name, content, byteCount)
   }
 
   func advise(_ advice: FileAdvice) {}
@@ -218,14 +221,20 @@ private final class MemoryFile: RoostEnvironment.File, @unchecked Sendable {
 
 @safe
 private final class MemoryMapping: MappedFile, @unchecked Sendable {
+  let files: MemoryFiles
+  let name: String
   let content: MemoryFiles.Content
   let byteCount: Int
 
-  init(_ content: MemoryFiles.Content, _ byteCount: Int) {
+  init(_ files: MemoryFiles, _ name: String, _ content: MemoryFiles.Content, _ byteCount: Int) {
+    self.files = files
+    self.name = name
     self.content = content
     self.byteCount = byteCount
     content.pin()
   }
+
+  deinit { files.events.append(.unmap(name)) }
 
   var base: UnsafeMutableRawPointer { unsafe content.memory }
 }

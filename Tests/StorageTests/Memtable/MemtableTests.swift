@@ -270,6 +270,35 @@ import Testing
     if case .absent = memtable.get(.empty, at: 9) {} else { Issue.record() }
   }
 
+  /// Two memtables one after the other, each of more than the pool keeps.
+  @Test func `takes large pages from the pool and gives them back`() throws {
+    let pool = LargePagePool(limit: 3)
+    let value = [UInt8](repeating: 7, count: 200_000)
+    func fill() -> Int {
+      let memtable = Memtable(expectedBytes: Memtable.leastBytesInPages, pages: pool)
+      for number in 0..<60 {
+        memtable.insert([UInt8(number)], EntryTag(sequence: UInt64(number), .put), value)
+      }
+      #expect(pool.count == 0)
+      for number in 0..<60 {
+        guard case .value(let found, _) = memtable.get([UInt8(number)].withByteView { $0 }, at: 99)
+        else {
+          Issue.record("\(number) is absent")
+          continue
+        }
+        #expect(found.array == value)
+      }
+      return memtable.chargedBytes
+    }
+    let first = fill()
+    #expect(first > 8 << 20, "pages of more than the pool's limit")
+    #expect(pool.count == 3, "the others went to the system")
+    let second = fill()
+    #expect(second == first && pool.count == 3)
+    pool.drain()
+    #expect(pool.count == 0)
+  }
+
   @Test func `lists its range tombstones`() throws {
     let memtable = Memtable()
     func view<R>(_ text: String, _ body: (ByteView) -> R) -> R {

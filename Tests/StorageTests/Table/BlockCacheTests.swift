@@ -39,6 +39,26 @@ import Testing
           hits: 2, misses: 3, evictions: 0, blockCount: 1, byteCount: block.charge))
   }
 
+  /// What tables hold for good takes from what the cache has, up to half of it.
+  @Test func whatTablesHoldCounts() {
+    let cache = BlockCache(capacity: 100_000)
+    for offset in 0..<80 { cache.insert(Self.data(1000), 1, UInt64(offset)) }
+    #expect(cache.statistics.byteCount == 80 * 1128)
+    var held: [Block] = []
+    for _ in 0..<100 {
+      let block = Self.data(2000)
+      guard cache.hold(block, 1) else { break }
+      held.append(block)
+      let statistics = cache.statistics
+      #expect(statistics.byteCount + statistics.heldByteCount <= 100_000)
+    }
+    #expect(held.count == 50_000 / 2128 && cache.statistics.heldByteCount == held.count * 2128)
+    for block in held { cache.letGo(block, 1) }
+    #expect(cache.statistics.heldByteCount == 0)
+    for offset in 100..<180 { cache.insert(Self.data(1000), 1, UInt64(offset)) }
+    #expect(cache.statistics.byteCount == 88 * 1128, "all of the capacity is the cache's again")
+  }
+
   @Test func neverHoldsMoreThanItsCapacity() {
     var random = TableRandom(10)
     for capacity in [0, 1000, 100_000, 20 << 20] {

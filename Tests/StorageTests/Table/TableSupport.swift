@@ -42,7 +42,9 @@ final class TableMemoryFile: File, @unchecked Sendable {
     bytes.removeLast(bytes.count - Int(byteCount))
   }
   func allocate(_ byteCount: Int64) throws(FileSystemError) {}
-  func map(_ byteCount: Int) throws(FileSystemError) -> any MappedFile {
+  func map(
+    _ byteCount: Int, faulting access: MappedAccess
+  ) throws(FileSystemError) -> any MappedFile {
     throw FileSystemError(.io, operation: "map", path: "memory.sst")
   }
   func advise(_ advice: FileAdvice) {}
