@@ -24,7 +24,7 @@ import Testing
   @Test(arguments: options.indices)
   func `every operation`(_ index: Int) throws {
     let name = "StorageTests.CrashTests"
-    try withSeeds(name + "/every\(index)", count: TestSize.of(quick: 1, full: 4)) { seed, random in
+    try withSeeds(name + "/every\(index)", count: TestSize.of(quick: 1, full: 2)) { seed, random in
       let plan = CrashPlan(&random, operationCount: 80)
       let crasher = Crasher(plan, Self.options[index], seed: seed) { _, random in
         TestSize.isFull || random.below(8) == 0
@@ -35,7 +35,7 @@ import Testing
 
   /// Longer series, crashed here and there, before every sync among others.
   @Test func random() throws {
-    try withSeeds("StorageTests.CrashTests/random", count: TestSize.of(quick: 4, full: 60)) {
+    try withSeeds("StorageTests.CrashTests/random", count: TestSize.of(quick: 4, full: 25)) {
       seed, random in
       let plan = CrashPlan(&random, operationCount: 100 + random.below(400))
       let options =

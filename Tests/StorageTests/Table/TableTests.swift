@@ -75,6 +75,49 @@ import Testing
     }
   }
 
+  /// Filters and index partitions are the reader's once they were asked for, as far as the cache lets it.
+  @Test func holdsWhatEachLookupAsksFor() throws {
+    var random = TableRandom(2)
+    let table = try TestTable(
+      randomEntries(1500, &random), options(block: 256, interval: 4, filter: 10, .none),
+      partitionBytes: 100)
+    func findAll(_ reader: TableReader) throws {
+      for entry in table.entries {
+        #expect(try reader.find(entry.key, 1 << 20) == table.expected(entry.key, 1 << 20), replay)
+      }
+    }
+    for capacity in [0, 4_000, 60_000, 1 << 20] {
+      let cache = BlockCache(capacity: capacity)
+      var reader: TableReader? = try table.open(cache: cache)
+      try findAll(reader!)
+      let held = cache.statistics.heldByteCount
+      #expect(held <= capacity / 2 && (held > 0) == (capacity > 4_000), "\(capacity)")
+      let before = cache.statistics
+      try findAll(reader!)
+      let after = cache.statistics
+      if capacity == 1 << 20 {
+        #expect(after.heldByteCount == held, "all is held")
+        // Mostly one block a lookup comes through the cache, that with the data: it was three.
+        #expect(after.hits - before.hits < 2 * UInt64(table.entries.count), replay)
+        #expect(after.misses == before.misses, replay)
+      }
+      // A cursor shows the same through what is held.
+      let cursor = TableCursor(reader!)
+      try cursor.seekToFirst()
+      #expect(try cursor.rest() == table.entries, replay)
+      #expect(cache.statistics.byteCount + cache.statistics.heldByteCount <= capacity)
+      reader = nil
+      _ = cursor
+    }
+    let cache = BlockCache(capacity: 1 << 20)
+    do {
+      let reader = try table.open(cache: cache)
+      try findAll(reader)
+      #expect(cache.statistics.heldByteCount > 0)
+    }
+    #expect(cache.statistics.heldByteCount == 0, "given back with the reader")
+  }
+
   @Test func versionsOfOneKeySpanBlocksAndPartitions() throws {
     let key = Array("the key".utf8)
     var entries = [
