@@ -136,7 +136,8 @@ import Testing
       answer.set($0)
     }
     #expect(answer.count == 0)
-    let next = try lock(world, a, for: try world.begin([:]))
+    let second = try world.begin([:])
+    let next = try lock(world, a, for: second)
     #expect(next.count == 0)
     _ = try milliseconds(world, until: answer)
     guard case .committed(let timestamp)? = answer.value else {
@@ -147,6 +148,7 @@ import Testing
     #expect(clock.wallClockNanoseconds / 1_000_000 > timestamp.milliseconds + 250)
     _ = try milliseconds(world, until: next)
     #expect(failure(next) == nil && clock.wallClockNanoseconds / 1_000_000 > timestamp.milliseconds + 250)
+    second.abort()
     try world.close()
   }
 }

@@ -106,36 +106,6 @@ import Testing
     try core.close()
   }
 
-  /// The ring is planned anew, without the receiver, while the receiver is synced for the last time.
-  @Test func `a move of an earlier plan is not carried out`() throws {
-    let deciding = try Deciding(to: 2)
-    let (core, fileSystem) = (deciding.core, deciding.world.fileSystem)
-    let (isSyncing, mayGoOn) = (Meeting(), Meeting())
-    let (atSync, atPlan) = (Seen(), Seen())
-    fileSystem.onOperation { operation in
-      let path = operation.path.string
-      if operation.kind == .sync, path.hasPrefix("/data/s2/"), deciding.isSettling, atSync.isFirst() {
-        isSyncing.come()
-        mayGoOn.wait()
-      } else if path.hasPrefix("/data/s0/"), atSync.wasMet, operation.kind == .sync, atPlan.isFirst() {
-        // The plan is being written, with the lock held that the move needs to be decided.
-        mayGoOn.come()
-      }
-    }
-    let moved = deciding.onThread { try core.waitUntilBalanced(.seconds(60)) }
-    isSyncing.wait()
-    let planned = deciding.onThread { try core.removeStore(deciding.members[2]) }
-    planned.wait()
-    moved.wait()
-    fileSystem.onOperation(nil)
-    try core.waitUntilBalanced(.seconds(60))
-    #expect(core.presentMembers.map(\.id) == Array(deciding.members.prefix(2)))
-    #expect(!core.ringSnapshot.ring.replicas(of: deciding.partition).contains(deciding.members[2]))
-    try RebalanceTests.check(deciding.keyspace)
-    try core.checkPlacement()
-    try core.close()
-  }
-
   /// What a hook met. Thread-safe.
   private final class Seen: @unchecked Sendable {
     private let lock = Lock()
@@ -143,7 +113,6 @@ import Testing
     private var isMet = false
     private var all: [SimulatedFileSystem] = []
 
-    var wasMet: Bool { lock.withLock { isMet } }
     var clones: [SimulatedFileSystem] { lock.withLock { all } }
 
     /// Whether it is asked for the first time.
