@@ -105,8 +105,8 @@ import Testing
     try await database.close()
   }
 
-  /// One write is on its way for long, and hides from the feed what comes after it. An export that begins then
-  /// waits for it: what was acknowledged before an export is in it.
+  /// One write is on its way for long, and hides from the feed what comes after it. An export that begins
+  /// then waits for it: what was acknowledged before an export is in it.
   @Test func `an export has what was written before it, whoever else is still writing`() throws {
     let database = try SynchronousDatabase()
     let (isWriting, mayEnd) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))

@@ -56,7 +56,7 @@ import Testing
     #expect(try database.values("k") == [])
   }
 
-  /// One store, so that no replica keeps the context in its place: whatever is written over the expired value.
+  /// One store, so that no replica keeps the context in its place; whatever is written over the value.
   @Test(arguments: [0, 1, 2]) func `a write over an expired value keeps what that had replaced`(
     kind: Int
   ) throws {
