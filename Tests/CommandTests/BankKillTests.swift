@@ -15,34 +15,13 @@ import Testing
   private func transferAndKill(
     _ arguments: [String], after count: Int
   ) throws -> (acknowledged: [String], wasKilled: Bool) {
-    let process = Process()
-    let output = Pipe()
-    process.executableURL = URL(fileURLWithPath: Roost.executable)
-    process.arguments = arguments
-    process.standardOutput = output
-    try process.run()
-    var text: [UInt8] = []
-    var isKilled = false
-    while true {
-      let data = output.fileHandleForReading.availableData
-      if data.isEmpty { break }
-      text += data
-      if !isKilled && text.count(where: { $0 == UInt8(ascii: "\n") }) >= count {
-        kill(process.processIdentifier, SIGKILL)
-        isKilled = true
-      }
-    }
-    process.waitUntilExit()
-    var acknowledged: [String] = []
-    // The last line may be cut short.
-    for line in String(decoding: text, as: UTF8.self).split(
-      separator: "\n", omittingEmptySubsequences: false
-    ).dropLast() {
+    let (lines, wasKilled) = try KilledProcess.run(Roost.executable, arguments, after: count)
+    let acknowledged = try lines.map { line in
       let words = line.split(separator: " ")
       try #require(words.count == 5 && words[0] == "committed", "\(line)")
-      acknowledged.append(String(words[1]))
+      return String(words[1])
     }
-    return (acknowledged, isKilled && process.terminationReason == .uncaughtSignal)
+    return (acknowledged, wasKilled)
   }
 
   @Test func `no money is lost or made by a kill, and what was acknowledged has committed`() throws {

@@ -13,30 +13,12 @@ import Testing
   /// Runs `fill`, kills it after so many acknowledged batches, and tells how far it came.
   private func fillAndKill(_ arguments: [String], from: UInt64, afterBatches: Int) throws -> UInt64
   {
-    let process = Process()
-    let output = Pipe()
-    process.executableURL = URL(fileURLWithPath: Roost.executable)
-    process.arguments = ["fill"] + arguments + ["--count", "100000000", "--from", "\(from)"]
-    process.standardOutput = output
-    try process.run()
-    var text: [UInt8] = []
-    var isKilled = false
-    while true {
-      let data = output.fileHandleForReading.availableData
-      if data.isEmpty { break }
-      text += data
-      if !isKilled && text.count(where: { $0 == UInt8(ascii: "\n") }) >= afterBatches {
-        kill(process.processIdentifier, SIGKILL)
-        isKilled = true
-      }
-    }
-    process.waitUntilExit()
-    #expect(isKilled && process.terminationReason == .uncaughtSignal)
-    // The last line may be cut short.
+    let (lines, wasKilled) = try KilledProcess.run(
+      Roost.executable, ["fill"] + arguments + ["--count", "100000000", "--from", "\(from)"],
+      after: afterBatches)
+    #expect(wasKilled)
     var acknowledged = from
-    for line in String(decoding: text, as: UTF8.self).split(
-      separator: "\n", omittingEmptySubsequences: false
-    ).dropLast() {
+    for line in lines {
       let words = line.split(separator: " ")
       try #require(
         words.count == 3 && words[0] == "acked" && UInt64(words[1]) == acknowledged, "\(line)")

@@ -84,6 +84,31 @@ import Testing
     }
   }
 
+  /// As a client's write: a joined state that some replica lacks may appear, or not.
+  @Test func `a join that fails at a replica leaves the outcome open`() throws {
+    let world = SimulatedEnvironment()
+    let database = try SynchronousDatabase(world, stores: 2, replicas: 2) { $0.store.logAccess = .calls }
+    let other = try SynchronousDatabase(SimulatedEnvironment(seed: 2))
+    let directories = Databases.directories(2)
+    let coordinated = keys(50).filter { key in
+      key.withKeyBytes { database.posts.member(for: $0)?.path } == directories[0]
+    }
+    let key = try #require(coordinated.first)
+    try other.put(key, "theirs")
+    world.fileSystem.onOperation { operation throws(FileSystemError) in
+      guard operation.path.string.hasPrefix("/disk1/"), operation.changesDisk else { return }
+      throw FileSystemError(.io, operation: "\(operation.kind)", path: operation.path.string)
+    }
+    #expect(thrownCode { try other.send(to: database) } == .indeterminate)
+    world.fileSystem.onOperation(nil)
+    try? database.core.close()
+    let again = try SynchronousDatabase(world, stores: 2, replicas: 2)
+    try other.send(to: again)
+    for directory in directories {
+      #expect(try again.record(key, inStore: directory)?.siblings.elements.count == 1)
+    }
+  }
+
   @Test func `a replica that fails leaves the outcome open, and the others converge`() throws {
     let world = SimulatedEnvironment()
     let directories = Databases.directories(2)

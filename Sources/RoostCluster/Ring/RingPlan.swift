@@ -78,8 +78,7 @@ extension Ring {
   }
 
   /// Orders each list as the target's. Who is in both stands at the same place in both, and who goes
-  /// stands, where it can be, where a member of its own zone comes: then no list is worse spread on the
-  /// way than before or after.
+  /// stands, where it can be, where a member of its own zone comes.
   private mutating func order(towards target: [UInt16]) {
     let zones = ZoneSpread(members, replicas: 1).zone
     for first in stride(from: 0, to: slots.count, by: replicas) {
@@ -101,18 +100,31 @@ extension Ring {
     }
   }
 
+  /// The moves, those of a partition in an order in which its list is never worse spread than both before
+  /// and after. First go those within a zone, and into zones that are not in the list: they leave as many
+  /// zones in it. The rest can only take zones away, and ends with those that there are in the end.
   private func moves(to target: [MemberID]) -> [PartitionMove] {
+    let zones = ZoneSpread(members, replicas: 1).zone
     var rounds: [[PartitionMove]] = []
     for partition in 0..<partitionCount {
-      var round = 0
-      for slot in 0..<replicas {
-        let place = partition * replicas + slot
-        let from = members[Int(slots[place])].id
-        if from == target[place] { continue }
+      let first = partition * replicas
+      var left = (first..<first + replicas).filter { members[Int(slots[$0])].id != target[$0] }
+      if left.isEmpty { continue }
+      var count: [Int: Int] = [:]
+      for place in first..<first + replicas { count[zones[Int(slots[place])], default: 0] += 1 }
+      func zone(to place: Int) -> Int { index(of: target[place]).map { zones[$0] } ?? 0 }
+      for round in left.indices {
+        let isFree = { (place: Int) -> Bool in
+          zone(to: place) == zones[Int(slots[place])] || count[zone(to: place), default: 0] == 0
+        }
+        let place = left.remove(at: left.firstIndex(where: isFree) ?? 0)
+        count[zones[Int(slots[place])], default: 0] -= 1
+        count[zone(to: place), default: 0] += 1
         if rounds.count == round { rounds.append([]) }
         rounds[round].append(
-          PartitionMove(partition: partition, slot: slot, from: from, to: target[place]))
-        round += 1
+          PartitionMove(
+            partition: partition, slot: place - first, from: members[Int(slots[place])].id,
+            to: target[place]))
       }
     }
     return rounds.flatMap { $0 }

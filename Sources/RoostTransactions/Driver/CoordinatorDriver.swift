@@ -19,10 +19,22 @@ final class CoordinatorDriver: @unchecked Sendable {
   // Guarded by `lock`.
   private var machine: Coordinator
   private var nextRequest: UInt64 = 0
-  private var acquires: [UInt64: AcquireReply] = [:]
-  private var commits: [UInt64: (TransactionID, CommitReply)] = [:]
+  private var acquires: [UInt64: WaitingAcquire] = [:]
+  private var commits: [UInt64: WaitingCommit] = [:]
   private var isStopped = false
   private var loop: EventLoop<CoordinatorEvent>!
+
+  /// Callers wait until then, by the monotonic clock, where the coordinator cannot answer.
+  private struct WaitingAcquire {
+    var reply: AcquireReply
+    var until: UInt64
+  }
+
+  private struct WaitingCommit {
+    var transaction: TransactionID
+    var reply: CommitReply
+    var until: UInt64
+  }
 
   /// - Parameter log: where its decisions are, and those of the coordinator whose copied log it took over.
   init(
@@ -55,8 +67,10 @@ final class CoordinatorDriver: @unchecked Sendable {
       }
       return (self.acquires, self.commits)
     }
-    for reply in acquires.values { reply(.failure(TransactionAborted(.failed("the database was closed")))) }
-    for (transaction, reply) in commits.values { reply(.unknown(transaction)) }
+    for waiting in acquires.values {
+      waiting.reply(.failure(TransactionAborted(.failed("the database was closed"))))
+    }
+    for waiting in commits.values { waiting.reply(.unknown(waiting.transaction)) }
   }
 
   // MARK: - Calls
@@ -80,7 +94,7 @@ final class CoordinatorDriver: @unchecked Sendable {
     let request = lock.withLock { () -> UInt64? in
       if isStopped { return nil }
       nextRequest += 1
-      acquires[nextRequest] = reply
+      acquires[nextRequest] = WaitingAcquire(reply: reply, until: lastMoment)
       return nextRequest
     }
     guard let request else {
@@ -96,13 +110,19 @@ final class CoordinatorDriver: @unchecked Sendable {
     let request = lock.withLock { () -> UInt64? in
       if isStopped { return nil }
       nextRequest += 1
-      commits[nextRequest] = (transaction, reply)
+      commits[nextRequest] = WaitingCommit(transaction: transaction, reply: reply, until: lastMoment)
       return nextRequest
     }
     guard let request else { return reply(.aborted(.failed("the database is closed"))) }
     loop.post(
       .commit(
         CommitCall(request: request, transaction, writes: writes, effects: effects, isSynced: isSynced)))
+  }
+
+  /// When the machine has answered what is asked now, at the latest.
+  private var lastMoment: UInt64 {
+    services.monotonicMilliseconds + services.times.durationMilliseconds
+      + services.times.clockBoundMilliseconds
   }
 
   func abort(_ transaction: TransactionID, _ reason: AbortReason) {
@@ -122,15 +142,49 @@ final class CoordinatorDriver: @unchecked Sendable {
       if case .received(let envelope) = event { try services.observe(envelope) }
       now = try services.instant()
     } catch {
-      // A message counts as lost; all else is tried again.
-      if case .received = event { return }
-      services.timers.schedule(atMonotonicMilliseconds: services.monotonicMilliseconds + 100) { [weak self] in
-        self?.loop.post(event)
-      }
-      return
+      return postpone(event, error)
     }
     let effects = lock.withLock { machine.receive(event, at: now) }
     for effect in effects { perform(effect, now) }
+  }
+
+  /// The clock could not be raised, as no store can be written: so nothing can be decided. A message counts
+  /// as lost, who asks for something new is refused it, and all else is tried again. Nobody waits for that
+  /// longer than a transaction may take.
+  private func postpone(_ event: CoordinatorEvent, _ error: DatabaseError) {
+    var event = event
+    switch event {
+    case .received: return
+    case .acquire(let request, _, _, _, _):
+      takeAcquire(request)?(.failure(TransactionAborted(.failed(error.description))))
+      return
+    case .commit(let call):
+      // The machine does not know of it, and will not hear of it.
+      takeCommit(call.request)?(.aborted(.failed(error.description)))
+      event = .abort(call.transaction, .failed(error.description))
+    default: break
+    }
+    answerOverdue(error)
+    let retried = event
+    services.timers.schedule(atMonotonicMilliseconds: services.monotonicMilliseconds + 100) { [weak self] in
+      self?.loop.post(retried)
+    }
+  }
+
+  private func answerOverdue(_ error: DatabaseError) {
+    let now = services.monotonicMilliseconds
+    let (acquires, commits) = lock.withLock {
+      let acquires = self.acquires.filter { $0.value.until <= now }
+      let commits = self.commits.filter { $0.value.until <= now }
+      for request in acquires.keys { self.acquires[request] = nil }
+      for request in commits.keys { self.commits[request] = nil }
+      return (acquires, commits)
+    }
+    for waiting in acquires.values {
+      waiting.reply(.failure(TransactionAborted(.failed(error.description))))
+    }
+    // How far the machine came with it is not known before the clock goes on.
+    for waiting in commits.values { waiting.reply(.unknown(waiting.transaction)) }
   }
 
   private func perform(_ effect: CoordinatorEffect, _ now: Instant) {
@@ -156,7 +210,7 @@ final class CoordinatorDriver: @unchecked Sendable {
     case .failAcquire(let request, let reason):
       takeAcquire(request)?(.failure(TransactionAborted(reason)))
     case .answerCommit(let request, let outcome):
-      lock.withLock { commits.removeValue(forKey: request) }?.1(outcome)
+      takeCommit(request)?(outcome)
     case .wake(let time):
       services.timers.schedule(atMonotonicMilliseconds: time) { [weak self] in self?.loop.post(.timer) }
     case .warn(let text):
@@ -165,7 +219,11 @@ final class CoordinatorDriver: @unchecked Sendable {
   }
 
   private func takeAcquire(_ request: UInt64) -> AcquireReply? {
-    lock.withLock { acquires.removeValue(forKey: request) }
+    lock.withLock { acquires.removeValue(forKey: request) }?.reply
+  }
+
+  private func takeCommit(_ request: UInt64) -> CommitReply? {
+    lock.withLock { commits.removeValue(forKey: request) }?.reply
   }
 }
 

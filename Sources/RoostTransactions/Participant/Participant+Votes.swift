@@ -50,13 +50,14 @@ extension Participant {
 
   mutating func commit(_ transaction: TransactionID, at timestamp: Timestamp, from sender: Endpoint) {
     guard let branch = branches[transaction] else {
-      if case .forced(.aborted) = finished[transaction] {
-        warn("\(transaction) was aborted by an operator, and is told to commit at \(timestamp)")
-      }
+      warnOfContradiction(transaction, timestamp)
       // Nothing of it is here: it was finished before.
       return send(sender, transaction, .acknowledged)
     }
     switch branch.phase {
+    case .settling(let forced) where branch.isForced && forced != timestamp:
+      warnOfForcedCommit(transaction, forced, timestamp)
+      send(sender, transaction, .acknowledged)
     case .prepared(let least) where least <= timestamp, .undone(let least) where least <= timestamp:
       branches[transaction]?.acknowledges.insert(sender)
       branches[transaction]?.phase = .committing(timestamp)
@@ -79,6 +80,23 @@ extension Participant {
     default: warn("\(transaction) is told to commit at \(timestamp), against what is known of it here")
     }
     schedule(transaction)
+  }
+
+  /// What an operator decided otherwise is done in part for ever: whoever asked for it hears so.
+  private mutating func warnOfContradiction(_ transaction: TransactionID, _ timestamp: Timestamp) {
+    switch finished[transaction] {
+    case .forced(.aborted):
+      warn("\(transaction) was aborted by an operator, and is told to commit at \(timestamp)")
+    case .forced(.committed(let forced)) where forced != timestamp:
+      warnOfForcedCommit(transaction, forced, timestamp)
+    default: break
+    }
+  }
+
+  private mutating func warnOfForcedCommit(
+    _ transaction: TransactionID, _ forced: Timestamp, _ timestamp: Timestamp
+  ) {
+    warn("\(transaction) was committed by an operator at \(forced), and is told to commit at \(timestamp)")
   }
 
   mutating func abort(_ transaction: TransactionID) {

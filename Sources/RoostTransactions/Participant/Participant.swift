@@ -27,6 +27,8 @@ package struct Participant: Sendable {
     /// Given up here, for this reason; nothing of it is on disk, or a refusal.
     case dead(Refusal)
     case forced(Outcome)
+
+    var isForced: Bool { if case .forced = self { true } else { false } }
   }
 
   enum PendingWrite: Sendable {
@@ -224,10 +226,11 @@ package struct Participant: Sendable {
   }
 
   mutating func finish(_ transaction: TransactionID, _ how: Finish) {
-    if times.isOver(transaction, at: now) { return }
+    // Operators' decisions are few, and stay: a coordinator may speak against them at any time.
+    if !how.isForced, times.isOver(transaction, at: now) { return }
     finished[transaction] = how
     guard finished.count > sweepsAt else { return }
-    finished = finished.filter { !times.isOver($0.key, at: now) }
+    finished = finished.filter { $0.value.isForced || !times.isOver($0.key, at: now) }
     sweepsAt = 2 * finished.count + 1_024
   }
 

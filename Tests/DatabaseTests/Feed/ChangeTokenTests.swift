@@ -66,8 +66,11 @@ import Testing
     #expect(thrownCode { _ = try others.changes(since: token) } == .foreignContext)
     let elsewhere = try SynchronousDatabase(SimulatedEnvironment(seed: 2))
     #expect(thrownCode { _ = try elsewhere.posts.changes(since: token) } == .foreignContext)
-    let context = SealedToken.seal(.context, [1, 2, 3])
-    #expect(thrownCode { _ = try ChangeToken(bytes: context) } == .damagedToken)
+    // What it says would be good, but it is no such token.
+    for kind in [SealedToken.Kind.context, .scan, .export, .index] {
+      let strange = SealedToken.seal(kind, token.payload)
+      #expect(thrownCode { _ = try ChangeToken(bytes: strange) } == .damagedToken, "\(kind)")
+    }
     var newer = token.bytes
     newer[1] = 2
     newer = Array(newer.dropLast(8))

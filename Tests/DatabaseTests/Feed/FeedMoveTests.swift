@@ -71,6 +71,39 @@ import Testing
     }
   }
 
+  /// The store is the one that the reader knows, but what it holds came to it anew: a change number of before
+  /// means nothing there.
+  @Test func `a partition that left and came back is told anew`() throws {
+    let world = TransferWorld(seed: 3)
+    let core = try world.open([0, 1])
+    let keyspace = try core.keyspace("values", .eventual)
+    for number in 0..<100 { try keyspace.put(text: "k\(number)", "v") }
+    var reader = Reader()
+    try reader.readAll(keyspace)
+    let members = try [0, 1].map { try core.memberID(at: TransferWorld.path($0)) }
+    let partition = try #require((0..<16).first { core.ringSnapshot.ring.replicas(of: $0) == [members[0]] })
+    let before = core.ringState.tenancy(partition, 0)
+    for (from, to) in [(0, 1), (1, 0)] {
+      let move = PartitionMove(partition: partition, slot: 0, from: members[from], to: members[to])
+      core.transfers.withRecord { record in
+        record.moves = [move]
+        record.plan += 1
+        record.renewed = []
+      }
+      core.scheduleTransfers()
+      try core.waitUntilBalanced(.seconds(60))
+    }
+    #expect(core.ringState.tenancy(partition, 0) > before)
+    reader.seen = [:]
+    try reader.readAll(keyspace)
+    #expect(reader.resynced == [partition])
+    let moved = (0..<100).map { Array("k\($0)".utf8) }.filter { key in
+      Placement.partition(ofHash: key.withKeyBytes { Placement.hash($0) }, count: 16) == partition
+    }
+    #expect(!moved.isEmpty && Set(reader.seen.keys) == Set(moved))
+    try core.close()
+  }
+
   @Test func `an export ends with all that was there, though partitions move between its pages`() throws {
     try withSeeds("an export ends with", count: TestSize.of(quick: 3, full: 40)) { seed, random in
       let world = TransferWorld(seed: seed)

@@ -28,6 +28,37 @@ import Testing
     #expect(later.first?.record?.siblings.count == 2)
   }
 
+  /// What a write replaces goes from the feed in the write's own batch, whichever way the write takes: else a
+  /// feed grows with every write.
+  @Test(arguments: [1, 2]) func `a key has one entry, however often and by whatever it is written`(
+    replicas: Int
+  ) throws {
+    let database = try SynchronousDatabase(stores: replicas, replicas: replicas)
+    let other = try SynchronousDatabase(SimulatedEnvironment(seed: 2))
+    for round in 0..<4 {
+      try database.put("replaced", "\(round)", try database.context("replaced"))
+      try database.put("beside", "\(round)")
+      try database.put("expires", "\(round)", timeToLive: .milliseconds(1))
+      database.world.time.advance(byNanoseconds: 5_000_000)
+      try database.put("deleted", "\(round)")
+      try database.delete("deleted")
+      try database.increment("counted")
+      try "effect".withKeyBytes { key throws(DatabaseError) in
+        try database.posts.increment(key, by: 1) { _, _ in }
+      }
+      try other.put("joined", "\(round)", try other.context("joined"))
+      try other.send(to: database)
+    }
+    let keys: Set<String> = ["replaced", "beside", "expires", "deleted", "counted", "effect", "joined"]
+    for member in database.core.presentMembers {
+      let tree = try #require(member.store.existingTree(KeyspaceCore.changeTree("posts")))
+      var found: [String] = []
+      var cursor = try tree.cursor()
+      while try cursor.next() { found.append(String(decoding: cursor.valueBytes, as: UTF8.self)) }
+      #expect(Set(found) == keys && found.count == keys.count, "\(found.sorted())")
+    }
+  }
+
   @Test func `a page is bounded and a busy partition leaves room for the others`() throws {
     let database = try SynchronousDatabase()
     for number in 0..<500 { try database.put("{busy}\(number)", "v") }

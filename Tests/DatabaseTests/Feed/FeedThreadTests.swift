@@ -104,4 +104,56 @@ import Testing
     await withCheckedContinuation { continuation in busy.notify(queue: .global()) { continuation.resume() } }
     try await database.close()
   }
+
+  /// One write is on its way for long, and hides from the feed what comes after it. An export that begins
+  /// then waits for it: what was acknowledged before an export is in it.
+  @Test func `an export has what was written before it, whoever else is still writing`() throws {
+    let database = try SynchronousDatabase()
+    let (isWriting, mayEnd) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+    let ends = DispatchGroup()
+    ends.enter()
+    Thread {
+      do {
+        try "slow".withKeyBytes { key throws(DatabaseError) in
+          try database.posts.update(key) { _, _ throws(DatabaseError) in
+            isWriting.signal()
+            mayEnd.wait()
+            return (false, ())
+          }
+        }
+      } catch { Issue.record("\(error)") }
+      ends.leave()
+    }.start()
+    isWriting.wait()
+    // Of another stripe: the lowest eight bits of the hash.
+    let slow = "slow".withKeyBytes { Placement.hash($0) }
+    let names = (0..<100).map { "fast\($0)" }
+    let others = names.filter { name in
+      let hash = name.withKeyBytes { Placement.hash($0) }
+      return (hash ^ slow) & 0xFF != 0
+    }
+    let fast = try #require(others.first)
+    try database.put(fast, "v")
+    let isDone = SharedFlag()
+    let exported = Mutex<Set<[UInt8]>>([])
+    ends.enter()
+    Thread {
+      do {
+        var token: ChangeToken?
+        while true {
+          let page = try database.posts.export(since: token, byteLimit: 1 << 20)
+          token = page.token
+          exported.withLock { $0.formUnion(page.states.map(\.key)) }
+          if page.isComplete { break }
+        }
+      } catch { Issue.record("\(error)") }
+      isDone.set()
+      ends.leave()
+    }.start()
+    // One that does not wait is done meanwhile.
+    for _ in 0..<10_000 where !isDone.isSet { sched_yield() }
+    mayEnd.signal()
+    ends.wait()
+    #expect(exported.withLock { $0 }.contains(Array(fast.utf8)))
+  }
 }

@@ -48,6 +48,21 @@ import Testing
     #expect(await code { _ = try await notes.indexProgress("words") } == .closed)
   }
 
+  /// With an index the record goes with more in its batch; what it replaces in the feed goes all the same.
+  @Test func `a key that is written again has one entry in the feed`() throws {
+    let world = try IndexWorld()
+    for round in 0..<5 {
+      for key in ["a", "b", "c"] { try world.put(key, "word,\(round)") }
+    }
+    try world.delete("b")
+    let store = try #require(world.core.presentMembers.first).store
+    let tree = try #require(store.existingTree(KeyspaceCore.changeTree("notes")))
+    var keys: [String] = []
+    var cursor = try tree.cursor()
+    while try cursor.next() { keys.append(String(decoding: cursor.valueBytes, as: UTF8.self)) }
+    #expect(keys.sorted() == ["a", "b", "c"])
+  }
+
   @Test func `pages go on where they ended, also after a restart`() async throws {
     let world = SimulatedEnvironment()
     var database = try await Databases.open(world, stores: 2)

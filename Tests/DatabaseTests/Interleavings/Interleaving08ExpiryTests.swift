@@ -56,6 +56,39 @@ import Testing
     #expect(try database.values("k") == [])
   }
 
+  /// One store, so that no replica keeps the context in its place; whatever is written over the value.
+  @Test(arguments: [0, 1, 2]) func `a write over an expired value keeps what that had replaced`(
+    kind: Int
+  ) throws {
+    let time = SimulatedTime()
+    let database = try SynchronousDatabase(SimulatedEnvironment(seed: 1, time: time))
+    let other = try SynchronousDatabase(SimulatedEnvironment(seed: 2, time: time))
+    try other.put("k", "v0")
+    try other.send(to: database)
+    try database.put("k", "v1", try database.context("k"), timeToLive: .seconds(1))
+    time.advance(byNanoseconds: 2_000_000_000)
+    switch kind {
+    case 0: try database.put("k", "w")
+    case 1: try database.delete("k")
+    default: try database.put("k", "w", timeToLive: .seconds(100))
+    }
+    try database.exchange(with: other)
+    for database in [database, other] { #expect(try database.values("k") == (kind == 1 ? [] : ["w"])) }
+  }
+
+  @Test func `a read of what has expired gives a context that says so`() throws {
+    let database = try SynchronousDatabase()
+    let context = try database.put("k", "v", timeToLive: .seconds(1))
+    database.world.time.advance(byNanoseconds: 2_000_000_000)
+    #expect(try database.values("k") == [])
+    let read = try database.context("k")
+    #expect(read == context)
+    // So the key can be written on the condition that nobody else did.
+    _ = try "k".withKeyBytes { key throws(DatabaseError) in
+      try database.posts.put(key, [1], context: read, isConditional: true)
+    }
+  }
+
   @Test func `databases where it expired at another moment agree`() throws {
     let time = SimulatedTime()
     let a = try SynchronousDatabase(SimulatedEnvironment(seed: 1, time: time))

@@ -1,4 +1,5 @@
 import RoostSimulation
+import RoostStorage
 import RoostTransactions
 import Synchronization
 import TestSupport
@@ -69,9 +70,9 @@ import Testing
   /// Runs a transaction that makes `names` "new", and crashes before each operation of it.
   private func crash(
     seed: UInt64, _ choose: (TransactionWorld) throws -> [String], hasEffect: Bool, isSynced: Bool,
-    _ crashes: [Crash]
+    _ crashes: [Crash], _ access: StoreOptions.LogAccess = .mapped
   ) throws -> Tally {
-    let world = try TransactionWorld(TransferWorld(seed: seed))
+    let world = try TransactionWorld(TransferWorld(seed: seed)) { $0.store.logAccess = access }
     let names = try choose(world)
     try world.commit(world.begin(Dictionary(uniqueKeysWithValues: names.map { ($0, "old") })))
     // The counter's keyspace has its trees, so that a count can always be read.
@@ -107,7 +108,9 @@ import Testing
     return tally.withLock { $0 }
   }
 
-  @Test func `of two stores, with an effect`() throws {
+  /// Where logs are written by calls, there is a moment between any two batches.
+  @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
+  func `of two stores, with an effect`(_ access: StoreOptions.LogAccess) throws {
     try withSeeds("DatabaseTests.TransactionCrashTests/two", count: TestSize.of(quick: 1, full: 6)) {
       seed, _ in
       let tally = try crash(
@@ -115,7 +118,7 @@ import Testing
         { world in
           let (a, alsoA, b) = try world.keys()
           return [a, alsoA, b]
-        }, hasEffect: true, isSynced: true, Crash.allCases)
+        }, hasEffect: true, isSynced: true, Crash.allCases, access)
       #expect(tally.committed > 8 && tally.undone > 8, "\(tally)")
     }
   }

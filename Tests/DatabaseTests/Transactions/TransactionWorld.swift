@@ -62,9 +62,9 @@ final class TransactionWorld: @unchecked Sendable {
   let transport = HeldTransport()
   let manager: TransactionManager
 
-  init(_ world: TransferWorld) throws {
+  init(_ world: TransferWorld, _ change: (inout DatabaseOptions) -> Void = { _ in }) throws {
     self.world = world
-    core = try world.open([0, 1], partitions: 8)
+    core = try world.open([0, 1], partitions: 8, change)
     accounts = try core.keyspace("accounts", .transactional)
     statistics = try core.keyspace("statistics", .eventual)
     manager = try TransactionManager(core, transport: transport)

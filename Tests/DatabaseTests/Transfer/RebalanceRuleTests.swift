@@ -265,6 +265,59 @@ import Testing
     try core.close()
   }
 
+  /// Who has less than the others know of it would not be asked to drop it again.
+  @Test func `what a store has to drop is gone from its disk before any store says so`() throws {
+    let world = TransferWorld(seed: 14)
+    let core = try world.open([0, 1])
+    let keyspace = try RebalanceTests.fill(core, 300)
+    for member in core.presentMembers { try member.store.sync() }
+    let members = try [0, 1].map { try core.memberID(at: TransferWorld.path($0)) }
+    // From the store that is told last.
+    let partition = try #require(
+      (0..<16).first { core.ringSnapshot.ring.replicas(of: $0) == [members[1]] })
+    var clones: [SimulatedFileSystem] = []
+    let between = BetweenOperations(world.fileSystem) { operation in
+      if operation.changesDisk, !core.ringState.drops.isEmpty {
+        clones.append(world.fileSystem.crashClone(.dropAll))
+      }
+      return false
+    }
+    let move = PartitionMove(partition: partition, slot: 0, from: members[1], to: members[0])
+    core.transfers.withRecord { record in
+      record.moves = [move]
+      record.plan += 1
+      record.renewed = []
+    }
+    core.scheduleTransfers()
+    try core.waitUntilBalanced(.seconds(60))
+    try between.end()
+    var toldFirst = 0
+    for clone in clones {
+      let world = TransferWorld(seed: 15, clone)
+      var states: [RingState] = []
+      var keys = 0
+      for number in 0..<2 {
+        let store = try Store.open(at: TransferWorld.path(number), environment: world.environment)
+        let system = try #require(store.existingTree(Member.systemTree))
+        states.append(try RingState(decoding: try #require(try system.get(Member.SystemKey.ring))))
+        if number == 1 {
+          let records = try #require(store.existingTree(KeyspaceCore.recordTree("values")))
+          var cursor = try records.cursor(prefix: StoredKey.make(partition))
+          while try cursor.next() { keys += 1 }
+        }
+        try store.close()
+      }
+      let isOver = states.contains {
+        $0.drops.isEmpty && $0.ring.replicas(of: partition) == [members[0]]
+      }
+      if isOver, states[0].revision > states[1].revision { toldFirst += 1 }
+      #expect(!isOver || keys == 0, "\(keys) keys are left, and nobody is to drop them")
+    }
+    #expect(toldFirst > 0)
+    try RebalanceTests.check(keyspace, 300)
+    try core.close()
+  }
+
   /// How far a copy was is not kept: a clean end on the way makes it begin anew too.
   @Test func `a copy that a close cut off begins anew`() throws {
     let world = TransferWorld(seed: 12)

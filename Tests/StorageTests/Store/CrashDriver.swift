@@ -78,6 +78,10 @@ final class CrashDriver: @unchecked Sendable {
     guard let store else { return try attempt { try open(after: .process) } }
     switch operation {
     case .commit(let changes, let synced): try commit(changes, synced: synced)
+    case .list(let changes):
+      // Where one of its trees is gone, it is some other write.
+      let isWhole = changes.allSatisfy { trees[$0.tree] != nil }
+      try commit(changes, synced: false, asList: isWhole)
     case .sync:
       try attempt {
         try store.sync()
@@ -99,7 +103,7 @@ final class CrashDriver: @unchecked Sendable {
     do { try body() } catch let error as StoreError { errors.append(error) }
   }
 
-  private func commit(_ changes: [ModelChange], synced: Bool) throws {
+  private func commit(_ changes: [ModelChange], synced: Bool, asList: Bool = false) throws {
     let live = changes.filter { trees[$0.tree] != nil }
     // What changes nothing says nothing of what came before it, unless it is synced.
     guard live.contains(where: { !$0.isEmpty }) else {
@@ -111,7 +115,7 @@ final class CrashDriver: @unchecked Sendable {
     let before = ledger
     ledger.issue(live, plan)
     do {
-      try write(live, synced ? .synced : .applied)
+      if asList { try list(live) } else { try write(live, synced ? .synced : .applied) }
       ledger.acknowledge(synced: synced)
     } catch let error as StoreError {
       errors.append(error)
@@ -125,6 +129,17 @@ final class CrashDriver: @unchecked Sendable {
     try store!.write(durability) { batch in
       for change in changes { add(change, to: &batch) }
     }
+  }
+
+  private func list(_ changes: [ModelChange]) throws {
+    guard case .put(let tree, let key, let value) = changes[0],
+      case .put(let other, let otherKey, let otherValue) = changes[changes.count - 1]
+    else { throw Mismatch("\(changes) is no list") }
+    var replaced: [UInt8]?
+    if changes.count == 3, case .delete(_, let key) = changes[1] { replaced = plan.keys[key] }
+    try store!.commit(
+      putting: plan.keys[key], plan.values[value], in: trees[tree]!,
+      andPutting: plan.keys[otherKey], plan.values[otherValue], replacing: replaced, in: trees[other]!)
   }
 
   private func single(_ change: ModelChange, _ durability: Durability) throws {

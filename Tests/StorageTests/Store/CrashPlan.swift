@@ -6,6 +6,9 @@ import TestSupport
 /// One step of a crash case. All write, or move what was written on.
 enum CrashOperation: Sendable {
   case commit([ModelChange], synced: Bool)
+  /// As a database writes a record: one put, and in another tree a put in the place of a third key, where
+  /// there is one. Never synced.
+  case list([ModelChange])
   case sync
   case flush(tree: Int?)
   case compact
@@ -39,6 +42,7 @@ struct CrashPlan: Sendable {
       case 20 where random.below(2) == 0: .dropTree(random.below(Self.treeCount))
       case 21..<24: .createTree(random.below(Self.treeCount))
       case 24 where reopens && random.below(2) == 0: .reopen(clean: random.below(2) == 0)
+      case 25..<40: .list(maker.list(&random))
       default:
         .commit(
           random.below(3) <= batchesOften

@@ -213,6 +213,15 @@ struct PlanMaker {
     }
   }
 
+  /// A put in one tree, and in another, or the same, a put in the place of a key or of nothing.
+  mutating func list(_ random: inout SplitMix64) -> [ModelChange] {
+    let (tree, other) = (random.below(ModelPlan.treeCount), random.below(ModelPlan.treeCount))
+    var changes = [ModelChange.put(tree: tree, key: key(&random), value: value(&random))]
+    if random.below(3) > 0 { changes.append(.delete(tree: other, key: key(&random))) }
+    changes.append(.put(tree: other, key: key(&random), value: value(&random)))
+    return changes
+  }
+
   private func bounds(_ random: inout SplitMix64) -> ModelBounds {
     switch random.below(6) {
     case 0, 1: return .all

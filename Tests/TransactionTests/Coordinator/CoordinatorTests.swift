@@ -266,6 +266,42 @@ struct CoordinatorTests {
     #expect(bench.effects.contains(.failAcquire(request: 2, .clock)))
   }
 
+  /// Eighty hundredths of it are none in whole milliseconds: near is a millisecond, and not less.
+  @Test("with a bound of 1 ms clocks that agree are not near it, and clocks a millisecond apart are")
+  mutating func smallestBound() {
+    bench = CoordinatorBench(clockBound: 1)
+    for _ in 0..<3 {
+      let transaction = bench.begin()
+      bench.commit(transaction, [1: [put("a")], 2: [put("b")]])
+      bench.grantAll(transaction)
+      for number in [1, 2] as [UInt64] {
+        bench.receive(transaction, .vote(.yes(bench.clock.now().timestamp)), from: number)
+      }
+      bench.handle(.logged(bench.logged.last?.number ?? 0, failure: nil))
+      // The answer waits for the bound.
+      #expect(bench.outcomes == [] && !bench.coordinator.isFenced)
+      bench.advance(2)
+      guard case .committed? = bench.outcomes.first else {
+        Issue.record("answered with \(bench.outcomes)")
+        return
+      }
+    }
+    let transaction = bench.begin()
+    bench.handle(.acquire(request: 1, transaction, at: member(1), locks: [.shared(key("a"))], read: nil))
+    guard case .acquire(let asked)? = bench.sent(to: 1).first else {
+      Issue.record("sent \(bench.effects)")
+      return
+    }
+    bench.receive(
+      transaction, .acquired(request: asked.request, epoch: 7, ReadAnswer()), from: 1,
+      physical: bench.clock.physical - 1)
+    #expect(bench.coordinator.isFenced, "its answer was given a millisecond before it was asked for")
+    bench.receive(transaction, .acknowledged, from: 1)
+    #expect(!bench.coordinator.isFenced)
+    bench.receive(transaction, .acknowledged, from: 1, physical: bench.clock.physical + 1)
+    #expect(bench.coordinator.isFenced)
+  }
+
   @Test("an answer that was long on its way proves nothing about the clock")
   mutating func slowMessage() {
     bench = CoordinatorBench(clockBound: 100)

@@ -17,8 +17,9 @@ struct Audit {
   }
 
   func faults() -> [String] {
+    if cluster.options.operatorKind == .careless { return faultsBesideForced() }
     var faults = cluster.faults + record.faults
-    faults += cluster.participants.flatMap(\.disk.live.faults)
+    faults += cluster.participants.flatMap(\.disk.live.faults) + unreported()
     for (transaction, attempt) in record.attempts.sorted(by: { $0.key < $1.key }) {
       faults += atomicity(transaction, attempt).map { "\(transaction) (\(attempt.status)): \($0)" }
     }
@@ -29,6 +30,65 @@ struct Audit {
     faults += anomalies.filter { isStrict || !$0.needsRealTime }.map(\.description)
     return faults
   }
+
+  // MARK: Operators
+
+  /// All that must hold where operators decide against what was decided: of every transaction that none of
+  /// them touched, and of what the others are told. What is read of a transaction that is done in part
+  /// makes no sense, and is not judged.
+  private func faultsBesideForced() -> [String] {
+    let forced = Set(cluster.participants.flatMap(\.forced.keys))
+    var faults = cluster.faults + cluster.participants.flatMap(\.disk.live.faults) + unreported()
+    for (transaction, attempt) in record.attempts.sorted(by: { $0.key < $1.key })
+    where !forced.contains(transaction) {
+      faults += atomicity(transaction, attempt).map { "\(transaction) (\(attempt.status)): \($0)" }
+    }
+    return faults
+  }
+
+  /// Decisions by hand of which nobody was told; and contradictions, where the participant was there all
+  /// the time: the coordinator tells a commit until it is acknowledged.
+  private func unreported() -> [String] {
+    cluster.participants.flatMap { participant in
+      participant.forced.sorted { $0.key < $1.key }.flatMap { transaction, force -> [String] in
+        let warnings = participant.warnings.filter { $0.contains(transaction.description) }
+        var faults: [String] = []
+        if !warnings.contains(where: { $0.contains("an operator decides") }) {
+          faults.append("nobody was told of what an operator decided of \(transaction)")
+        }
+        if contradiction(of: force.outcome, transaction, at: participant),
+          !warnings.contains(where: { $0.contains("is told to commit") })
+        {
+          faults.append("nobody was told that \(force.outcome) of \(transaction) contradicts its commit")
+        }
+        return faults
+      }
+    }
+  }
+
+  private func contradiction(
+    of forced: Outcome, _ transaction: TransactionID, at participant: ParticipantNode
+  ) -> Bool {
+    guard participant.remembersForce(of: transaction),
+      let coordinator = cluster.coordinators.first(where: { $0.isKnown(transaction.coordinator) }),
+      let commit = coordinator.disk.live.records[transaction]
+    else { return false }
+    return forced != .committed(commit.timestamp)
+  }
+
+  /// How often an operator decided, and how often against what its coordinator had decided.
+  var forceCounts: (all: Int, contradicting: Int) {
+    var counts = (all: 0, contradicting: 0)
+    for participant in cluster.participants {
+      for (transaction, force) in participant.forced {
+        counts.all += 1
+        if contradiction(of: force.outcome, transaction, at: participant) { counts.contradicting += 1 }
+      }
+    }
+    return counts
+  }
+
+  // MARK: Transactions
 
   /// When it committed, by what participants have on disk: all of it, or nothing.
   private func commits(_ transaction: TransactionID, _ attempt: ClientRecord.Attempt) -> [Timestamp?] {
@@ -52,7 +112,7 @@ struct Audit {
     case .fail where commit != nil: faults.append("told aborted, is committed")
     default: break
     }
-    let coordinator = cluster.coordinators.first { $0.id == attempt.coordinator }
+    let coordinator = cluster.coordinators.first { $0.isKnown(attempt.coordinator) }
     switch coordinator?.outcome(of: transaction) {
     case .committed(let told) where !commits.isEmpty && told != commit:
       faults.append("its coordinator says committed at \(told)")

@@ -6,11 +6,14 @@ import RoostTransactions
 /// clients that live in its process and die with it.
 final class CoordinatorNode {
   let index: Int
-  let id: CoordinatorID
+  /// Under which it coordinates now.
+  private(set) var id: CoordinatorID
+  /// Under which it did before its log was found to be a copy: it finishes what it had decided.
+  private var formerIDs: [CoordinatorID] = []
   unowned let cluster: SimulatedCluster
   let clock: NodeClock
   var disk = SimulatedDisk(LogState())
-  private(set) var machine: Coordinator?
+  private var machines: [CoordinatorID: Coordinator] = [:]
   /// The log was lost, and this is a copy or a new one: what is not in it proves nothing.
   var presumesAbort = true
   private var incarnation: UInt64 = 0
@@ -36,7 +39,10 @@ final class CoordinatorNode {
   }
 
   var node: Node { .coordinator(index) }
-  var isUp: Bool { machine != nil }
+  var isUp: Bool { !machines.isEmpty }
+  /// Whether all that it decided is done.
+  var isIdle: Bool { machines.values.allSatisfy(\.isIdle) }
+  func isKnown(_ id: CoordinatorID) -> Bool { id == self.id || formerIDs.contains(id) }
   private var mutation: Mutation? { cluster.options.mutation }
 
   // MARK: Life
@@ -51,10 +57,20 @@ final class CoordinatorNode {
     for (transaction, record) in log.records where log.ended.contains(transaction) {
       outcomes[transaction] = .committed(record.timestamp)
     }
-    machine = Coordinator(
-      id, times: times, committed: log.unended, outcomes: outcomes, presumesAbort: presumesAbort,
-      at: clock.instant(cluster.now))
-    handle(.timer)
+    let ids = formerIDs + [id]
+    for id in ids {
+      machines[id] = Coordinator(
+        id, times: times, committed: log.unended.filter { $0.transaction.coordinator == id },
+        outcomes: outcomes.filter { $0.key.coordinator == id },
+        presumesAbort: presumesAbort && id == self.id, at: clock.instant(cluster.now))
+    }
+    for id in ids { handle(.timer, id) }
+  }
+
+  /// Its log is found to be a copy while it is down: nothing is missing in it, but nobody can know that.
+  func renew() {
+    formerIDs.append(id)
+    id = CoordinatorID(rawValue: id.rawValue + 100)
   }
 
   /// Its log is gone while it is down.
@@ -63,7 +79,7 @@ final class CoordinatorNode {
   }
 
   func crash(_ loss: CrashLoss) {
-    machine = nil
+    machines = [:]
     incarnation += 1
     disk.crash(loss, &cluster.random)
     let (reads, commits) = (reads, commits)
@@ -73,15 +89,15 @@ final class CoordinatorNode {
     for request in commits.keys.sorted() { commits[request]?(nil) }
   }
 
-  private func handle(_ event: CoordinatorEvent) {
-    let effects = machine?.receive(event, at: clock.instant(cluster.now)) ?? []
-    for effect in effects { execute(effect) }
+  private func handle(_ event: CoordinatorEvent, _ id: CoordinatorID) {
+    let effects = machines[id]?.receive(event, at: clock.instant(cluster.now)) ?? []
+    for effect in effects { execute(effect, id) }
   }
 
   // MARK: What clients ask
 
   func begin(age: TransactionID?) -> TransactionID? {
-    switch machine?.begin(age: age, at: clock.instant(cluster.now)) {
+    switch machines[id]?.begin(age: age, at: clock.instant(cluster.now)) {
     case .success(let transaction): return transaction
     case .failure(let refusal):
       lastRefusal = refusal
@@ -96,7 +112,9 @@ final class CoordinatorNode {
   ) {
     requests += 1
     reads[requests] = answer
-    handle(.acquire(request: requests, transaction, at: member, locks: locks, read: read))
+    handle(
+      .acquire(request: requests, transaction, at: member, locks: locks, read: read),
+      transaction.coordinator)
   }
 
   /// Answers `nil` where the process died.
@@ -108,14 +126,28 @@ final class CoordinatorNode {
     commits[requests] = answer
     handle(
       .commit(
-        CommitCall(request: requests, transaction, writes: writes, effects: effects, isSynced: isSynced)))
+        CommitCall(request: requests, transaction, writes: writes, effects: effects, isSynced: isSynced)),
+      transaction.coordinator)
   }
 
   func outcome(of transaction: TransactionID) -> KnownOutcome? {
-    machine?.outcome(of: transaction, at: clock.instant(cluster.now))
+    machines[transaction.coordinator]?.outcome(of: transaction, at: clock.instant(cluster.now))
   }
 
-  func abort(_ transaction: TransactionID, _ reason: AbortReason) { handle(.abort(transaction, reason)) }
+  /// What certainly became of a transaction, as an operator finds out who looks into the log; `nil` where it
+  /// may still be decided.
+  func decision(of transaction: TransactionID) -> Outcome? {
+    if let record = disk.durable.records[transaction] { return .committed(record.timestamp) }
+    switch outcome(of: transaction) {
+    case .committed(let timestamp): return .committed(timestamp)
+    case .aborted, .noRecord: return .aborted
+    case .undecided, .expired, nil: return nil
+    }
+  }
+
+  func abort(_ transaction: TransactionID, _ reason: AbortReason) {
+    handle(.abort(transaction, reason), transaction.coordinator)
+  }
 
   // MARK: What comes in
 
@@ -124,44 +156,46 @@ final class CoordinatorNode {
     cluster.note(
       4, UInt64(index), envelope.message.transaction.start.rawValue, envelope.message.code)
     clock.observe(envelope.timestamp, cluster.now)
-    handle(.received(envelope))
+    if case .coordinator(let id) = envelope.to { handle(.received(envelope), id) }
     return true
   }
 
   func undeliverable(_ envelope: Envelope) {
-    if isUp { handle(.undeliverable(envelope, "nobody is there")) }
+    if case .coordinator(let id) = envelope.from {
+      handle(.undeliverable(envelope, "nobody is there"), id)
+    }
   }
 
   // MARK: What goes out
 
-  private func execute(_ effect: CoordinatorEffect) {
+  private func execute(_ effect: CoordinatorEffect, _ id: CoordinatorID) {
     switch effect {
-    case .send(let member, let message): send(.participant(member), message)
-    case .reply(let endpoint, let message): send(endpoint, message)
+    case .send(let member, let message): send(.participant(member), message, id)
+    case .reply(let endpoint, let message): send(endpoint, message, id)
     case .logCommit(let number, let record):
       let isForced = record.isSynced && mutation != .commitNotForced
       log(.commit(record), isForced: isForced) { [self] failure in
-        handle(.logged(number, failure: failure))
+        handle(.logged(number, failure: failure), id)
       }
       if mutation == .endBeforeAcknowledged { log(.end(record.transaction), isForced: true) { _ in } }
     case .logEnd(let transaction): log(.end(transaction), isForced: false) { _ in }
     case .answerAcquire(let request, let answer): reads.removeValue(forKey: request)?(.answer(answer))
     case .failAcquire(let request, let reason): reads.removeValue(forKey: request)?(.failed(reason))
     case .answerCommit(let request, let outcome): commits.removeValue(forKey: request)?(outcome)
-    case .wake(let time): wake(time)
+    case .wake(let time): wake(time, id)
     case .warn: break
     }
   }
 
-  private func wake(_ milliseconds: UInt64) {
+  private func wake(_ milliseconds: UInt64, _ id: CoordinatorID) {
     let mine = incarnation
     let delay = milliseconds * 1_000 > cluster.now ? milliseconds * 1_000 - cluster.now : 0
     cluster.queue.schedule(after: delay) { [self] in
-      if mine == incarnation { handle(.timer) }
+      if mine == incarnation { handle(.timer, id) }
     }
   }
 
-  private func send(_ to: Endpoint, _ message: Message) {
+  private func send(_ to: Endpoint, _ message: Message, _ id: CoordinatorID) {
     cluster.send(
       Envelope(
         from: .coordinator(id), to: mutated(to, message), timestamp: clock.timestamp(cluster.now),

@@ -12,6 +12,16 @@ final class ParticipantNode {
   private(set) var machine: Participant?
   private var incarnation: UInt64 = 0
   private var snapshots: [UInt64: (ReadAnswer?) -> Void] = [:]
+  private var forces: [UInt64: (TransactionID, Outcome)] = [:]
+  private var lastForce: UInt64 = 0
+  /// What operators decided here, how, and in which incarnation.
+  private(set) var forced: [TransactionID: (outcome: Outcome, incarnation: UInt64)] = [:]
+  /// What it said that an operator should hear.
+  private(set) var warnings: [String] = []
+  /// It has said that nothing of its partition is locked, nor will be before it is thawed.
+  private var isDrained = false
+  /// How often it said so.
+  private(set) var drainCount = 0
   /// Marks of effects outlive the last copy of the message that they answer.
   private static let messageLifetimeMilliseconds = 10_000
 
@@ -26,6 +36,11 @@ final class ParticipantNode {
   var node: Node { .participant(index) }
   var isUp: Bool { machine != nil }
   private var mutation: Mutation? { cluster.options.mutation }
+
+  /// Whether it has not restarted since an operator decided a transaction here.
+  func remembersForce(of transaction: TransactionID) -> Bool {
+    forced[transaction]?.incarnation == incarnation
+  }
 
   // MARK: Life
 
@@ -47,6 +62,8 @@ final class ParticipantNode {
     disk.crash(loss, &cluster.random)
     // Nobody answers what was asked.
     snapshots = [:]
+    forces = [:]
+    isDrained = false
   }
 
   private func handle(_ event: ParticipantEvent) {
@@ -103,6 +120,21 @@ final class ParticipantNode {
     return true
   }
 
+  /// An operator decides a transaction.
+  func force(_ transaction: TransactionID, _ outcome: Outcome) {
+    lastForce += 1
+    forces[lastForce] = (transaction, outcome)
+    handle(.force(request: lastForce, transaction, outcome))
+  }
+
+  /// Its partition is about to be handed over, for a while.
+  func freeze() { handle(.freeze(partition: index)) }
+
+  func thaw() {
+    isDrained = false
+    handle(.thaw(partition: index))
+  }
+
   private func perform(_ effect: EventualEffect, _ index: Int, _ envelope: Envelope) -> Bool {
     let transaction = envelope.message.transaction
     let mark = StoreState.Mark(transaction: transaction, index: index)
@@ -120,10 +152,12 @@ final class ParticipantNode {
     switch effect {
     case .send(let to, let message): send(to, mutated(message))
     case .write(let number, let operation, let isForced):
+      if isDrained, operation.writesKeys { cluster.faults.append("\(operation) after \(index) was drained") }
       write(mutated(operation), isForced: isForced && !skipsForce(operation)) { [self] failure in
         handle(.written(number, failure: failure))
       }
     case .readLocked(let to, let transaction, let request, let read):
+      if isDrained { cluster.faults.append("\(transaction) has locks after \(index) was drained") }
       let answer = disk.live.read(read, at: nil)
       send(to, Message(transaction, .acquired(request: request, epoch: machine?.epoch ?? 0, answer)))
     case .readSnapshot(let request, let read, let time):
@@ -132,7 +166,13 @@ final class ParticipantNode {
     case .lookUp(let number, let transaction):
       handle(.found(number, disk.live.outcomes[transaction], failure: nil))
     case .wake(let time): wake(time)
-    case .forced, .drained, .warn: break
+    case .forced(let request, let refusal):
+      guard let (transaction, outcome) = forces.removeValue(forKey: request), refusal == nil else { break }
+      forced[transaction] = (outcome, incarnation)
+    case .drained:
+      isDrained = true
+      drainCount += 1
+    case .warn(let text): warnings.append(text)
     }
   }
 
@@ -206,6 +246,15 @@ final class ParticipantNode {
       return Message(message.transaction, .vote(.readOnly(time, bound: Timestamp(rawValue: .max))))
     }
     return message
+  }
+}
+
+extension ParticipantWrite {
+  fileprivate var writesKeys: Bool {
+    switch self {
+    case .prepare, .commit: true
+    case .abort, .refuse, .force: false
+    }
   }
 }
 

@@ -105,7 +105,7 @@ final class SimulatedCluster {
   func node(of endpoint: Endpoint) -> Node? {
     switch endpoint {
     case .participant(let member): participants.firstIndex { $0.member == member }.map(Node.participant)
-    case .coordinator(let id): coordinators.firstIndex { $0.id == id }.map(Node.coordinator)
+    case .coordinator(let id): coordinators.firstIndex { $0.isKnown(id) }.map(Node.coordinator)
     }
   }
 
@@ -155,7 +155,10 @@ final class SimulatedCluster {
   func heal() {
     isHealed = true
     cuts = []
-    for participant in participants { participant.failsNext = false }
+    for participant in participants {
+      participant.failsNext = false
+      participant.thaw()
+    }
     for coordinator in coordinators { coordinator.failsNext = false }
     for node in nodes {
       setClock(node, to: Int64(random.below(Int(options.times.clockBoundMilliseconds) / 2 + 1)))

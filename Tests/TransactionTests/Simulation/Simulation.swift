@@ -24,6 +24,10 @@ struct Simulation {
     goWrong()
     cluster.run(untilMilliseconds: options.workMilliseconds)
     cluster.heal()
+    // What was prepared under a coordinator that is no more waits for an operator.
+    for second in stride(from: 2, through: 12, by: 2) where options.renewalEveryMilliseconds > 0 {
+      cluster.after(milliseconds: second * 1_000) { decideAll() }
+    }
     let end = options.workMilliseconds + options.settleMilliseconds
     return judge(atMilliseconds: end)
   }
@@ -49,6 +53,9 @@ struct Simulation {
     return Audit(cluster, record).faults() + faults
   }
 
+  /// How often operators decided, and how often against a commit.
+  var forceCounts: (all: Int, contradicting: Int) { Audit(cluster, record).forceCounts }
+
   // MARK: What goes wrong
 
   private func goWrong() {
@@ -60,6 +67,9 @@ struct Simulation {
       cluster.setClock(node, to: Int64(cluster.random.below(Int(options.skewMilliseconds) + 1)))
     }
     every(options.diskFailureEveryMilliseconds) { failOne() }
+    every(options.renewalEveryMilliseconds) { renewOne() }
+    every(options.freezeEveryMilliseconds) { freezeOne() }
+    every(options.forceEveryMilliseconds) { forceOne() }
   }
 
   private func every(_ milliseconds: Int, _ action: @escaping () -> Void) {
@@ -88,6 +98,51 @@ struct Simulation {
     guard nodes.count > 1 else { return }
     cluster.cut(nodes[0], nodes[1])
     cluster.after(milliseconds: cluster.random.below(1_500)) { cluster.join(nodes[0], nodes[1]) }
+  }
+
+  // MARK: Operators
+
+  private func renewOne() {
+    let coordinator = cluster.coordinators[cluster.random.below(cluster.coordinators.count)]
+    guard coordinator.isUp else { return }
+    cluster.crash(coordinator.node, loss)
+    coordinator.renew()
+    cluster.after(milliseconds: cluster.random.below(500)) {
+      if !coordinator.isUp { cluster.restart(coordinator.node) }
+    }
+  }
+
+  private func freezeOne() {
+    let participant = cluster.participants[cluster.random.below(cluster.participants.count)]
+    participant.freeze()
+    cluster.after(milliseconds: cluster.random.below(1_500)) { participant.thaw() }
+  }
+
+  private func forceOne() {
+    let participant = cluster.participants[cluster.random.below(cluster.participants.count)]
+    guard let doubts = participant.machine?.inDoubt, !doubts.isEmpty else { return }
+    let doubt = doubts[cluster.random.below(doubts.count)]
+    if let outcome = outcome(of: doubt) { participant.force(doubt.transaction, outcome) }
+  }
+
+  private func outcome(of doubt: InDoubt) -> Outcome? {
+    let node = cluster.coordinators.first { $0.isKnown(doubt.transaction.coordinator) }
+    let decision = node?.decision(of: doubt.transaction)
+    guard cluster.options.operatorKind == .careless, cluster.random.below(2) == 0 else { return decision }
+    let later = Timestamp(rawValue: doubt.since.rawValue + UInt64(cluster.random.below(2)))
+    return cluster.random.below(2) == 0 ? .aborted : .committed(later)
+  }
+
+  /// Decides, as the log says, what is in doubt anywhere.
+  private func decideAll() {
+    for participant in cluster.participants {
+      for doubt in participant.machine?.inDoubt ?? [] {
+        let node = cluster.coordinators.first { $0.isKnown(doubt.transaction.coordinator) }
+        if let decision = node?.decision(of: doubt.transaction) {
+          participant.force(doubt.transaction, decision)
+        }
+      }
+    }
   }
 
   private func failOne() {
@@ -125,7 +180,7 @@ struct Simulation {
       for record in unended {
         faults.append("\(record.transaction) has no END at coordinator \(coordinator.index)")
       }
-      if coordinator.machine?.isIdle == false {
+      if !coordinator.isIdle {
         faults.append("coordinator \(coordinator.index) is not idle")
       }
     }

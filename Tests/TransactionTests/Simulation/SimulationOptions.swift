@@ -50,6 +50,14 @@ struct SimulationOptions {
   var linkCutEveryMilliseconds = 3_000
   var diskFailureEveryMilliseconds = 0
   var clockJumpEveryMilliseconds = 1_000
+  /// How often a coordinator's log is found to be a copy, whole, but under another name from then on: what
+  /// it had not decided under the old one stays in doubt until an operator decides.
+  var renewalEveryMilliseconds = 0
+  /// How often a partition is frozen for a while, as before it is handed over.
+  var freezeEveryMilliseconds = 0
+  /// How often an operator decides what is in doubt somewhere, and how.
+  var forceEveryMilliseconds = 0
+  var operatorKind = OperatorKind.informed
   /// How far clocks really are apart, at most.
   var skewMilliseconds: UInt64 = 0
   /// How far ahead a node raises the bound of its clock: random below this.
@@ -63,6 +71,13 @@ struct SimulationOptions {
   /// Changes the order of the driver's dictionaries, and so must change nothing.
   var dictionaryCapacity = 0
   var workload = Workload()
+
+  enum OperatorKind {
+    /// Looks into the coordinator's log, and leaves alone what may still be decided there.
+    case informed
+    /// Decides anything anyhow.
+    case careless
+  }
 
   /// How often what is done, as weights.
   struct Workload {
@@ -138,6 +153,9 @@ struct SimulationOptions {
     options.times.clockBoundMilliseconds = [0, 20, 150][random.below(3)]
     options.skewMilliseconds = options.times.clockBoundMilliseconds
     options.workload.thinkMilliseconds = [20, 150, 400][random.below(3)]
+    options.renewalEveryMilliseconds = [0, 0, 2_500][random.below(3)]
+    options.freezeEveryMilliseconds = [0, 0, 1_000][random.below(3)]
+    options.forceEveryMilliseconds = [0, 0, 60][random.below(3)]
     return options
   }
 }

@@ -10,6 +10,7 @@ struct SimulationTests {
   func chaos() throws {
     var histories = 0
     var transactions = 0
+    var (drained, forced) = (0, 0)
     try withSeeds(#function, count: TestSize.of(quick: 200, full: 4_000)) { seed, random in
       let simulation = Simulation(.random(&random), seed: seed)
       let faults = simulation.run()
@@ -17,9 +18,12 @@ struct SimulationTests {
       try #require(faults == [])
       histories += 1
       transactions += simulation.record.okCount
+      drained += simulation.cluster.participants.reduce(0) { $0 + $1.drainCount }
+      forced += simulation.forceCounts.all
     }
     // Where nothing commits, nothing is tested.
     #expect(transactions > 10 * histories)
+    #expect(drained > histories / 4 && forced > histories / 20, "\(drained) drained, \(forced) forced")
     print("\(histories) histories, \(transactions) transactions and snapshots that were answered")
   }
 
@@ -32,6 +36,24 @@ struct SimulationTests {
       options.clockJumpEveryMilliseconds = 300
       try #require(Simulation(options, seed: seed).run() == [])
     }
+  }
+
+  @Test("reports an operator who decides against what was decided, and does all else right")
+  func carelessOperators() throws {
+    var counts = (all: 0, contradicting: 0)
+    try withSeeds(#function, count: TestSize.of(quick: 60, full: 1_500)) { seed, random in
+      var options = SimulationOptions.random(&random)
+      options.forceEveryMilliseconds = 50
+      options.operatorKind = .careless
+      options.lossRate = 150
+      options.crashEveryMilliseconds = 600
+      let simulation = Simulation(options, seed: seed)
+      try #require(simulation.run() == [])
+      counts.all += simulation.forceCounts.all
+      counts.contradicting += simulation.forceCounts.contradicting
+    }
+    #expect(counts.all > 50 && counts.contradicting > 5, "\(counts)")
+    print("operators decided \(counts.all) times, \(counts.contradicting) times against a commit")
   }
 
   @Test("does the same again with the same seed, whatever order dictionaries have")
