@@ -69,7 +69,7 @@ import Testing
   /// Runs a transaction that makes `names` "new", and crashes before each operation of it.
   private func crash(
     seed: UInt64, _ choose: (TransactionWorld) throws -> [String], hasEffect: Bool, isSynced: Bool,
-    _ crashes: [Crash]
+    mayWait: Bool = false, _ crashes: [Crash]
   ) throws -> Tally {
     let world = try TransactionWorld(TransferWorld(seed: seed))
     let names = try choose(world)
@@ -98,7 +98,7 @@ import Testing
         }
       }
     }
-    try transaction.commit(isSynced: isSynced) { answer.set($0) }
+    try transaction.commit(isSynced: isSynced, mayWait: mayWait) { answer.set($0) }
     // Its rest, up to END and the close, is crashed as well.
     try world.close()
     fileSystem.onOperation(nil)
@@ -120,7 +120,8 @@ import Testing
     }
   }
 
-  @Test func `of one store, at once`() throws {
+  @Test(arguments: [false, true])
+  func `of one store, at once`(mayWait: Bool) throws {
     try withSeeds("DatabaseTests.TransactionCrashTests/one", count: TestSize.of(quick: 1, full: 6)) {
       seed, _ in
       let tally = try crash(
@@ -128,7 +129,7 @@ import Testing
         { world in
           let (a, alsoA, _) = try world.keys()
           return [a, alsoA]
-        }, hasEffect: false, isSynced: true, Crash.allCases)
+        }, hasEffect: false, isSynced: true, mayWait: mayWait, Crash.allCases)
       #expect(tally.committed > 0 && tally.undone > 0, "\(tally)")
     }
   }
