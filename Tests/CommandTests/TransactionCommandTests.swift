@@ -43,6 +43,7 @@ import Testing
     #expect(
       moved.lines.dropLast() == ["A\t4000", "B\t1000", "C\tabsent", "A\t4000", "B\t1000"], "\(moved.text)")
     let moveID = try id(moved.lines.last)
+    #expect(try txn(db, "get A for update\nget B for update\n").lines.dropLast() == ["A\t4000", "B\t1000"])
     // What the script itself ends.
     let poor = try txn(db, "add A -1\nrequire A >= 100000\nput never here\n")
     #expect(poor.status == 1 && poor.text.hasSuffix(": `A` is 3999, less than 100000\n"), "\(poor)")

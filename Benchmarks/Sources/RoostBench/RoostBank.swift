@@ -63,8 +63,8 @@ final class RoostBank: Bank {
       do {
         try await database.transaction(.synced) { transaction in
           tries.add()
-          let a = try accountBalance(try await transaction.get(from, in: accounts))
-          let b = try accountBalance(try await transaction.get(to, in: accounts))
+          let a = try accountBalance(try await transaction.get(from, in: accounts, forUpdate: true))
+          let b = try accountBalance(try await transaction.get(to, in: accounts, forUpdate: true))
           try await transaction.put(from, accountValue(a - amount), in: accounts)
           try await transaction.put(to, accountValue(b + amount), in: accounts)
         }

@@ -30,7 +30,7 @@ extension Database {
   ///
   /// ```swift
   /// try await database.transaction { txn in
-  ///   let a = try await txn.get("A", Int.self, in: accounts) ?? 0
+  ///   let a = try await txn.get("A", Int.self, in: accounts, forUpdate: true) ?? 0
   ///   try await txn.put("A", value: a - 1_000, in: accounts)
   /// }
   /// ```
@@ -93,9 +93,11 @@ extension Database {
     _ transaction: Transaction, _ durability: Durability? = nil
   ) async throws -> TransactionOutcome {
     let isSynced = (durability ?? core.options.durability) == .synced
+    // An actor's other callers would wait as well.
+    let mayWait = isOnNoActor()
     let result: Result<TransactionOutcome, DatabaseError> = await handedOver { handOver in
       do throws(DatabaseError) {
-        try transaction.core.commit(isSynced: isSynced) { handOver(.success($0)) }
+        try transaction.core.commit(isSynced: isSynced, mayWait: mayWait) { handOver(.success($0)) }
       } catch { handOver(.failure(error)) }
     }
     return try result.get()
@@ -159,6 +161,11 @@ extension Database {
     return try result.get()
   }
 }
+
+/// Whether the caller runs on no actor.
+// Not inlined: the optimiser of Swift 6.3 fails on it.
+@inline(never)
+private func isOnNoActor(_ isolation: (any Actor)? = #isolation) -> Bool { isolation == nil }
 
 /// A transaction that a store cannot decide.
 public struct InDoubtTransaction: Sendable, Hashable {

@@ -27,40 +27,49 @@ public final class Transaction: Sendable {
 
   // MARK: - Reading
 
-  /// Reads a key, and locks it against writers until the end.
+  /// Reads a key, and locks it until the end: against writers, or, for an update, against all others.
   ///
+  /// Whoever is going to write what it reads says so with `forUpdate`. Two transactions that have both
+  /// read a key without it can both go on only as long as neither writes it: the younger one is begun
+  /// anew then. With it the second waits at its read.
+  ///
+  /// - Parameter forUpdate: whether to take the lock that writing needs. Nothing is locked where the
+  ///   transaction has written the key before.
   /// - Returns: the value, the transaction's own write first; `nil` where it is absent.
   /// - Throws: `.invalidArgument`, `.wrongPolicy` (the keyspace is eventual), `.unreachable`,
   ///   `.transactionEnded`, `.transactionTooLarge`; ``TransactionConflict`` where the transaction was
   ///   aborted, which ``Database/transaction(_:_:)`` answers with another try.
   /// - Complexity: one lookup in a store.
-  public func get(_ key: some ByteKey & Sendable, in keyspace: Keyspace) async throws -> [UInt8]? {
+  public func get(
+    _ key: some ByteKey & Sendable, in keyspace: Keyspace, forUpdate: Bool = false
+  ) async throws -> [UInt8]? {
     let target = try keyspace.reference(key, in: database)
     let (own, owner) = try core.look(target)
     if let own { return own }
-    let answer = try await acquire([.shared(target)], .keys([target]), at: owner.id)
+    let lock = forUpdate ? LockTarget.exclusive(target) : .shared(target)
+    let answer = try await acquire([lock], .keys([target]), at: owner.id)
     return answer.entries.first?.value
   }
 
-  /// Reads a key's value, decoded by the keyspace's codec. As ``get(_:in:)``.
+  /// Reads a key's value, decoded by the keyspace's codec. As ``get(_:in:forUpdate:)``.
   ///
   /// - Throws: `.codec` where the bytes are no such value, and as there.
   // Not inlined: the optimiser of Swift 6.3 fails on it in its caller's loop.
   @inline(never)
   public func get<Value: Decodable>(
-    _ key: some ByteKey & Sendable, _ type: Value.Type, in keyspace: Keyspace
+    _ key: some ByteKey & Sendable, _ type: Value.Type, in keyspace: Keyspace, forUpdate: Bool = false
   ) async throws -> Value? {
-    guard let bytes = try await get(key, in: keyspace) else { return nil }
+    guard let bytes = try await get(key, in: keyspace, forUpdate: forUpdate) else { return nil }
     return try keyspace.codec.decoded(type, bytes)
   }
 
-  /// Reads several keys, in their order. As ``get(_:in:)``, all at one moment.
+  /// Reads several keys, in their order. As ``get(_:in:forUpdate:)``, all at one moment.
   public func multiGet(
-    _ keys: [some ByteKey & Sendable], in keyspace: Keyspace
+    _ keys: [some ByteKey & Sendable], in keyspace: Keyspace, forUpdate: Bool = false
   ) async throws -> [[UInt8]?] {
     var values: [[UInt8]?] = []
     values.reserveCapacity(keys.count)
-    for key in keys { values.append(try await get(key, in: keyspace)) }
+    for key in keys { values.append(try await get(key, in: keyspace, forUpdate: forUpdate)) }
     return values
   }
 
@@ -71,7 +80,7 @@ public final class Transaction: Sendable {
   ///   - end: the key behind the last; `nil` for the keyspace's end.
   ///   - limit: how many entries at most: 1 to 10,000.
   /// - Returns: up to `limit` entries, the transaction's own writes among them.
-  /// - Throws: as ``get(_:in:)``.
+  /// - Throws: as ``get(_:in:forUpdate:)``.
   /// - Complexity: a locked range in each partition, and up to `limit` entries read in each.
   public func scan(
     from start: [UInt8] = [], to end: [UInt8]? = nil, limit: Int = 1_000, in keyspace: Keyspace

@@ -93,10 +93,11 @@ package final class TransactionCore: @unchecked Sendable {
 
   /// Commits; the reply comes when the outcome is known, or that it cannot be.
   ///
-  /// - Parameter isSynced: whether a commit at one store is to be synced; one at several, or with effects,
-  ///   always is.
+  /// - Parameters:
+  ///   - isSynced: whether a commit at one store is to be synced; one at several, or with effects, always is.
+  ///   - mayWait: whether this thread may wait for such a sync, rather than a worker.
   package func commit(
-    isSynced: Bool, _ reply: @escaping @Sendable (TransactionOutcome) -> Void
+    isSynced: Bool, mayWait: Bool = false, _ reply: @escaping @Sendable (TransactionOutcome) -> Void
   ) throws(DatabaseError) {
     let (buffer, touched) = try lock.withLock { () throws(DatabaseError) in
       try checkOpen()
@@ -118,7 +119,7 @@ package final class TransactionCore: @unchecked Sendable {
     // What is in several places survives a power loss whole only where each is on disk before the next
     // builds on it.
     let isSpread = !buffer.effects.isEmpty || writes.values.count { !$0.isEmpty } > 1
-    manager.commit(id, writes, buffer.effects, isSynced: isSynced || isSpread, reply)
+    manager.commit(id, writes, buffer.effects, isSynced: isSynced || isSpread, mayWait: mayWait, reply)
   }
 
   /// Lets go of everything. Nothing after the end.

@@ -22,7 +22,8 @@ final class DriverServices: Sendable {
     self.warn = warn
   }
 
-  var monotonicMilliseconds: UInt64 { shared.environment.time.monotonicNanoseconds / 1_000_000 }
+  var monotonicNanoseconds: UInt64 { shared.environment.time.monotonicNanoseconds }
+  var monotonicMilliseconds: UInt64 { monotonicNanoseconds / 1_000_000 }
 
   /// - Throws: what writing a higher bound of the clock throws.
   func instant() throws(DatabaseError) -> Instant {

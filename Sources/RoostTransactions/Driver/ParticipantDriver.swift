@@ -21,6 +21,7 @@ final class ParticipantDriver: @unchecked Sendable {
   private let store: ParticipantStore
   private let services: DriverServices
   private let writes: WriteQueue
+  private let seat = CallersSeat()
   private let outbox: EffectWriter
   private let epoch: UInt64
   private let endpoint: Endpoint
@@ -111,9 +112,9 @@ final class ParticipantDriver: @unchecked Sendable {
       let effects = lock.withLock { machine.receive(event, at: now) }
       for effect in effects { perform(effect, now) }
     case .effect(let envelope, let effect, let index):
-      writes.run { [self] in apply(envelope, effect, index, now) }
+      writes.run { [self] _ in apply(envelope, effect, index, now) }
     case .forgetEffects(let transaction):
-      writes.run { [self] in forgetEffects(of: transaction) }
+      writes.run { [self] _ in forgetEffects(of: transaction) }
     }
   }
 
@@ -138,7 +139,11 @@ final class ParticipantDriver: @unchecked Sendable {
     case .send(let to, let message):
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .write(let number, let write, let isForced):
-      writes.run { [self] in perform(number, write, isForced: isForced, now) }
+      var committed: TransactionID?
+      if isForced, case .commit(let transaction, _, _) = write { committed = transaction }
+      writes.run(of: committed) { [self] mayWait in
+        perform(number, write, isForced: isForced, mayWait: mayWait, now)
+      }
     case .readLocked(let to, let transaction, let request, let read):
       let body: Message.Body
       do throws(DatabaseError) {
@@ -157,7 +162,7 @@ final class ParticipantDriver: @unchecked Sendable {
     case .forced(let request, let refusal):
       lock.withLock { forces.removeValue(forKey: request) }?(refusal)
     case .lookUp(let number, let transaction):
-      writes.run { [self] in lookUp(number, transaction) }
+      writes.run { [self] _ in lookUp(number, transaction) }
     case .drained:
       break
     case .wake(let time):
@@ -167,13 +172,24 @@ final class ParticipantDriver: @unchecked Sendable {
     }
   }
 
-  private func perform(_ number: UInt64, _ write: ParticipantWrite, isForced: Bool, _ now: Instant) {
-    do throws(DatabaseError) { try store.execute(write, at: now.timestamp) } catch {
+  private func perform(
+    _ number: UInt64, _ write: ParticipantWrite, isForced: Bool, mayWait: Bool, _ now: Instant
+  ) {
+    let syncsHere = isForced && mayWait
+    let start = isForced ? services.monotonicNanoseconds : 0
+    do throws(DatabaseError) {
+      try store.execute(write, at: now.timestamp, syncsHere ? .synced : .applied)
+    } catch {
       return post(.written(number, failure: error.description))
     }
-    guard isForced else { return post(.written(number, failure: nil)) }
+    guard isForced, !syncsHere else {
+      if syncsHere { seat.synced(services.monotonicNanoseconds &- start) }
+      return post(.written(number, failure: nil))
+    }
     member.calls.sync { [weak self] error in
-      self?.post(.written(number, failure: error?.description))
+      guard let self else { return }
+      seat.synced(services.monotonicNanoseconds &- start)
+      post(.written(number, failure: error?.description))
     }
   }
 
@@ -213,6 +229,16 @@ final class ParticipantDriver: @unchecked Sendable {
   }
 
   // MARK: - Calls
+
+  /// Runs `commit`, which asks for a commit here, and does the write and its sync on this thread where
+  /// the store is at leisure.
+  func committing(_ transaction: TransactionID, _ commit: () -> Void) {
+    guard seat.take() else { return commit() }
+    defer { seat.leave() }
+    guard writes.takeSeat(transaction) else { return commit() }
+    commit()
+    writes.leaveSeat()
+  }
 
   /// Reads as of `timestamp`, once all that committed at or below it is there.
   func snapshot(_ read: TransactionRead, at timestamp: Timestamp, _ reply: @escaping ReadReply) {

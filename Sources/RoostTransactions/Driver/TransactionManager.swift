@@ -171,11 +171,17 @@ package final class TransactionManager: @unchecked Sendable {
     coordinator.acquire(transaction, at: member, locks, read, reply)
   }
 
+  /// - Parameter mayWait: whether the caller's thread may wait for a sync; else a worker does.
   package func commit(
     _ transaction: TransactionID, _ writes: [MemberID: [TransactionWrite]], _ effects: [EventualEffect],
-    isSynced: Bool, _ reply: @escaping @Sendable (TransactionOutcome) -> Void
+    isSynced: Bool, mayWait: Bool = false, _ reply: @escaping @Sendable (TransactionOutcome) -> Void
   ) {
-    coordinator.commit(transaction, writes, effects, isSynced: isSynced, reply)
+    guard mayWait, isSynced, effects.isEmpty, writes.count == 1, let writer = writes.first,
+      !writer.value.isEmpty, let participant = participants[writer.key]
+    else { return coordinator.commit(transaction, writes, effects, isSynced: isSynced, reply) }
+    participant.committing(transaction) {
+      coordinator.commit(transaction, writes, effects, isSynced: isSynced, reply)
+    }
   }
 
   package func abort(_ transaction: TransactionID, _ reason: AbortReason) {

@@ -8,9 +8,13 @@ import RoostEnvironment
 /// while the log is synced for one group of transactions the next one gathers, and shares the sync
 /// after it.
 ///
+/// One caller at a time may *take the seat*: to wait for the sync of its own commit itself, where that
+/// commit finds the queue empty. It saves the way to the worker and back.
+///
 /// Thread-safe.
 final class WriteQueue: @unchecked Sendable {
-  typealias Job = @Sendable () -> Void
+  /// - Parameter mayWait: whether the thread is a caller's in the seat, and waits for the sync as well.
+  typealias Job = @Sendable (_ mayWait: Bool) -> Void
 
   private let member: Member
   private let lock = Lock()
@@ -18,20 +22,61 @@ final class WriteQueue: @unchecked Sendable {
   private var jobs: [Job] = []
   /// Whether a thread does jobs, or will.
   private var isBusy = false
+  private var seat: TransactionID?
+  /// The job of the transaction in the seat, which stands at the queue's head.
+  private var seated: Job?
 
   init(_ member: Member) { self.member = member }
 
   /// Does `job` once all before it are done: before this returns, or later. It must not wait for
   /// another.
-  func run(_ job: @escaping Job) {
-    let isIdle = lock.withLock {
+  ///
+  /// - Parameter transaction: whose commit it is, where that is all that commits it.
+  func run(of transaction: TransactionID? = nil, _ job: @escaping Job) {
+    let isMine = lock.withLock {
+      if !isBusy, transaction != nil, seat == transaction {
+        isBusy = true
+        seated = job
+        return false
+      }
       jobs.append(job)
       defer { isBusy = true }
       return !isBusy
     }
-    guard isIdle else { return }
+    guard isMine else { return }
     if member.store.mayWait { submit() } else { runAll() }
   }
+
+  // MARK: - The seat
+
+  /// Reserves the seat for a transaction that is about to be committed.
+  ///
+  /// - Returns: `false` where another has it, or writes are under way. If not, ``leaveSeat()`` must follow.
+  func takeSeat(_ transaction: TransactionID) -> Bool {
+    lock.withLock {
+      if isBusy || seat != nil { return false }
+      seat = transaction
+      return true
+    }
+  }
+
+  /// Does the write of the transaction in the seat on this thread, if it has come.
+  ///
+  /// - Returns: whether it had.
+  @discardableResult
+  func leaveSeat() -> Bool {
+    let job = lock.withLock {
+      seat = nil
+      defer { seated = nil }
+      return seated
+    }
+    guard let job else { return false }
+    job(true)
+    goOn()
+    return true
+  }
+
+  // MARK: - The queue
 
   private func submit() {
     member.calls.run(.urgent, { [self] in runAll() }, refused: { [self] _ in runAll() })
@@ -44,7 +89,11 @@ final class WriteQueue: @unchecked Sendable {
       defer { jobs = [] }
       return jobs
     }
-    for job in due { job() }
+    for job in due { job(false) }
+    goOn()
+  }
+
+  private func goOn() {
     let isDone = lock.withLock {
       isBusy = !jobs.isEmpty
       return jobs.isEmpty

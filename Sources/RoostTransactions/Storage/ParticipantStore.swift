@@ -40,30 +40,34 @@ package final class ParticipantStore: Sendable {
 
   /// Writes what a participant asks for, in one batch.
   ///
-  /// - Parameter now: when, by the clock of the database: outcomes are kept from then on.
+  /// - Parameters:
+  ///   - now: when, by the clock of the database: outcomes are kept from then on.
+  ///   - durability: what it must survive before this returns.
   /// - Throws: `.corruption` where a key has a version at or above the commit (nothing was written), or what
   ///   is read is damaged; `.indeterminate` where nobody knows whether it is on disk; `.storage`, `.closed`.
   /// - Complexity: a lookup for each key that is committed.
-  package func execute(_ write: ParticipantWrite, at now: Timestamp) throws(DatabaseError) {
+  package func execute(
+    _ write: ParticipantWrite, at now: Timestamp, _ durability: Durability = .applied
+  ) throws(DatabaseError) {
     switch write {
     case .prepare(let record):
       var batch = WriteBatch()
       batch.put(TransactionKey.make(.prepared, record.transaction), record.encoded(), in: tree)
-      try commit(batch)
+      try commit(batch, durability)
     case .commit(let id, let timestamp, let writes):
-      try finish(id, .committed(timestamp), writes, at: now)
+      try finish(id, .committed(timestamp), writes, at: now, durability)
     case .abort(let id):
       var batch = WriteBatch()
       batch.delete(TransactionKey.make(.prepared, id), in: tree)
-      try commit(batch)
-    case .refuse(let id): try finish(id, .aborted, [], at: now)
-    case .force(let id, let outcome, let writes): try finish(id, outcome, writes, at: now, isForced: true)
+      try commit(batch, durability)
+    case .refuse(let id): try finish(id, .aborted, [], at: now, durability)
+    case .force(let id, let outcome, let writes): try finish(id, outcome, writes, at: now, durability, isForced: true)
     }
   }
 
   private func finish(
     _ id: TransactionID, _ outcome: Outcome, _ writes: [TransactionWrite], at now: Timestamp,
-    isForced: Bool = false
+    _ durability: Durability, isForced: Bool = false
   ) throws(DatabaseError) {
     let record = OutcomeRecord(outcome, recorded: now).encoded()
     try member.versionGate.committing { () throws(DatabaseError) in
@@ -72,7 +76,7 @@ package final class ParticipantStore: Sendable {
       batch.put(TransactionKey.make(.outcome, id), record, in: tree)
       if isForced { batch.put(TransactionKey.make(.forced, id), record, in: tree) }
       batch.delete(TransactionKey.make(.prepared, id), in: tree)
-      try commit(batch)
+      try commit(batch, durability)
     }
   }
 
@@ -89,8 +93,10 @@ package final class ParticipantStore: Sendable {
     }
   }
 
-  private func commit(_ batch: borrowing WriteBatch) throws(DatabaseError) {
-    do throws(StoreError) { try member.store.commit(batch, .applied) } catch {
+  private func commit(
+    _ batch: borrowing WriteBatch, _ durability: Durability
+  ) throws(DatabaseError) {
+    do throws(StoreError) { try member.store.commit(batch, durability) } catch {
       throw DatabaseError(error, "a transaction could not be written in \(member.path)")
     }
   }

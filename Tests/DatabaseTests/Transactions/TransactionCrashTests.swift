@@ -70,7 +70,7 @@ import Testing
   /// Runs a transaction that makes `names` "new", and crashes before each operation of it.
   private func crash(
     seed: UInt64, _ choose: (TransactionWorld) throws -> [String], hasEffect: Bool, isSynced: Bool,
-    _ crashes: [Crash], _ access: StoreOptions.LogAccess = .mapped
+    mayWait: Bool = false, _ crashes: [Crash], _ access: StoreOptions.LogAccess = .mapped
   ) throws -> Tally {
     let world = try TransactionWorld(TransferWorld(seed: seed)) { $0.store.logAccess = access }
     let names = try choose(world)
@@ -99,7 +99,7 @@ import Testing
         }
       }
     }
-    try transaction.commit(isSynced: isSynced) { answer.set($0) }
+    try transaction.commit(isSynced: isSynced, mayWait: mayWait) { answer.set($0) }
     // Its rest, up to END and the close, is crashed as well.
     try world.close()
     fileSystem.onOperation(nil)
@@ -123,7 +123,8 @@ import Testing
     }
   }
 
-  @Test func `of one store, at once`() throws {
+  @Test(arguments: [false, true])
+  func `of one store, at once`(mayWait: Bool) throws {
     try withSeeds("DatabaseTests.TransactionCrashTests/one", count: TestSize.of(quick: 1, full: 6)) {
       seed, _ in
       let tally = try crash(
@@ -131,7 +132,7 @@ import Testing
         { world in
           let (a, alsoA, _) = try world.keys()
           return [a, alsoA]
-        }, hasEffect: false, isSynced: true, Crash.allCases)
+        }, hasEffect: false, isSynced: true, mayWait: mayWait, Crash.allCases)
       #expect(tally.committed > 0 && tally.undone > 0, "\(tally)")
     }
   }

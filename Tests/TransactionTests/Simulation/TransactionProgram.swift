@@ -203,9 +203,12 @@ extension TransactionProgram {
     let all = (0..<options.workload.registerCount).shuffled(using: &random)
     let chosen = all.prefix(1 + random.below(2))
     let parts = chosen.map { ($0, random.below(3) == 0, random.below(3) > 0) }
-    let steps = parts.filter(\.1).map {
-      let key = Keys.key(.register, $0.0, count)
-      return Step(participant: key.partition, locks: [.shared(key)], read: .keys([key]))
+    // What is read and then written may be read for an update.
+    let forUpdate = random.below(2) == 0
+    let steps = parts.filter(\.1).map { number, _, isWritten in
+      let key = Keys.key(.register, number, count)
+      let lock = forUpdate && isWritten ? LockTarget.exclusive(key) : .shared(key)
+      return Step(participant: key.partition, locks: [lock], read: .keys([key]))
     }
     return TransactionProgram(kind: .registers, steps: steps) { answers in
       var result = Result()

@@ -55,9 +55,9 @@ struct BankAccounts: Sendable {
     do {
       let accounts = accounts
       let id = try await database.transaction(isSynced ? .synced : .applied) { txn in
-        let source = try await txn.get(Self.key(from), Int64.self, in: accounts) ?? 0
+        let source = try await txn.get(Self.key(from), Int64.self, in: accounts, forUpdate: true) ?? 0
         guard source >= amount else { throw Poor() }
-        let target = try await txn.get(Self.key(to), Int64.self, in: accounts) ?? 0
+        let target = try await txn.get(Self.key(to), Int64.self, in: accounts, forUpdate: true) ?? 0
         try await txn.put(Self.key(from), value: source - amount, in: accounts)
         try await txn.put(Self.key(to), value: target + amount, in: accounts)
         return txn.id

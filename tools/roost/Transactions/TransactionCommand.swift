@@ -12,7 +12,8 @@ struct TransactionCommand: AsyncParsableCommand {
     discussion: """
       Reads operations from a file or standard input, one a line, and commits at the end:
 
-        get KEY              prints the value, and locks the key
+        get KEY              prints the value, and locks the key against writers
+        get KEY for update   … and against readers too; so are keys that a line writes
         scan PREFIX          prints the entries, and locks the range
         put KEY VALUE
         add KEY NUMBER       adds to the number under the key; an absent key is 0

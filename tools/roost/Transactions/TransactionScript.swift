@@ -4,7 +4,7 @@ import RoostTransactions
 
 /// An operation of `roost txn`, read from a line.
 enum ScriptLine: Sendable {
-  case get([UInt8])
+  case get([UInt8], forUpdate: Bool)
   case scan([UInt8])
   case put([UInt8], [UInt8])
   case add([UInt8], Int64)
@@ -15,6 +15,14 @@ enum ScriptLine: Sendable {
   case abort
 
   static let mostLines = 100_000
+
+  /// The key that it writes in the script's keyspace.
+  fileprivate var writtenKey: [UInt8]? {
+    switch self {
+    case .put(let key, _), .add(let key, _), .delete(let key): key
+    default: nil
+    }
+  }
 
   /// - Throws: ``Failure`` naming the line that is not one.
   static func read(_ input: Input, _ bytes: BytesOptions) throws -> [ScriptLine] {
@@ -48,7 +56,9 @@ enum ScriptLine: Sendable {
       return number
     }
     switch (verb, words.count) {
-    case ("get", 1): return .get(try key(words[0]))
+    case ("get", 1): return .get(try key(words[0]), forUpdate: false)
+    case ("get", 3) where words[1...] == ["for", "update"]:
+      return .get(try key(words[0]), forUpdate: true)
     case ("scan", 1): return .scan(try key(words[0]))
     case ("scan", 0): return .scan([])
     case ("put", 2): return .put(try key(words[0]), try value(words[1]))
@@ -100,12 +110,15 @@ struct TransactionScript: Sendable {
   private let keyspace: Keyspace
   private let lines: [ScriptLine]
   private let bytes: BytesOptions
+  /// What a line writes, all lines before it read for an update.
+  private let written: Set<[UInt8]>
 
   init(_ database: Database, _ keyspace: Keyspace, _ lines: [ScriptLine], _ bytes: BytesOptions) {
     self.database = database
     self.keyspace = keyspace
     self.lines = lines
     self.bytes = bytes
+    written = Set(lines.compactMap(\.writtenKey))
   }
 
   /// - Returns: what the reads show.
@@ -114,8 +127,8 @@ struct TransactionScript: Sendable {
     func end(_ reason: String) -> End { End(id: txn.id, reason: reason, shown: shown) }
     for line in lines {
       switch line {
-      case .get(let key):
-        let value = try await txn.get(key, in: keyspace)
+      case .get(let key, let forUpdate):
+        let value = try await read(txn, key, forUpdate: forUpdate)
         shown.append("\(bytes.text(key))\t\(value.map(bytes.text) ?? "absent")")
       case .scan(let prefix):
         for entry in try await entries(txn, prefix) {
@@ -129,7 +142,7 @@ struct TransactionScript: Sendable {
         try await txn.put(key, "\(sum)", in: keyspace)
       case .delete(let key): try await txn.delete(key, in: keyspace)
       case .require(let key, let value):
-        guard try await txn.get(key, in: keyspace) == value else {
+        guard try await read(txn, key) == value else {
           throw end("`\(bytes.text(key))` is not `\(bytes.text(value))`")
         }
       case .requireAtLeast(let key, let least):
@@ -143,6 +156,12 @@ struct TransactionScript: Sendable {
     return shown
   }
 
+  private func read(
+    _ txn: Transaction, _ key: [UInt8], forUpdate: Bool = false
+  ) async throws -> [UInt8]? {
+    try await txn.get(key, in: keyspace, forUpdate: forUpdate || written.contains(key))
+  }
+
   private func entries(
     _ txn: Transaction, _ prefix: [UInt8]
   ) async throws -> [(key: [UInt8], value: [UInt8])] {
@@ -152,7 +171,7 @@ struct TransactionScript: Sendable {
 
   /// The decimal number under a key; 0 where it is absent.
   private func number(_ txn: Transaction, _ key: [UInt8]) async throws -> Int64 {
-    guard let value = try await txn.get(key, in: keyspace) else { return 0 }
+    guard let value = try await read(txn, key) else { return 0 }
     guard let number = Int64(String(decoding: value, as: UTF8.self)) else {
       throw Failure(.badInput, "the value of `\(bytes.text(key))` is no whole number")
     }

@@ -18,9 +18,10 @@ try await database.transaction(.synced) { txn in
 
 do {
   try await database.transaction(.synced) { txn in
-    let a = try await txn.get("A", Int.self, in: accounts) ?? 0
+    // For an update: a transfer that meets this one waits here, rather than begin anew at its commit.
+    let a = try await txn.get("A", Int.self, in: accounts, forUpdate: true) ?? 0
     guard a >= 1_000 else { throw Insufficient() }
-    let b = try await txn.get("B", Int.self, in: accounts) ?? 0
+    let b = try await txn.get("B", Int.self, in: accounts, forUpdate: true) ?? 0
     try await txn.put("A", value: a - 1_000, in: accounts)
     try await txn.put("B", value: b + 1_000, in: accounts)
     try txn.counter("transfers", in: statistics).increment()
