@@ -171,9 +171,13 @@ package final class Network: NodeTransport {
   package func drain(until deadline: UInt64, _ done: @escaping @Sendable (Bool) -> Void) {
     let peers = Array(state.peers.values)
     let gathered = Gathered(peers.count + 1, done)
+    let time = services.time
     services.timers.schedule(atMonotonicNanoseconds: deadline) { gathered.giveUp() }
-    listener.drain(until: deadline) { gathered.count() }
-    for peer in peers { peer.drain { gathered.count() } }
+    // What ends at the deadline was cut off.
+    listener.drain(until: deadline) { gathered.count(isWhole: time.monotonicNanoseconds < deadline) }
+    for peer in peers {
+      peer.drain { gathered.count(isWhole: time.monotonicNanoseconds < deadline) }
+    }
   }
 
   /// Ends all connections: requests under way end with `.disconnected` or `.closed`. Later calls are
@@ -256,7 +260,7 @@ private final class Gathered: @unchecked Sendable {
     self.done = done
   }
 
-  func count() { end(true) { $0 - 1 } }
+  func count(isWhole: Bool) { end(isWhole) { $0 - 1 } }
   func giveUp() { end(false) { _ in 0 } }
 
   private func end(_ isWhole: Bool, _ change: (Int) -> Int) {

@@ -66,6 +66,8 @@ struct SessionMachine {
   private var numbers: [UInt64: UInt64] = [:]
   private var deadlines = DeadlineQueue()
   private var nextNumber: UInt64 = 0
+  /// The longest answer that both sides allow.
+  private var longestAnswer: Int
   private var oneWaysInHand = 0
   private(set) var bytesInHand = 0
   private var control: [Frame] = []
@@ -90,6 +92,7 @@ struct SessionMachine {
   init(hello: Hello, _ options: NetworkOptions, at now: UInt64) {
     self.hello = hello
     self.options = options
+    longestAnswer = options.largestBody
     link = .greeting(since: now)
   }
 
@@ -164,6 +167,7 @@ struct SessionMachine {
         age: (moment.nanoseconds &- since) / 1_000_000 + 1)
       if drainUntil != nil { throw TransportError(.unreachable, "node \(hello.node) is about to leave") }
       link = .up(other.node, Heartbeat(options, at: moment.nanoseconds))
+      longestAnswer = min(longestAnswer, other.largestBody)
       control.append(Frame(kind: .hello, body: mine.encoded))
       effects.append(.established(other.node))
       effects.append(.flush)
@@ -239,11 +243,11 @@ struct SessionMachine {
     if item.request == 0 { oneWaysInHand -= 1 } else { numbers[item.request] = nil }
     if !isEnded, !item.isCancelled, item.request != 0, let result {
       switch result {
-      case .success(let body) where body.count <= options.largestBody:
+      case .success(let body) where body.count <= longestAnswer:
         answer(Frame(kind: .response, request: item.request, body: body), now, &effects)
       case .success(let body):
         let error = TransportError(
-          .tooLarge, "an answer of \(body.count) bytes; \(options.largestBody) are the most",
+          .tooLarge, "an answer of \(body.count) bytes; \(longestAnswer) are the most",
           mayHaveArrived: true)
         answer(Frame(kind: .failure, request: item.request, body: Notice(error).encoded), now, &effects)
       case .failure(let error):

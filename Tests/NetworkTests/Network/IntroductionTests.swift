@@ -88,11 +88,22 @@ import Testing
     for raw in kept { raw.close() }
   }
 
-  @Test(arguments: [
-    Array("GET / HTTP/1.1\r\nHost: roost\r\n\r\n".utf8), [0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5],
-    Frame.preamble + [UInt8](repeating: 0xFF, count: 100), [UInt8](repeating: 0, count: 10_000),
-  ])
-  func `rubbish is dropped with a reason`(bytes: [UInt8]) throws {
+  enum Rubbish: CaseIterable {
+    case http, tls, afterPreamble, zeros
+
+    var bytes: [UInt8] {
+      switch self {
+      case .http: Array("GET / HTTP/1.1\r\nHost: roost\r\n\r\n".utf8)
+      case .tls: [0x16, 3, 1, 0, 5, 1, 2, 3, 4, 5]
+      case .afterPreamble: Frame.preamble + [UInt8](repeating: 0xFF, count: 100)
+      case .zeros: [UInt8](repeating: 0, count: 10_000)
+      }
+    }
+  }
+
+  @Test(arguments: Rubbish.allCases)
+  func `rubbish is dropped with a reason`(rubbish: Rubbish) throws {
+    let bytes = rubbish.bytes
     let node = try TestNode(2, on: still())
     let raw = try RawConnection(to: try #require(node.network.address))
     try raw.send(bytes)
@@ -125,7 +136,10 @@ import Testing
       Hello.test().frame, Frame(kind: .request, request: 1, deadlineMilliseconds: 1_000, body: [1, 2, 3]),
     ])
     bytes[bytes.count - 1] ^= 1
-    try raw.send(bytes)
+    let helloCount = encoded([Hello.test().frame]).count
+    try raw.send(Array(bytes.prefix(helloCount)))
+    _ = try raw.frame(.hello)
+    try raw.send(Array(bytes.dropFirst(helloCount)))
     #expect(try node.dropped().message.contains("checksum"))
     #expect(handler.messages.values.isEmpty)
     #expect(try raw.frames().map(\.kind) == [.hello, .goodbye])

@@ -186,12 +186,21 @@ import Testing
     #expect(bench.cancelled == [1])
   }
 
-  @Test func `an answer that is too long is told as that`() throws {
-    var bench = SessionBench { $0.largestBody = 1_024 }
-    bench.connect()
-    bench.request(1)
-    bench.receive(.handled(1, .success([UInt8](repeating: 0, count: 1_025))))
-    #expect(try errors(bench.frames()) == [.tooLarge])
+  /// Whoever takes less, this side or the one that asks.
+  @Test(arguments: [(1_024, 2_000), (2_000, 1_024)])
+  func `an answer that is too long is told as that`(mine: Int, theirs: Int) throws {
+    var bench = SessionBench { $0.largestBody = mine }
+    var hello = Hello.test(node: 1)
+    hello.largestBody = theirs
+    bench.receive(.frame(hello.frame))
+    _ = bench.frames()
+    for (number, count) in [(UInt64(1), 1_025), (2, 1_024)] {
+      bench.request(number)
+      bench.receive(.handled(number, .success([UInt8](repeating: 0, count: count))))
+    }
+    let frames = bench.frames()
+    #expect(frames.map(\.kind) == [.failure, .response])
+    #expect(try errors(frames) == [.tooLarge])
   }
 
   @Test func `a handler's own failure travels as it is`() throws {

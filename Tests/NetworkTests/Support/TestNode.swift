@@ -120,7 +120,7 @@ final class TestNode: Sendable {
     var addresses: [NodeID: NodeAddress] = [:]
     for other in others { addresses[other.network.node] = other.network.address }
     network.setPeers(addresses)
-    for other in others { try connected(to: other.network.node) }
+    for other in others where other !== self { try connected(to: other.network.node) }
   }
 
   func connected(to node: NodeID, times: Int = 1) throws {
