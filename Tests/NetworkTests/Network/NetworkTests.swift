@@ -153,6 +153,22 @@ import Testing
     #expect(a.network.statistics.peers[0].queuedMessages == 0)
   }
 
+  /// What came in one piece with what the handler has in hand is handed over once it goes on, though nothing
+  /// more comes.
+  @Test func `what has come is not forgotten while nothing is read`() throws {
+    let handler = TestHandler()
+    let node = try TestNode(2, on: still(), handler) { $0.window = 4 }
+    let raw = try RawConnection(to: try #require(node.network.address))
+    let messages = (0..<10).map { Frame(kind: .oneWay, message: $0, deadlineMilliseconds: 1_000) }
+    try raw.send(encoded([Hello.test().frame] + messages))
+    for number in 0..<10 {
+      let message = try handler.messages.wait(count: number + 1)[number]
+      #expect(message.message.kind == UInt16(number))
+      #expect(handler.messages.values.count <= number + 4)
+      message.finished()
+    }
+  }
+
   @Test func `a handler that lets go of a message answers it`() throws {
     let time = still()
     let (a, b) = (try TestNode(1, on: time), try TestNode(2, on: time, TestHandler { _ in false }))
