@@ -192,17 +192,6 @@ package final class Network: NodeTransport {
   }
 }
 
-extension NetworkServices {
-  /// Ends the threads.
-  fileprivate func end(_ done: @escaping @Sendable () -> Void) {
-    timers.stop()
-    group.shutdownGracefully { [timers] _ in
-      timers.shutdown()
-      done()
-    }
-  }
-}
-
 /// The peers of a network. Thread-safe.
 private final class NetworkState: @unchecked Sendable {
   private let lock = Lock()

@@ -1,5 +1,6 @@
 import Logging
 import Metrics
+import NIOCore
 import NIOPosix
 import RoostCluster
 import RoostEnvironment
@@ -21,6 +22,9 @@ final class NetworkServices: @unchecked Sendable {
   private weak var handler: (any NodeMessageHandler)?
   private var address: NodeAddress?
   private var observer: (@Sendable (NetworkEvent) -> Void)?
+  private let threads = Lock()
+  /// Guarded by `threads`: nothing more is given to them.
+  private var haveThreadsEnded = false
 
   init(
     _ identity: NetworkIdentity, _ options: NetworkOptions, _ security: TLSOptions, _ contexts: TLSContexts,
@@ -35,6 +39,21 @@ final class NetworkServices: @unchecked Sendable {
     timers = Timers(environment.time, environment.makeWorkers())
     group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
     self.logger = logger
+  }
+
+  /// Runs `body` on a thread of the network's; not at all, once they have been ended.
+  func run(on eventLoop: any EventLoop, _ body: @escaping @Sendable () -> Void) {
+    threads.withLock { if !haveThreadsEnded { eventLoop.execute(body) } }
+  }
+
+  /// Ends the threads, and calls `done` when all sockets are closed.
+  func end(_ done: @escaping @Sendable () -> Void) {
+    threads.withLock { haveThreadsEnded = true }
+    timers.stop()
+    group.shutdownGracefully { [timers] _ in
+      timers.shutdown()
+      done()
+    }
   }
 
   var moment: Moment {

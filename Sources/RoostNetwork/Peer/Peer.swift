@@ -88,7 +88,7 @@ final class Peer: @unchecked Sendable {
     switch effect {
     case .dial(let attempt): dial(attempt)
     case .close(let attempt, let frame):
-      eventLoop.execute { [self] in
+      services.run(on: eventLoop) { [self] in
         guard let handler, handler.attempt == attempt else { return }
         handler.1.close(frame)
         self.handler = nil
@@ -123,7 +123,7 @@ final class Peer: @unchecked Sendable {
       return !isFlushDue
     }
     guard isFirst else { return }
-    eventLoop.execute { [self] in
+    services.run(on: eventLoop) { [self] in
       lock.withLock { isFlushDue = false }
       handler?.1.pump()
     }
@@ -132,11 +132,18 @@ final class Peer: @unchecked Sendable {
   // MARK: - Dialling
 
   private func dial(_ attempt: UInt64) {
-    do throws(TransportError) {
-      try services.security.check(address)
-    } catch {
-      return eventLoop.execute { [self] in run(.ended(attempt: attempt, error)) }
+    services.run(on: eventLoop) { [self] in
+      do throws(TransportError) {
+        try services.security.check(address)
+      } catch {
+        return run(.ended(attempt: attempt, error))
+      }
+      connect(attempt)
     }
+  }
+
+  /// On the event loop.
+  private func connect(_ attempt: UInt64) {
     services.metrics.connections.increment()
     let bootstrap = ClientBootstrap(group: eventLoop)
       .channelOption(.tcpOption(.tcp_nodelay), value: 1)

@@ -128,7 +128,7 @@ final class Session: FrameSink, @unchecked Sendable {
 
   /// At once on the event loop, so that what is said is done before the next frame is read.
   private func onLoop(_ body: @escaping @Sendable (Session) -> Void) {
-    if eventLoop.inEventLoop { body(self) } else { eventLoop.execute { [self] in body(self) } }
+    if eventLoop.inEventLoop { body(self) } else { services.run(on: eventLoop) { [self] in body(self) } }
   }
 
   private func flush() {
@@ -137,7 +137,7 @@ final class Session: FrameSink, @unchecked Sendable {
       return !isFlushDue
     }
     guard isFirst else { return }
-    eventLoop.execute { [self] in
+    services.run(on: eventLoop) { [self] in
       lock.withLock { isFlushDue = false }
       handler?.pump()
     }

@@ -8,7 +8,7 @@ import Testing
 
 /// Whom a node takes up with, over TCP: refusals and their reasons on both sides, and rubbish.
 // Budget: 20 s
-@Suite struct IntroductionTests {
+@Suite(.endsNodes) struct IntroductionTests {
   /// Dials, and waits until both sides know why not.
   private func refusal(of a: TestNode, by b: TestNode) throws -> (TransportError, TransportError) {
     a.network.setPeers([b.network.node: try #require(b.network.address)])

@@ -9,7 +9,7 @@ import Testing
 
 /// Nodes over TCP on loopback, on clocks that stand still until a test moves them.
 // Budget: 20 s
-@Suite struct NetworkTests {
+@Suite(.endsNodes) struct NetworkTests {
   @Test func `nodes ask each other over one connection each way`() throws {
     let time = still()
     let nodes = try (1...3).map { try TestNode($0, on: time) }

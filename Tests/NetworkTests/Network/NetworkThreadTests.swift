@@ -9,7 +9,7 @@ import Testing
 
 /// Many threads on one connection.
 // Budget: 10 s
-@Suite struct NetworkThreadTests {
+@Suite(.endsNodes) struct NetworkThreadTests {
   /// Counts, from many threads.
   private final class Counts: @unchecked Sendable {
     private let lock = Lock()

@@ -12,7 +12,7 @@ import Testing
 
 /// Connections with certificates, which each test makes for itself.
 // Budget: 20 s
-@Suite struct TLSTests {
+@Suite(.endsNodes) struct TLSTests {
   private let directory: TemporaryDirectory
   private let authority: TestAuthority
 

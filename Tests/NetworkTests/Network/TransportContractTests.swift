@@ -8,11 +8,11 @@ import Testing
 
 /// What holds of every transport: of the network, and of the one within a process.
 // Budget: 5 s
-@Suite struct TransportContractTests {
+@Suite(.endsNodes) struct TransportContractTests {
   enum Kind: CaseIterable { case local, network }
 
   /// Two nodes that know each other.
-  private final class Pair {
+  private final class Pair: Ending {
     let time = still()
     let a: any NodeTransport
     let b: any NodeTransport
@@ -44,7 +44,10 @@ import Testing
         b = nodes[1].network
         local = nil
       }
+      KeptAlive.keep(self)
     }
+
+    func end() {}
 
     func ask(_ body: [UInt8] = [], seconds: UInt64 = 10, of node: UInt64 = 2, into answers: TestNode.Answers)
       -> any NodeRequest
@@ -188,6 +191,7 @@ import Testing
     let (handlerA, handlerB) = (TestHandler.reversing(), TestHandler.reversing())
     a.attach(handlerA)
     b.attach(handlerB)
+    defer { withExtendedLifetime((handlerA, handlerB)) {} }
     local.cut(from: a.node, to: b.node)
     let deadline = time.monotonicNanoseconds + 1
     #expect(throws: TransportError.self) {

@@ -5,7 +5,7 @@ import RoostCluster
 @testable import RoostNetwork
 
 /// A TCP connection that says what a test wants, with no protocol of its own.
-final class RawConnection: Sendable {
+final class RawConnection: Ending {
   private let channel: any Channel
   private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
   /// What came, in pieces; an empty one at the end.
@@ -24,12 +24,18 @@ final class RawConnection: Sendable {
 
   init(to address: NodeAddress) throws {
     let pieces = pieces
-    channel = try ClientBootstrap(group: group)
-      .channelInitializer { channel in channel.pipeline.addHandler(Collector(pieces)) }
-      .connect(host: address.host, port: address.port).wait()
+    do {
+      channel = try ClientBootstrap(group: group)
+        .channelInitializer { channel in channel.pipeline.addHandler(Collector(pieces)) }
+        .connect(host: address.host, port: address.port).wait()
+    } catch {
+      group.shutdownGracefully { _ in }
+      throw error
+    }
+    KeptAlive.keep(self)
   }
 
-  deinit { group.shutdownGracefully { _ in } }
+  func end() { group.shutdownGracefully { _ in } }
 
   func send(_ bytes: [UInt8]) throws { try channel.writeAndFlush(ByteBuffer(bytes: bytes)).wait() }
 
@@ -81,7 +87,7 @@ extension Hello {
 }
 
 /// Accepts connections, and says nothing.
-final class SilentListener: Sendable {
+final class SilentListener: Ending {
   private let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
   let address: NodeAddress
   /// One a connection.
@@ -97,7 +103,8 @@ final class SilentListener: Sendable {
       .bind(host: "127.0.0.1", port: 0).wait()
     self.accepted = accepted
     address = try NodeAddress(host: "127.0.0.1", port: channel.localAddress?.port ?? 0)
+    KeptAlive.keep(self)
   }
 
-  deinit { group.shutdownGracefully { _ in } }
+  func end() { group.shutdownGracefully { _ in } }
 }

@@ -68,7 +68,7 @@ final class TestHandler: NodeMessageHandler, @unchecked Sendable {
 }
 
 /// A network with its own handler, on a clock that stands still until told.
-final class TestNode: Sendable {
+final class TestNode: Ending {
   let network: Network
   let handler: TestHandler
   let time: SimulatedTime
@@ -97,9 +97,10 @@ final class TestNode: Sendable {
     network.attach(handler)
     let events = events
     network.observe { events.add($0) }
+    KeptAlive.keep(self)
   }
 
-  deinit { network.close() }
+  func end() { network.close() }
 
   /// Waits until all sockets are closed.
   func close() throws {
