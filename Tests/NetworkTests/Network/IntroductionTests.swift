@@ -12,7 +12,7 @@ import Testing
   /// Dials, and waits until both sides know why not.
   private func refusal(of a: TestNode, by b: TestNode) throws -> (TransportError, TransportError) {
     a.network.setPeers([b.network.node: try #require(b.network.address)])
-    return (try a.lost(b.network.node), try b.dropped())
+    return (try a.refused(by: b.network.node), try b.dropped())
   }
 
   @Test func `a node of another cluster is refused, and both sides know why`() throws {
@@ -44,7 +44,7 @@ import Testing
     let time = still()
     let (a, b) = (try TestNode(1, on: time), try TestNode(2, on: time))
     a.network.setPeers([TestNode.id(3): try #require(b.network.address)])
-    #expect(try a.lost(TestNode.id(3)).code == .wrongNode)
+    #expect(try a.refused(by: TestNode.id(3)).code == .wrongNode)
   }
 
   @Test func `clocks out of bound are refused`() throws {

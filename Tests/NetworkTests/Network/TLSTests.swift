@@ -24,7 +24,7 @@ import Testing
   /// Has `a` dial `b`, and waits until it knows why not.
   private func refusal(of a: TestNode, by b: TestNode) throws -> TransportError {
     a.network.setPeers([b.network.node: try #require(b.network.address)])
-    return try a.lost(b.network.node)
+    return try a.refused(by: b.network.node)
   }
 
   @Test func `nodes with certificates of one authority talk`() throws {

@@ -1,8 +1,8 @@
 import RoostEnvironment
 import Testing
 
-/// What a test has made, kept until the test is over: an optimised build lets go of a node right behind its last
-/// mention, while others still talk to it. Thread-safe.
+/// What a test has made, kept until the test is over: an optimised build lets go of a node right behind its
+/// last mention, while others still talk to it. Thread-safe.
 final class KeptAlive: @unchecked Sendable {
   @TaskLocal static var current: KeptAlive?
 

@@ -141,6 +141,21 @@ final class TestNode: Ending {
     }
   }
 
+  /// Waits for the reason why a node does not take up with this one.
+  func refused(by node: NodeID) throws -> TransportError {
+    let outcome = try events.wait("a refusal by \(node)") { events -> Result<[UInt8], TransportError>? in
+      for case .peer(node, let state, let error) in events {
+        if state == .connected { return .success([]) }
+        if state == .waiting, let error { return .failure(error) }
+      }
+      return nil
+    }
+    guard let error = outcome.failure else {
+      throw Seen<NetworkEvent>.NeverCame(description: "\(node) took up with \(network.node)")
+    }
+    return error
+  }
+
   /// Waits for the reason why this side dropped a connection.
   func dropped() throws -> TransportError {
     try events.wait("a drop") { events in
