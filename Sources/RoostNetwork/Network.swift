@@ -180,8 +180,8 @@ package final class Network: NodeTransport {
     }
   }
 
-  /// Ends all connections: requests under way end with `.disconnected` or `.closed`. Later calls are
-  /// refused with `.closed`.
+  /// Ends all connections and threads; a network that was started has to be closed. Requests under way
+  /// end with `.disconnected` or `.closed`. Later calls are refused with `.closed`.
   ///
   /// - Parameter done: called when all sockets are closed; not on one of the network's threads.
   package func close(_ done: @escaping @Sendable () -> Void = {}) {

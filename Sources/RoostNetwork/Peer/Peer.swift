@@ -129,6 +129,11 @@ final class Peer: @unchecked Sendable {
     }
   }
 
+  /// On the event loop: the connection of this attempt is closed.
+  fileprivate func forget(_ attempt: UInt64) {
+    if handler?.attempt == attempt { handler = nil }
+  }
+
   // MARK: - Dialling
 
   private func dial(_ attempt: UInt64) {
@@ -194,6 +199,7 @@ private final class PeerLink: FrameSink {
   }
   func broke(_ error: TransportError) { peer.run(.broke(attempt: attempt, error)) }
   func ended() {
+    peer.forget(attempt)
     let error = TransportError(.unreachable, "the other side ended the connection")
     peer.run(.ended(attempt: attempt, error))
   }
