@@ -23,6 +23,14 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-system", from: "1.6.0"),
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+    .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
+    // For the tests of TLS alone: they make their own certificates.
+    .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.4"),
   ],
   targets: [
     .systemLibrary(
@@ -38,6 +46,16 @@ let package = Package(
     .target(name: "RoostCausality", swiftSettings: house),
     .target(
       name: "RoostCluster", dependencies: ["RoostCausality", "RoostStorage", "RoostEnvironment"],
+      swiftSettings: house + [.enableUpcomingFeature("InternalImportsByDefault")]),
+    .target(
+      name: "RoostNetwork",
+      dependencies: [
+        "RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment",
+        .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOTLS", package: "swift-nio"), .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "Logging", package: "swift-log"), .product(name: "Metrics", package: "swift-metrics"),
+        .product(name: "SystemPackage", package: "swift-system"),
+      ],
       swiftSettings: house + [.enableUpcomingFeature("InternalImportsByDefault")]),
     .target(
       name: "RoostTransactions",
@@ -86,6 +104,16 @@ let package = Package(
     .testTarget(
       name: "ClusterTests", dependencies: ["RoostCluster", "RoostSimulation", "TestSupport"],
       swiftSettings: house),
+    .testTarget(
+      name: "NetworkTests",
+      dependencies: [
+        "RoostNetwork", "RoostCluster", "RoostSimulation", "TestSupport",
+        .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "X509", package: "swift-certificates"),
+        .product(name: "Crypto", package: "swift-crypto"),
+        .product(name: "SwiftASN1", package: "swift-asn1"), .product(name: "Logging", package: "swift-log"),
+      ], swiftSettings: house),
     .testTarget(
       name: "TransactionTests",
       dependencies: ["RoostTransactions", "RoostSimulation", "TestSupport"], swiftSettings: house),

@@ -47,6 +47,18 @@ import Testing
     }
   }
 
+  /// A program that needs only the engine, or only the database in one process, builds no network.
+  @Test func `the network is the network's alone`() throws {
+    let manifest = try #require(Repository.file("Package.swift"))
+    let targets = manifest.text.components(separatedBy: "\n    .").filter {
+      $0.contains("package: \"swift-nio")
+    }
+    #expect(targets.count == 2)
+    for target in targets {
+      #expect(target.contains("name: \"RoostNetwork\"") || target.contains("name: \"NetworkTests\""))
+    }
+  }
+
   @Test func `every folder of the sources has its place in the drawing`() {
     let folders = Set(Self.sources.compactMap { Rules.layer($0.path) })
     #expect(folders.subtracting(Rules.imports.keys) == [])
@@ -75,6 +87,11 @@ import Testing
     ("Sources/RoostCluster/A.swift", "import RoostTransactions"),
     ("Sources/Roost/A.swift", "import FoundationEssentials"),
     ("Sources/RoostCluster/Codec/A.swift", "import Foundation"),
+    ("Sources/RoostNetwork/A.swift", "import Roost"),
+    ("Sources/RoostNetwork/A.swift", "import RoostTransactions"),
+    ("Sources/RoostCluster/A.swift", "import RoostNetwork"),
+    ("Sources/RoostStorage/A.swift", "import NIOCore"),
+    ("Sources/RoostCluster/A.swift", "import NIOCore"),
     ("Sources/Unknown/A.swift", "import RoostEnvironment"),
   ])
   func `a stray import is found`(path: String, line: String) {
@@ -87,6 +104,8 @@ import Testing
     ("Sources/RoostStorage/A.swift", "// import Glibc"),
     ("Sources/RoostStorage/A.swift", "let text = \"import Glibc\""),
     ("Sources/RoostEnvironment/POSIX/A.swift", "import Glibc"),
+    ("Sources/RoostNetwork/Wire/A.swift", "import NIOSSL"),
+    ("Sources/RoostNetwork/A.swift", "package import RoostCluster"),
     ("Sources/Roost/A.swift", "@_exported import RoostStorage"),
     ("Sources/Roost/Codec/A.swift", "import FoundationEssentials"),
   ])

@@ -24,7 +24,8 @@ enum Rules {
     "RoostTransactions": ["RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment"],
     "RoostCluster": ["RoostCausality", "RoostStorage", "RoostEnvironment"],
     "RoostNetwork": [
-      "RoostCluster", "RoostCausality", "RoostEnvironment", "NIOCore", "NIOPosix", "NIOSSL",
+      "RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment", "NIOCore", "NIOPosix", "NIOSSL",
+      "NIOTLS", "Logging", "Metrics", "SystemPackage",
     ],
     "RoostSimulation": ["RoostCluster", "RoostCausality", "RoostEnvironment", "SystemPackage"],
     "RoostStorage": ["RoostEnvironment", "SystemPackage", "CLZ4"],

@@ -1,7 +1,5 @@
-import RoostEnvironment
-
 /// Calls back at given times, on a worker's thread. Thread-safe.
-final class Timers: @unchecked Sendable {
+package final class Timers: @unchecked Sendable {
   private struct Entry {
     var time: UInt64
     var number: UInt64
@@ -19,7 +17,7 @@ final class Timers: @unchecked Sendable {
   private var isStopped = false
 
   /// - Parameter workers: nobody else uses them.
-  init(_ time: any TimeSource, _ workers: any Workers) {
+  package init(_ time: any TimeSource, _ workers: any Workers) {
     self.time = time
     self.workers = workers
     changed = Condition(lock)
@@ -29,11 +27,18 @@ final class Timers: @unchecked Sendable {
   ///
   /// - Returns: `false` where they have stopped: nothing is called.
   @discardableResult
-  func schedule(
+  package func schedule(
     atMonotonicMilliseconds milliseconds: UInt64, _ job: @escaping @Sendable () -> Void
   ) -> Bool {
     let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1_000_000)
-    let nanoseconds = overflow ? .max : product
+    return schedule(atMonotonicNanoseconds: overflow ? .max : product, job)
+  }
+
+  /// The same, in nanoseconds.
+  @discardableResult
+  package func schedule(
+    atMonotonicNanoseconds nanoseconds: UInt64, _ job: @escaping @Sendable () -> Void
+  ) -> Bool {
     let mustSubmit = lock.withLock { () -> Bool? in
       if isStopped { return nil }
       nextNumber += 1
@@ -66,13 +71,13 @@ final class Timers: @unchecked Sendable {
   /// Where the workers have no threads of their own (the simulator's): runs the soonest here.
   ///
   /// - Returns: `false` where there is none, or threads will.
-  func runOneHere() -> Bool { workers.runOneHere() }
+  package func runOneHere() -> Bool { workers.runOneHere() }
 
   /// Ends the threads. After ``stop()``.
-  func shutdown() { workers.shutdown() }
+  package func shutdown() { workers.shutdown() }
 
   /// Calls at once all that waits, and nothing after.
-  func stop() {
+  package func stop() {
     let waiting = lock.withLock {
       isStopped = true
       changed.broadcast()
