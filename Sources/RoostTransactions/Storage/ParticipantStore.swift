@@ -61,7 +61,8 @@ package final class ParticipantStore: Sendable {
       batch.delete(TransactionKey.make(.prepared, id), in: tree)
       try commit(batch, durability)
     case .refuse(let id): try finish(id, .aborted, [], at: now, durability)
-    case .force(let id, let outcome, let writes): try finish(id, outcome, writes, at: now, durability, isForced: true)
+    case .force(let id, let outcome, let writes):
+      try finish(id, outcome, writes, at: now, durability, isForced: true)
     }
   }
 

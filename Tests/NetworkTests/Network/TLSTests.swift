@@ -4,13 +4,12 @@ import NIOSSL
 import RoostCluster
 import RoostEnvironment
 import RoostSimulation
-import SwiftASN1
 import TestSupport
 import Testing
 
 @testable import RoostNetwork
 
-/// Connections with certificates, which each test makes for itself.
+/// Connections with certificates, of which each test has copies.
 // Budget: 20 s
 @Suite(.endsNodes) struct TLSTests {
   private let directory: TemporaryDirectory
@@ -18,7 +17,7 @@ import Testing
 
   init() throws {
     directory = try TemporaryDirectory()
-    authority = try TestAuthority(directory)
+    authority = TestAuthority(directory)
   }
 
   /// Has `a` dial `b`, and waits until it knows why not.
@@ -40,9 +39,9 @@ import Testing
 
   @Test func `a certificate of another authority is refused, whoever has it`() throws {
     let time = still()
-    let other = try TestAuthority(directory, name: "another")
-    let foreign = try TestNode(1, on: time, tls: try other.sign("foreign", trusts: authority))
-    let ours = try TestNode(2, on: time, tls: try authority.sign("ours"))
+    let other = TestAuthority(directory, name: "another")
+    let foreign = try TestNode(1, on: time, tls: try other.sign("foreign", as: "a", trusts: authority))
+    let ours = try TestNode(2, on: time, tls: try authority.sign("ours", as: "b"))
     // It dials us, and we dial it.
     #expect(try refusal(of: foreign, by: ours).code == .tls)
     #expect(try ours.dropped().code == .tls)
@@ -56,7 +55,7 @@ import Testing
 
   @Test func `an authority that this node does not believe is refused`() throws {
     let time = still()
-    let other = try TestAuthority(directory, name: "another")
+    let other = TestAuthority(directory, name: "another")
     let a = try TestNode(1, on: time, tls: try authority.sign("a", trusts: other))
     let b = try TestNode(2, on: time, tls: try authority.sign("b"))
     #expect(try refusal(of: a, by: b).code == .tls)
@@ -64,8 +63,8 @@ import Testing
 
   @Test func `an expired certificate is refused, whoever has it`() throws {
     let time = still()
-    let expired = try TestNode(1, on: time, tls: try authority.sign("expired", days: 1))
-    let ours = try TestNode(2, on: time, tls: try authority.sign("ours"))
+    let expired = try TestNode(1, on: time, tls: try authority.sign("expired"))
+    let ours = try TestNode(2, on: time, tls: try authority.sign("ours", as: "b"))
     #expect(try refusal(of: ours, by: expired).code == .tls)
     #expect(try refusal(of: expired, by: ours).code == .tls)
     #expect(try ours.dropped().code == .tls)
@@ -123,8 +122,7 @@ import Testing
     a.verifiesHost = true
     let node = try TestNode(1, on: time, tls: a)
     let named = try TestNode(
-      2, on: time,
-      tls: try authority.sign("b", hosts: [.ipAddress(ASN1OctetString(contentBytes: [127, 0, 0, 1]))]))
+      2, on: time, tls: try authority.sign("b", as: "at-loopback"))
     let unnamed = try TestNode(3, on: time, tls: try authority.sign("c"))
     try node.meet([named])
     #expect(try refusal(of: node, by: unnamed).code == .tls)
@@ -162,7 +160,7 @@ import Testing
     let b = try TestNode(2, on: time, tls: try authority.sign("b"))
     try a.meet([b])
     // b's certificate is now one of another authority, which only c believes.
-    let other = try TestAuthority(directory, name: "another")
+    let other = TestAuthority(directory, name: "another")
     _ = try other.sign("b", trusts: authority)
     _ = try authority.sign("c", trusts: other)
     c.network.setPeers([b.network.node: try #require(b.network.address)])

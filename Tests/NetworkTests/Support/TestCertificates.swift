@@ -1,57 +1,38 @@
-import Crypto
-import Foundation
 import RoostEnvironment
-import SwiftASN1
+import SystemPackage
 import TestSupport
-import X509
 
 @testable import RoostNetwork
 
-/// An authority made for one test, which signs what the test wishes.
+/// An authority of `Tests/Fixtures/certificates`, and the nodes that it signed: `a`, `b`, `c` and `d`, in one of
+/// them `expired` as well, and `at-loopback`, which is for the address 127.0.0.1.
 struct TestAuthority {
-  private let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
-  private let name: DistinguishedName
-  private let certificate: Certificate
+  private let folder: FilePath
   private let directory: TemporaryDirectory
 
-  init(_ directory: TemporaryDirectory, name: String = "authority") throws {
+  init(_ directory: TemporaryDirectory, name: String = "authority") {
     self.directory = directory
-    self.name = try DistinguishedName { CommonName(name) }
-    certificate = try Certificate(
-      version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: key.publicKey,
-      notValidBefore: Date(timeIntervalSinceNow: -86_400), notValidAfter: Date(timeIntervalSinceNow: 86_400),
-      issuer: self.name, subject: self.name, signatureAlgorithm: .ecdsaWithSHA256,
-      extensions: try Certificate.Extensions {
-        Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))
-        Critical(KeyUsage(keyCertSign: true))
-      }, issuerPrivateKey: key)
+    folder = FilePath(repositoryRoot).appending("Tests").appending("Fixtures").appending("certificates")
+      .appending(name)
   }
 
-  /// Signs a certificate and writes all three files.
+  /// Writes a node's three files into the directory.
   ///
   /// - Parameters:
   ///   - name: of the files.
-  ///   - days: for how long it is valid, from two days ago; less than 2 has passed.
-  ///   - hosts: what it is for: addresses as bytes, names as texts.
+  ///   - node: whose certificate it is; the one of that name where `nil`.
   ///   - trusts: whose certificates the node believes; this authority's own where `nil`.
   func sign(
-    _ name: String, days: Double = 30, hosts: [GeneralName] = [], trusts: TestAuthority? = nil
+    _ name: String, as node: String? = nil, trusts: TestAuthority? = nil
   ) throws -> TLSOptions {
-    let nodeKey = Certificate.PrivateKey(P256.Signing.PrivateKey())
-    let begin = Date(timeIntervalSinceNow: -2 * 86_400)
-    let signed = try Certificate(
-      version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: nodeKey.publicKey,
-      notValidBefore: begin, notValidAfter: begin.addingTimeInterval(days * 86_400), issuer: self.name,
-      subject: try DistinguishedName { CommonName(name) }, signatureAlgorithm: .ecdsaWithSHA256,
-      extensions: try Certificate.Extensions {
-        BasicConstraints.notCertificateAuthority
-        try ExtendedKeyUsage([.serverAuth, .clientAuth])
-        SubjectAlternativeNames(hosts.isEmpty ? [.dnsName(name)] : hosts)
-      }, issuerPrivateKey: key)
+    func copy(_ from: FilePath, _ name: String) throws -> String {
+      try write(name, String(decoding: POSIXFileSystem().readWhole(from), as: UTF8.self))
+    }
+    let node = node ?? name
     return .mutual(
-      certificate: try write("\(name).pem", try signed.serializeAsPEM().pemString),
-      key: try write("\(name).key", try nodeKey.serializeAsPEM().pemString),
-      authority: try write("\(name)-ca.pem", try (trusts ?? self).certificate.serializeAsPEM().pemString))
+      certificate: try copy(folder.appending(node + ".pem"), name + ".pem"),
+      key: try copy(folder.appending(node + ".key"), name + ".key"),
+      authority: try copy((trusts ?? self).folder.appending("ca.pem"), name + "-ca.pem"))
   }
 
   func write(_ name: String, _ text: String) throws -> String {

@@ -61,7 +61,7 @@ final class QueueWorld: @unchecked Sendable {
   /// Asks for a job that notes its number, then does what else it is told.
   func ask(_ number: Int, _ more: @escaping (QueueWorld) -> Void = { _ in }) {
     nonisolated(unsafe) let more = more
-    queue.run { [unowned self] in
+    queue.run { [unowned self] _ in
       running += 1
       mostAtOnce = max(mostAtOnce, running)
       unsafe more(self)

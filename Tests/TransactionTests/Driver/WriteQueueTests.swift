@@ -41,7 +41,7 @@ import Testing
   /// Who asks does what waits then and no more, however much follows from it; and so does each turn of
   /// the worker, whose next job may be the sync that these wait for.
   @Test func `a turn ends, whatever its writes lead to`() {
-    world.queue.run { [world] in
+    world.queue.run { [world] _ in
       world.ask(1)
       world.ask(2) { world in
         world.ask(3)
@@ -141,7 +141,7 @@ import Testing
     #expect(!world.workers.runOne())
     // Nothing can be written any more: who asks now is told by the write.
     let failure = Mutex<StoreError.Code?>(nil)
-    world.queue.run { [world] in
+    world.queue.run { [world] _ in
       do throws(StoreError) { try world.tree.put("late", "v") } catch {
         failure.withLock { $0 = error.code }
       }
@@ -180,7 +180,7 @@ import Testing
       group.enter()
       Thread {
         for number in 0..<count {
-          queue.run {
+          queue.run { _ in
             log.withLock {
               $0.running += 1
               $0.most = max($0.most, $0.running)
