@@ -4,8 +4,8 @@ import TestSupport
 
 @testable import RoostNetwork
 
-/// An authority of `Tests/Fixtures/certificates`, and the nodes that it signed: `a`, `b`, `c` and `d`, in one of
-/// them `expired` as well, and `at-loopback`, which is for the address 127.0.0.1.
+/// An authority of `Tests/Fixtures/certificates`, and the nodes that it signed: `a`, `b`, `c` and `d`, in one
+/// of them `expired` as well, and `at-loopback`, which is for the address 127.0.0.1.
 struct TestAuthority {
   private let folder: FilePath
   private let directory: TemporaryDirectory

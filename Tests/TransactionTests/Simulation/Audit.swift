@@ -37,7 +37,7 @@ struct Audit {
   /// them touched, and of what the others are told. What is read of a transaction that is done in part
   /// makes no sense, and is not judged.
   private func faultsBesideForced() -> [String] {
-    let forced = Set(cluster.participants.flatMap(\.forced.keys))
+    let forced = Set(cluster.participants.flatMap(\.askedToForce))
     var faults = cluster.faults + cluster.participants.flatMap(\.disk.live.faults) + unreported()
     for (transaction, attempt) in record.attempts.sorted(by: { $0.key < $1.key })
     where !forced.contains(transaction) {

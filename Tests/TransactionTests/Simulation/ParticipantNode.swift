@@ -14,6 +14,8 @@ final class ParticipantNode {
   private var snapshots: [UInt64: (ReadAnswer?) -> Void] = [:]
   private var forces: [UInt64: (TransactionID, Outcome)] = [:]
   private var lastForce: UInt64 = 0
+  /// What operators asked for here, whether or not a crash kept the answer from them.
+  private(set) var askedToForce: Set<TransactionID> = []
   /// What operators decided here, how, and in which incarnation.
   private(set) var forced: [TransactionID: (outcome: Outcome, incarnation: UInt64)] = [:]
   /// What it said that an operator should hear.
@@ -124,6 +126,7 @@ final class ParticipantNode {
   func force(_ transaction: TransactionID, _ outcome: Outcome) {
     lastForce += 1
     forces[lastForce] = (transaction, outcome)
+    askedToForce.insert(transaction)
     handle(.force(request: lastForce, transaction, outcome))
   }
 
