@@ -118,15 +118,23 @@ import Testing
         }
         if random.below(400) == 0 { workers.runAll() }
       }
-      // What is left to wait for then is the log's, and goes with the next few writes.
+      // What is left to wait for then is the log's, which goes with the next few writes, or the budget's
+      // middle, which goes when they have filled what is left of it.
       workers.runAll()
       var more = 0
-      while store.mayWait, more < 5 {
+      while store.mayWait, more < 300 {
         try trees[0].put("k", [UInt8](repeating: 1, count: 400))
         workers.runAll()
         more += 1
       }
-      try #require(!store.mayWait)
+      let memory = store.shared.memory
+      try #require(
+        !store.mayWait,
+        """
+        seed \(seed): budget \(store.options.memoryBudgetBytes), memtables \(memory.memtableBytes), of it waiting \
+        \(memory.waitingBytes), log \(memory.logBytes), strained \(store.shared.strainedTrees.count), ending \
+        \(store.log.isEnding)
+        """)
       try store.close()
     }
     // The hint is neither never needed nor always there.

@@ -38,7 +38,10 @@ struct Audit {
   /// makes no sense, and is not judged.
   private func faultsBesideForced() -> [String] {
     let forced = Set(cluster.participants.flatMap(\.askedToForce))
-    var faults = cluster.faults + cluster.participants.flatMap(\.disk.live.faults) + unreported()
+    var faults = cluster.faults + unreported()
+    faults += cluster.participants.flatMap(\.disk.live.faults).filter { fault in
+      !forced.contains { fault.contains($0.description) }
+    }
     for (transaction, attempt) in record.attempts.sorted(by: { $0.key < $1.key })
     where !forced.contains(transaction) {
       faults += atomicity(transaction, attempt).map { "\(transaction) (\(attempt.status)): \($0)" }
