@@ -131,9 +131,9 @@ import Testing
       try #require(
         !store.mayWait,
         """
-        seed \(seed): budget \(store.options.memoryBudgetBytes), memtables \(memory.memtableBytes), of it waiting \
-        \(memory.waitingBytes), log \(memory.logBytes), strained \(store.shared.strainedTrees.count), ending \
-        \(store.log.isEnding)
+        seed \(seed): budget \(store.options.memoryBudgetBytes), memtables \(memory.memtableBytes), of it \
+        waiting \(memory.waitingBytes), log \(memory.logBytes), \
+        strained \(store.shared.strainedTrees.count), ending \(store.log.isEnding)
         """)
       try store.close()
     }
