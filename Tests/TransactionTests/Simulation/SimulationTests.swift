@@ -52,7 +52,10 @@ struct SimulationTests {
       counts.all += simulation.forceCounts.all
       counts.contradicting += simulation.forceCounts.contradicting
     }
-    #expect(counts.all > 50 && counts.contradicting > 5, "\(counts)")
+    // One seed that is replayed decides too little to judge by.
+    if Seeds.of(#function, count: 2).count > 1 {
+      #expect(counts.all > 50 && counts.contradicting > 5, "\(counts)")
+    }
     print("operators decided \(counts.all) times, \(counts.contradicting) times against a commit")
   }
 
