@@ -115,6 +115,24 @@ import Testing
 
   // MARK: - What is mapped (rule 14)
 
+  /// A first sync would write the whole of a segment that was faulted in for writing.
+  @Test func segmentsAreFaultedInForWritingWhereSyncsAreRare() throws {
+    let files = MemoryFiles()
+    let numbers = AtomicWord(1)
+    let logs = LogSet(
+      files, "/log", SeededRandomness(seed: 3), identity: FileIdentity(low: 1, high: 2),
+      capacity: 16 << 10, access: .mapped, memory: memory, mappedLimit: .max,
+      allocateNumber: { numbers.take() })
+    func access() throws -> MappedAccess? {
+      files.events = []
+      logs.adopt(try logs.make(minimumCapacity: 0))
+      return files.events.compactMap { if case .map(_, let access) = $0 { access } else { nil } }.first
+    }
+    #expect(try [access(), access(), access(), access()] == [.reading, .reading, .writing, .writing])
+    logs.noteSync()
+    #expect(try [access(), access(), access()] == [.reading, .reading, .writing])
+  }
+
   @Test func beyondTheLimitSegmentsAreWrittenByCalls() throws {
     let logs = try logSet(.mapped, mappedLimit: 40 << 10)
     var segments: [LogSegment] = []
