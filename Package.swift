@@ -36,8 +36,10 @@ let package = Package(
       name: "RoostEnvironment",
       dependencies: [.product(name: "SystemPackage", package: "swift-system")],
       swiftSettings: house),
+    .target(name: "CPrefetch"),
     .target(
-      name: "RoostStorage", dependencies: ["RoostEnvironment", "CLZ4"], swiftSettings: house),
+      name: "RoostStorage", dependencies: ["RoostEnvironment", "CLZ4", "CPrefetch"],
+      swiftSettings: house),
     .target(name: "RoostSimulation", dependencies: ["RoostEnvironment"], swiftSettings: house),
     .target(name: "RoostCausality", swiftSettings: house),
     .target(

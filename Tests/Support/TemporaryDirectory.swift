@@ -13,6 +13,13 @@ public final class TemporaryDirectory: Sendable {
     self.path = FilePath(path)
   }
 
+  /// One on the disk that the checkout is on, also where temporary files are kept in memory: for tests
+  /// of what a disk does.
+  public static func onDisk(_ file: String = #filePath) throws -> TemporaryDirectory {
+    let root = FilePath(file).removingLastComponent().removingLastComponent().removingLastComponent()
+    return try TemporaryDirectory(in: root.appending(".build/tests").string)
+  }
+
   deinit { try? FileManager.default.removeItem(atPath: path.string) }
 
   public func appending(_ name: String) -> FilePath { path.appending(name) }

@@ -107,14 +107,14 @@ public final class POSIXFileSystem: FileSystem {
     try POSIXFileLock(path)
   }
 
-  /// True on ext2, ext3 and ext4 alone. XFS overwrites in place too, but only where no block is
-  /// shared by a reflink, which has been its default to allow for years; the rest copy on write,
-  /// keep their bytes in memory, or are not known.
+  /// True on ext2, ext3 and ext4, and on tmpfs, which keeps a page that was written once. XFS
+  /// overwrites in place too, but only where no block is shared by a reflink, which has been its
+  /// default to allow for years; the rest copy on write, or are not known.
   public func overwritesInPlace(_ directory: FilePath) -> Bool {
     guard let info = try? info(of: directory), let mounts = try? MountTable.current() else {
       return false
     }
-    return ["ext2", "ext3", "ext4"].contains(mounts.fileSystemType(device: info.device))
+    return ["ext2", "ext3", "ext4", "tmpfs"].contains(mounts.fileSystemType(device: info.device))
   }
 
   public func availableBytes(_ directory: FilePath) throws(FileSystemError) -> Int64 {

@@ -31,6 +31,7 @@ struct MemtableIndex {
         follower = node.head(slot) == head ? node.child(slot) : nil
       }
       node = node.child(permutation.slot(index))
+      node.prefetch()
     }
     let permutation = node.permutation
     let prefix = node.prefixCount

@@ -1,3 +1,4 @@
+import CPrefetch
 import Synchronization
 
 /// One entry of a memtable, in its arena. Written once, before the index publishes it.
@@ -123,6 +124,15 @@ struct MemtableNode {
 
   @inline(__always) private var word: UnsafeMutablePointer<Atomic<UInt64>> {
     unsafe base.assumingMemoryBound(to: Atomic<UInt64>.self)
+  }
+
+  /// Has the processor load the whole node. Its lines are read one after the other, each by what the
+  /// one before says: so it waits once in place of three times.
+  @inline(__always)
+  func prefetch() {
+    unsafe roost_prefetch(base + 64)
+    unsafe roost_prefetch(base + 128)
+    unsafe roost_prefetch(base + 192)
   }
 
   /// The permutation; all slots it names may then be read.

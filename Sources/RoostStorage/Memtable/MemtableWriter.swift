@@ -209,6 +209,7 @@ struct MemtableWriter: ~Copyable {
       let index = node.childIndex(permutation, head: head, key: key, tagWord: tagWord)
       unsafe path[level] = Step(node: node, index: index)
       node = node.child(permutation.slot(index))
+      node.prefetch()
       level &-= 1
     }
     unsafe path[0] = Step(node: node, index: 0)

@@ -1,6 +1,7 @@
 import Foundation
 import RoostEnvironment
 import SystemPackage
+import TestSupport
 import Testing
 
 @testable import RoostStorage
@@ -9,10 +10,8 @@ import Testing
 // Budget: 5 s
 @Suite struct LogOnDiskTests {
   static func inDirectory(_ body: (FilePath) throws -> Void) throws {
-    let path = FileManager.default.temporaryDirectory.path + "/roost-log-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: path) }
-    try body(FilePath(path))
+    let directory = try TemporaryDirectory.onDisk()
+    try body(directory.path)
   }
 
   /// Bytes that this thread has made the system write, in whole units of its cache.
