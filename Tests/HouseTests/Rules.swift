@@ -28,7 +28,7 @@ enum Rules {
       "NIOTLS", "Logging", "Metrics", "SystemPackage",
     ],
     "RoostSimulation": ["RoostCluster", "RoostCausality", "RoostEnvironment", "SystemPackage"],
-    "RoostStorage": ["RoostEnvironment", "SystemPackage", "CLZ4"],
+    "RoostStorage": ["RoostEnvironment", "SystemPackage", "CLZ4", "CPrefetch"],
     "RoostCausality": [],
     "RoostEnvironment": ["SystemPackage"],
     "RoostEnvironment/POSIX": ["SystemPackage", "Glibc", "Musl", "Darwin"],

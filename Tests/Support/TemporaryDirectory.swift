@@ -15,8 +15,8 @@ public final class TemporaryDirectory: Sendable {
 
   /// One on the disk that the checkout is on, also where temporary files are kept in memory: for tests
   /// of what a disk does.
-  public static func onDisk(_ file: String = #filePath) throws -> TemporaryDirectory {
-    let root = FilePath(file).removingLastComponent().removingLastComponent().removingLastComponent()
+  public static func onDisk() throws -> TemporaryDirectory {
+    let root = FilePath(#filePath).removingLastComponent().removingLastComponent().removingLastComponent()
     return try TemporaryDirectory(in: root.appending(".build/tests").string)
   }
 

@@ -180,7 +180,10 @@ final class ParticipantDriver: @unchecked Sendable {
     do throws(DatabaseError) {
       try store.execute(write, at: now.timestamp, syncsHere ? .synced : .applied)
     } catch {
-      return post(.written(number, failure: error.description))
+      return post(
+        error.code == .indeterminate
+          ? .written(number, failure: error.description)
+          : .notWritten(number, reason: error.description))
     }
     guard isForced, !syncsHere else {
       if syncsHere { seat.synced(services.monotonicNanoseconds &- start) }

@@ -74,9 +74,23 @@ extension Participant {
       branches[transaction]?.phase = .lost(timestamp)
       return
     }
-    let sender = branch.requests[request]?.from ?? .coordinator(transaction.coordinator)
-    send(sender, transaction, .committedAtOnce(request: request, timestamp))
+    send(branch.asker(request, transaction), transaction, .committedAtOnce(request: request, timestamp))
     branches[transaction]?.phase = .settling(timestamp)
     settle(transaction)
+  }
+
+  /// The store took nothing of its batch: it has not committed, and will not.
+  mutating func refusedAtOnce(_ transaction: TransactionID, _ reason: String) {
+    guard let branch = branches[transaction], case .committingAtOnce(let request, _) = branch.phase
+    else { return }
+    remove(transaction, .dead(.failed(reason)))
+    send(branch.asker(request, transaction), transaction, .refused(request: request, .failed(reason)))
+  }
+}
+
+extension Branch {
+  /// Who made a request, and hears of it.
+  fileprivate func asker(_ request: UInt64, _ transaction: TransactionID) -> Endpoint {
+    requests[request]?.from ?? .coordinator(transaction.coordinator)
   }
 }

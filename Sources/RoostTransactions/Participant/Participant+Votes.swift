@@ -142,6 +142,14 @@ extension Participant {
     schedule(transaction)
   }
 
+  /// A commit at once is then known not to have happened. For all else that is no other failure: what
+  /// stands in the store already decides.
+  mutating func notWritten(_ number: UInt64, _ reason: String) {
+    guard case (let transaction, .commitAtOnce)? = writes[number] else { return written(number, reason) }
+    writes[number] = nil
+    refusedAtOnce(transaction, reason)
+  }
+
   private mutating func prepared(_ transaction: TransactionID, _ failure: String?) {
     guard let branch = branches[transaction], case .preparing(let timestamp) = branch.phase
     else { return }

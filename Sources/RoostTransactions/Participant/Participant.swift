@@ -136,6 +136,7 @@ package struct Participant: Sendable {
     switch event {
     case .received(let envelope): received(envelope)
     case .written(let number, let failure): written(number, failure)
+    case .notWritten(let number, let reason): notWritten(number, reason)
     case .snapshot(let request, let read, let time, let wait):
       snapshot(request, read, at: time, waitMilliseconds: wait)
     case .timer: break

@@ -67,6 +67,8 @@ package enum ParticipantEvent: Sendable {
   /// A write that this participant asked for is done: durable where it had to be; or failed. After a
   /// failure nobody knows whether it is on disk.
   case written(UInt64, failure: String?)
+  /// The store refused a write before any of it was written: it has no room, or writes nothing more.
+  case notWritten(UInt64, reason: String)
   /// A snapshot read, from anyone; answered by `.read`.
   case snapshot(request: UInt64, TransactionRead, at: Timestamp, waitMilliseconds: UInt64)
   /// A timer that this participant set has run out. Any may come early or twice.

@@ -205,6 +205,31 @@ struct ParticipantTests {
     #expect(bench.answers == [.unknown])
   }
 
+  @Test("a commit at once that the store took nothing of is refused, and keeps no locks")
+  mutating func commitAtOnceRefusedByTheStore() {
+    bench.isPrompt = false
+    bench.commitAtOnce(txn(1), put("a"))
+    bench.commitAtOnce(txn(2), put("a"))
+    bench.refuseWrite("full")
+    #expect(bench.sent == [.refused(request: 1, .failed("full"))] && bench.outcomes.isEmpty)
+    // The next one had waited for the lock.
+    bench.finishWrite()
+    #expect(bench.outcomes[txn(2)] != nil && bench.outcomes[txn(1)] == nil)
+    bench.receive(txn(1), .abort)
+    #expect(bench.pending.isEmpty)
+  }
+
+  @Test("a PREPARE or COMMIT that the store took nothing of is a failed write like any other")
+  mutating func otherWritesRefusedByTheStore() throws {
+    bench.isPrompt = false
+    bench.acquire(txn(1), .exclusive(key("a")))
+    bench.prepare(txn(1), put("a"))
+    bench.refuseWrite("full")
+    #expect(bench.pending.map(\.write) == [.refuse(txn(1))])
+    bench.finishWrite()
+    #expect(bench.votes == [.no(.failed("full"))])
+  }
+
   @Test("a commit at once waits for its locks, and can be wounded until it has them")
   mutating func commitAtOnceWaits() {
     bench.acquire(txn(1), .shared(key("a")))

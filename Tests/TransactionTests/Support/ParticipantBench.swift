@@ -72,6 +72,13 @@ struct ParticipantBench {
     }
   }
 
+  /// The store takes nothing of the oldest pending write.
+  mutating func refuseWrite(_ reason: String) {
+    effects = []
+    guard !pending.isEmpty else { return }
+    step(.notWritten(pending.removeFirst().number, reason: reason))
+  }
+
   private mutating func apply(_ write: ParticipantWrite) {
     switch write {
     case .prepare(let record): prepared[record.transaction] = record
