@@ -197,21 +197,25 @@ final class CommitQueue: @unchecked Sendable {
     waiter.wantsToLeadAlone = alone
     queue.append(waiter)
     let until = time.monotonicNanoseconds &+ deadline
-    while waiter.state == .queued || waiter.state == .inGroup {
-      let inTime = waiter.changed.wait(untilMonotonicNanoseconds: until)
-      if !inTime, waiter.state == .queued {
+    while true {
+      switch waiter.state {
+      case .leads, .done:
+        lock.unlock()
+        return waiter
+      case .inGroup:
+        // A leader has the request: its outcome is coming, and only the device bounds it.
+        waiter.changed.wait()
+      case .queued:
+        // Looked at again after the wait: the lead may come in the moment in which time runs out, and who
+        // went on waiting then would keep it from all others for ever.
+        if time.wait(on: waiter.changed, untilMonotonicNanoseconds: until) { continue }
+        if waiter.state != .queued { continue }
         queue.removeAll { $0 === waiter }
         spare.append(waiter)
         lock.unlock()
         throw StoreError(
           .deadlineExceeded, "waited for the writers ahead; the write was not begun")
       }
-      if !inTime {
-        // A leader has the request: its outcome is coming, and only the device bounds it.
-        waiter.changed.wait()
-      }
     }
-    lock.unlock()
-    return waiter
   }
 }
