@@ -20,8 +20,9 @@ import RoostStorage
 // Where the flip fails, the ring as it was is made durable in all stores once more, then the source's record
 // goes, and only then the source serves the partition again.
 //
-// With its last partition a store leaves. Before that no transaction is coordinated from it any more, and what it
-// has on record of transactions is copied to the receiver, which answers for it from then on.
+// With its last partition a store leaves. Before that no transaction is coordinated from it any more,
+// and what it has on record of transactions is copied to the receiver, which answers for it from then
+// on.
 
 extension DatabaseCore {
   /// Fewer keys than this are brought while the partition is frozen.
@@ -60,7 +61,8 @@ extension DatabaseCore {
     }
     guard let transactions else {
       if !hasTransactional { return true }
-      throw DatabaseError(.busy, "partition \(move.partition) waits until the database's transactions are open")
+      throw DatabaseError(
+        .busy, "partition \(move.partition) waits until the database's transactions are open")
     }
     let (source, target) = (try member(move.from), try member(move.to))
     let longest = transactions.longestMilliseconds + 2_000
@@ -165,7 +167,8 @@ extension DatabaseCore {
 
   /// The second half of step 5. With `topology` held, right before the ring is flipped.
   ///
-  /// - Returns: `false` where the partition has transactional keys that are not frozen: a keyspace was made since.
+  /// - Returns: `false` where the partition has transactional keys that are not frozen: a keyspace
+  ///   was made since.
   func decideHandover(
     _ move: PartitionMove, _ source: Member, _ target: Member, leaves: Bool
   ) throws(DatabaseError) -> Bool {

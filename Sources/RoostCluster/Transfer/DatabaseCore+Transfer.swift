@@ -43,7 +43,9 @@ extension DatabaseCore {
   @discardableResult
   func planRest() -> Bool {
     let ring = ringState.ring
-    guard let plan = try? ring.plan(to: ring.staying, keepsFirst: schema.hasTransactional) else { return false }
+    guard let plan = try? ring.plan(to: ring.staying, keepsFirst: schema.hasTransactional) else {
+      return false
+    }
     adoption = nil
     let isAtRest = ringState.copies.isEmpty && ringState.drops.isEmpty && plan.moves.isEmpty
     if isAtRest { return false }

@@ -3,8 +3,8 @@ package import RoostCluster
 import RoostStorage
 
 // What stays of a store's part in transactions when it leaves the database: outcomes, marks of effects and
-// operators' decisions go to another store, and so does the word that a coordinator whose log was in it has nothing
-// left to say.
+// operators' decisions go to another store, and so does the word that a coordinator whose log was in it
+// has nothing left to say.
 
 extension ParticipantStore {
   /// Bytes of records after which a batch is written.
@@ -12,14 +12,14 @@ extension ParticipantStore {
 
   /// Copies to another store what is on record here and not there, durably.
   ///
-  /// - Throws: `.busy` where something is prepared here: its fate is not known; `.corruption`, `.newerFormat`,
-  ///   `.storage`, `.closed`.
+  /// - Throws: `.busy` where something is prepared here: its fate is not known; `.corruption`,
+  ///   `.newerFormat`, `.storage`, `.closed`.
   /// - Complexity: O(records): outcomes are kept for `outcomeRetention`.
   package func copyRecords(to heir: ParticipantStore) throws(DatabaseError) {
     if let record = try prepared().first {
       throw DatabaseError(.busy, "\(record.transaction) is prepared in \(member.path) and not decided")
     }
-    let doing = "what is on record of transactions in \(member.path) could not be copied to \(heir.member.path)"
+    let doing = "the records of transactions in \(member.path) could not be copied to \(heir.member.path)"
     try storing(doing) { () throws(StoreError) in
       var batch = WriteBatch()
       var bytes = 0

@@ -243,7 +243,8 @@ final class MovingBank {
     let balances = try balances(at: try manager.now())
     let total = balances.reduce(0) { $0 + ($1 ?? 0) }
     try require(
-      total == Self.accountCount * Self.opening && !balances.contains(nil), "the total is \(total): \(balances)")
+      total == Self.accountCount * Self.opening && !balances.contains(nil),
+      "the total is \(total): \(balances)")
   }
 
   func changeRing(_ random: inout SplitMix64) throws {

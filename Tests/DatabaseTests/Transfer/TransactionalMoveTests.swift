@@ -153,7 +153,7 @@ import Testing
     try bank.close()
   }
 
-  @Test func `who holds locks for long is waited for again later, and nobody is locked out meanwhile`() throws {
+  @Test func `who holds locks for long is waited for again later, and nobody is locked out`() throws {
     let moving = try Moving(seed: 4)
     let bank = moving.bank
     let holder = try TransactionCore(bank.manager)
@@ -288,8 +288,8 @@ import Testing
     return (bank, name, clones)
   }
 
-  /// At any moment of a handover, with any store missing: whoever serves the partition, what it acknowledges is
-  /// there when all stores are back.
+  /// At any moment of a handover, with any store missing: whoever serves the partition, what it
+  /// acknowledges is there when all stores are back.
   @Test(arguments: [(0, 1), (1, 0), (2, 1)])
   func `whichever store is missing after a crash, nobody serves what is another's`(
     from: Int, to: Int
@@ -376,7 +376,8 @@ import Testing
     return isWritten
   }
 
-  /// The receiver alone must not write below what was read at the source, though it knows no other clock's bound.
+  /// The receiver alone must not write below what was read at the source, though it knows no other
+  /// clock's bound.
   @Test func `the new owner starts above the old one's highest read`() throws {
     let moving = try Moving(seed: 10)
     let bank = moving.bank
