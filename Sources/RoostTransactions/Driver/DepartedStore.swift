@@ -37,12 +37,12 @@ final class DepartedStore: Sendable {
     case .prepare: reply(to: envelope, .vote(.no(.notOwner)))
     case .commit: reply(to: envelope, .acknowledged)
     case .commitAtOnce(let request):
-      writes.run { [self] in answer(envelope, commitAtOnce: request.request) }
-    case .inquire: writes.run { [self] in answerInquiry(envelope) }
+      writes.run { [self] _ in answer(envelope, commitAtOnce: request.request) }
+    case .inquire: writes.run { [self] _ in answerInquiry(envelope) }
     case .effect(let effect, let index):
-      writes.run { [self] in apply(effect, index, envelope) }
+      writes.run { [self] _ in apply(effect, index, envelope) }
     case .forgetEffects:
-      writes.run { [self] in
+      writes.run { [self] _ in
         do throws(DatabaseError) {
           for store in stores.all { try store.forgetEffects(of: envelope.message.transaction) }
         } catch {

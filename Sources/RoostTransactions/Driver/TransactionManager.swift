@@ -236,7 +236,7 @@ package final class TransactionManager: @unchecked Sendable {
   ) {
     guard let coordinator = coordinator(of: transaction) else { return reply(.unknown(transaction)) }
     guard mayWait, isSynced, effects.isEmpty, writes.count == 1, let writer = writes.first,
-      !writer.value.isEmpty, let participant = participants[writer.key]
+      !writer.value.isEmpty, let participant = lock.withLock({ state.participants[writer.key] })
     else { return coordinator.commit(transaction, writes, effects, isSynced: isSynced, reply) }
     participant.committing(transaction) {
       coordinator.commit(transaction, writes, effects, isSynced: isSynced, reply)
