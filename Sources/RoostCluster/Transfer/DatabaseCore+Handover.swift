@@ -45,6 +45,26 @@ extension DatabaseCore {
     return (brought.bytes, brought.next == nil)
   }
 
+  /// Deletes what an earlier copy of a partition brought to a store that does not serve it.
+  ///
+  /// A key that was deleted since, and whose deletion was collected, is in no tree of the source any more:
+  /// nothing that this copy brings would remove it.
+  func clearVersions(_ partition: Int, _ keyspaces: [String], in store: Store) throws(DatabaseError) {
+    let start = StoredKey.make(partition)
+    // Partitions are below 32,768.
+    let end = StoredKey.make(partition + 1)
+    try storing("partition \(partition) could not be copied anew") { () throws(StoreError) in
+      var batch = WriteBatch()
+      for name in keyspaces {
+        for tree in [VersionedPart.currentTree(name), VersionedPart.historyTree(name)] {
+          if let tree = store.existingTree(tree) { batch.deleteRange(from: start, to: end, in: tree) }
+        }
+      }
+      // Applied is enough: the copy lies above it in the log, and the receiver is synced before the flip.
+      if batch.count > 0 { try store.commit(batch, .applied) }
+    }
+  }
+
   // MARK: - Before the flip
 
   /// Steps 1 to 4, and the first half of 5; a part of them each time it is called.

@@ -187,6 +187,10 @@ extension DatabaseCore {
       schema.keyspaces.filter { $0.kind != .transactional || move.slot == 0 }
         .map { PartitionCopy.Walk(name: $0.name, isTransactional: $0.kind == .transactional) }
     }
+    if move.slot == 0 {
+      let names = keyspaces.filter(\.isTransactional).map(\.name)
+      try clearVersions(move.partition, names, in: target.store)
+    }
     return PartitionCopy(move, plan: plan, keyspaces: keyspaces)
   }
 

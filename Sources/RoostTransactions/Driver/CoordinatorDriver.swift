@@ -128,6 +128,9 @@ final class CoordinatorDriver: @unchecked Sendable {
   /// From now on it begins nothing.
   func retire() { lock.withLock { isRetired = true } }
 
+  /// It may begin transactions again: its store was about to leave, and stays after all.
+  func unretire() { lock.withLock { isRetired = false } }
+
   func acquire(
     _ transaction: TransactionID, at member: MemberID, _ locks: [LockTarget], _ read: TransactionRead?,
     _ reply: @escaping AcquireReply

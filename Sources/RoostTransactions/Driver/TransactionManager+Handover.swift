@@ -64,6 +64,7 @@ extension TransactionManager: TransactionHandover {
     let driver: CoordinatorDriver
     if let known {
       driver = known
+      driver.unretire()
     } else {
       driver = try openCoordinators(in: next).driver
       driver.resume()

@@ -210,12 +210,15 @@ package final class TransactionManager: @unchecked Sendable {
   package typealias ReadReply = @Sendable (Result<ReadAnswer, TransactionAborted>) -> Void
 
   package func begin(age: TransactionID?) throws(DatabaseError) -> TransactionID {
+    var retired: CoordinatorDriver?
     while true {
       guard let home = lock.withLock({ state.isClosed ? nil : state.home }) else {
         throw DatabaseError(.closed, "the database is closed")
       }
-      // One whose store is about to leave begins nothing: then there is another.
+      if home === retired { throw DatabaseError(.busy, "no store coordinates transactions just now") }
+      // One whose store is about to leave begins nothing: there is another by then.
       if let id = try home.begin(age: age) { return id }
+      retired = home
     }
   }
 

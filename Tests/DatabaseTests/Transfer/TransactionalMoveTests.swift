@@ -82,6 +82,52 @@ import Testing
     try core.close()
   }
 
+  /// No tree of the source has it any more, so nothing that is copied would remove it.
+  @Test func `what an earlier copy brought does not come back`() throws {
+    let moving = try Moving(seed: 13)
+    let bank = moving.bank
+    let core = bank.core
+    let versions = try #require(bank.accounts.versions)
+    let source = try versions.part(of: try core.member(moving.move.from))
+    let target = try versions.part(of: try core.member(moving.move.to))
+    let key = bank.reference(moving.name).key
+    moving.begin()
+    var jobs = 0
+    while try target.latest(moving.move.partition, key) == nil, jobs < 1_000 {
+      moving.run(1)
+      jobs += 1
+    }
+    #expect(core.transfers.withRecord { $0.copy != nil && $0.frozen == nil })
+    let deletion = try TransactionCore(bank.manager)
+    try deletion.write(bank.reference(moving.name), nil)
+    guard case .committed? = try bank.commit(deletion, isSynced: true) else {
+      Issue.record("the deletion did not commit")
+      return
+    }
+    let horizon = try bank.manager.now()
+    while try !source.collect(before: horizon, limit: 1_000).isRoundDone {}
+    // As where a write could not be forwarded: the copy begins anew.
+    core.transfers.withRecord { $0.copy = nil }
+    try core.waitUntilBalanced(.seconds(60))
+    #expect(moving.isMoved)
+    #expect(try target.newest(moving.move.partition, key) == nil)
+    #expect(try moving.value() == nil)
+    try bank.close()
+  }
+
+  @Test func `a store that stays after all coordinates again`() throws {
+    let bank = try MovingBank(TransferWorld(seed: 14), stores: [0, 1])
+    let members = bank.core.presentMembers.sorted { $0.id < $1.id }
+    for leaver in members {
+      #expect(try bank.manager.stopCoordinating(at: leaver))
+      bank.manager.resume(leaver)
+      let transaction = try TransactionCore(bank.manager)
+      #expect(try bank.read(bank.account(0), in: transaction) == 100)
+      transaction.abort()
+    }
+    try bank.close()
+  }
+
   // MARK: - Freeze and drain
 
   /// A bank whose first account's partition is about to move, with everything else at rest.
@@ -420,10 +466,14 @@ import Testing
     return time
   }
 
-  /// Takes the room that a store's log had before its disk was full.
+  /// Takes the room that a store's log had before its disk was full: what is left of it would hold a small
+  /// record still where a large one finds no room.
   private func fill(_ member: Member) {
-    while true {
-      do { try member.system.put("filler", [UInt8](repeating: 1, count: 200)) } catch { return }
+    for byteCount in [200, 20, 0] {
+      while true {
+        let filler = [UInt8](repeating: 1, count: byteCount)
+        do { try member.system.put("f", filler) } catch { break }
+      }
     }
   }
 
