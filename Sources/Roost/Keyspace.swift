@@ -9,8 +9,11 @@ public import RoostStorage
 /// of plain values are kept as siblings until a write hands back the context of a read that saw
 /// them; typed states merge.
 ///
-/// Keys have 1 to 65,533 bytes. What stands between the first `{` and the next `}` of a key, where
-/// that is not empty, is its tag: keys of one tag share a partition.
+/// In a transactional keyspace a read shows what was committed last, and a plain write is a transaction of
+/// one key; contexts, times to live, typed states, indexes and changes it does not have.
+///
+/// Keys have 1 to 65,533 bytes, 32,761 in a transactional keyspace. What stands between the first `{`
+/// and the next `}` of a key, where that is not empty, is its tag: keys of one tag share a partition.
 ///
 /// Thread-safe; keeps its database open.
 public struct Keyspace: Sendable {
@@ -21,9 +24,12 @@ public struct Keyspace: Sendable {
   /// is set.
   public var codec: any Codec = .json
 
+  @usableFromInline let isTransactional: Bool
+
   init(_ database: Database, _ core: KeyspaceCore) {
     self.database = database
     self.core = core
+    isTransactional = core.kind == .transactional
   }
 
   public var name: String { core.name }
@@ -37,11 +43,12 @@ public struct Keyspace: Sendable {
   /// - Returns: its values and the context to hand back with a write that replaces them; no values
   ///   where it is absent, deleted or expired.
   /// - Throws: `.invalidArgument`, `.unreachable` (no open store holds its partition), `.corruption`,
-  ///   `.storage`, `.closed`.
+  ///   `.storage`, `.closed`; in a transactional keyspace as ``DatabaseSnapshot/get(_:in:)``.
   /// - Complexity: one lookup in a store (``Tree/get(_:)``), one a replica where there are several.
   @inlinable
   public func get(_ key: some ByteKey & Sendable) async throws -> Read {
-    try key.withKeyBytes { bytes throws(DatabaseError) in try getBytes(bytes) }
+    if isTransactional { return try await getVersions([key])[0] }
+    return try key.withKeyBytes { bytes throws(DatabaseError) in try getBytes(bytes) }
   }
 
   // The generic calls are thin and inlined into the caller's module, where the key's type is known;
@@ -56,7 +63,7 @@ public struct Keyspace: Sendable {
     _ key: RawSpan, _ value: RawSpan, _ context: CausalContext?, _ timeToLive: Duration?,
     _ durability: Durability?
   ) throws(DatabaseError) -> CausalContext? {
-    if (durability ?? core.shared.options.durability) == .synced { return nil }
+    if isTransactional || (durability ?? core.shared.options.durability) == .synced { return nil }
     return try core.putAtOnce(key, value, context: context, timeToLive: timeToLive)
   }
 
@@ -64,14 +71,20 @@ public struct Keyspace: Sendable {
   func putBytes(
     _ key: some ByteKey & Sendable, _ value: [UInt8], _ context: CausalContext?,
     _ timeToLive: Duration?, _ durability: Durability?
-  ) async throws(DatabaseError) -> CausalContext {
-    try await write(key, durability) { key throws(DatabaseError) in
+  ) async throws -> CausalContext {
+    if isTransactional {
+      if context != nil || timeToLive != nil { try core.checkEventual() }
+      return try await commit(key, value, durability)
+    }
+    return try await write(key, durability) { key throws(DatabaseError) in
       try core.put(key, value, context: context, timeToLive: timeToLive)
     }
   }
 
-  /// Reads several keys, in their order. Each as ``get(_:)``, at its own moment.
+  /// Reads several keys, in their order. Each as ``get(_:)``, at its own moment; in a transactional
+  /// keyspace all at one.
   public func multiGet(_ keys: [some ByteKey & Sendable]) async throws -> [Read] {
+    if isTransactional { return try await getVersions(keys) }
     var reads: [Read] = []
     reads.reserveCapacity(keys.count)
     for key in keys {
@@ -98,7 +111,8 @@ public struct Keyspace: Sendable {
   /// - Returns: a context that has seen this write.
   /// - Throws: `.invalidArgument`, `.foreignContext` (the context is another key's), `.wrongKind`
   ///   (the key holds a typed state), `.unreachable`, `.closed`; `.indeterminate` (it may still
-  ///   appear); `.storage` with what the engine threw.
+  ///   appear); `.storage` with what the engine threw. In a transactional keyspace `.wrongPolicy` for a
+  ///   context or a time to live, and as ``Database/transaction(_:_:)``.
   @discardableResult
   @inlinable
   public func put(
@@ -144,7 +158,11 @@ public struct Keyspace: Sendable {
   public func delete(
     _ key: some ByteKey & Sendable, context: CausalContext? = nil, _ durability: Durability? = nil
   ) async throws -> CausalContext {
-    try await write(key, durability) { key throws(DatabaseError) in
+    if isTransactional {
+      if context != nil { try core.checkEventual() }
+      return try await commit(key, nil, durability)
+    }
+    return try await write(key, durability) { key throws(DatabaseError) in
       try core.delete(key, context: context)
     }
   }

@@ -33,6 +33,42 @@ import Testing
     return String(words[1])
   }
 
+  @Test func `plain commands, and stores that come and go`() throws {
+    let db = try make("a", "b")[0]
+    let keyspace = ["-k", "accounts"]
+    func run(_ arguments: [String]) throws -> Roost.Outcome { try roost.run(arguments + keyspace) }
+    #expect(try txn(db, "put A 5000\nput B 1\nput C 2\n", "--sync").status == 0)
+    #expect(try run(["get", db, "A"]).text == "5000\n")
+    #expect(try run(["get", db, "A", "--json"]).text == "{\"key\":\"A\",\"value\":\"5000\"}\n")
+    #expect(try run(["get", db, "none"]).status == 1)
+    #expect(try run(["put", db, "A", "4000", "--sync"]).status == 0)
+    #expect(try run(["put", db, "D", "3"]).status == 0)
+    #expect(try run(["scan", db]).lines == ["A\t4000", "B\t1", "C\t2", "D\t3"])
+    let some = try run(["scan", db, "--from", "B", "--limit", "2", "--keys-only"])
+    #expect(some.lines == ["B", "C"] && some.errors.contains("--after "), "\(some)")
+    #expect(try run(["scan", db, "--prefix", "A", "--count"]).text == "1\n")
+    #expect(try run(["delete", db, "B", "none"]).status == 0)
+    #expect(try run(["delete", db, "--prefix", "C"]).status == 0)
+    #expect(try run(["scan", db]).lines == ["A\t4000", "D\t3"])
+    for refused in [
+      ["put", db, "A", "1", "--replace"], ["put", db, "A", "1", "--ttl", "9"], ["scan", db, "--reverse"],
+      ["get", db, "A", "--show-context"], ["incr", db, "A"], ["changes", db],
+    ] {
+      let outcome = try run(refused)
+      #expect(outcome.status == 64 && outcome.errors.contains("transactional"), "\(refused): \(outcome)")
+    }
+    // The ring of such a database changes as any.
+    let ring = try roost.run("ring", db, "--add", "c:100")
+    #expect(ring.status == 0, "\(ring.errors)")
+    let grown = try roost.run("rebalance", db, "--add", roost.path("c"))
+    #expect(grown.status == 0 && grown.text.contains("balanced"), "\(grown)")
+    #expect(try run(["scan", db]).lines == ["A\t4000", "D\t3"])
+    let shrunk = try roost.run("rebalance", db, "--remove", roost.path("b"))
+    #expect(shrunk.status == 0, "\(shrunk.errors)")
+    #expect(try txn(db, "add A -1000\nadd D 1000\nget A\n", "--sync").lines.first == "A\t3000")
+    #expect(try run(["scan", db]).lines == ["A\t3000", "D\t1003"])
+  }
+
   @Test func `a script commits, or ends without a trace`() throws {
     let db = try make("a", "b")[0]
     let founded = try txn(db, "# the bank\n\nput A 5000\n", "--sync")

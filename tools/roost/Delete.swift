@@ -5,7 +5,7 @@ import RoostCluster
 import RoostStorage
 
 /// `roost delete`: deletes keys, or a range of them.
-struct Delete: ParsableCommand {
+struct Delete: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Delete keys, or all keys of a range.",
     discussion: """
@@ -20,6 +20,7 @@ struct Delete: ParsableCommand {
         roost delete ./disk1 bio                what is there now
         roost delete ./disk1 bio --context $(roost get ./disk1 bio --show-context)
         roost delete ./disk1 --prefix u:        each key of the range, one by one
+      In a transactional keyspace each deletion is a transaction.
 
       \(BytesOptions.help)
       """)
@@ -46,10 +47,15 @@ struct Delete: ParsableCommand {
     }
   }
 
-  func run() throws {
+  func run() async throws {
     let keys = try self.keys.map { try bytes.bytes($0, "key") }
     let range = try self.range.range(bytes)
-    if try DatabaseDirectory.isDatabase(directory.directory) { return try deleteRecords(keys, range) }
+    if try DatabaseDirectory.isDatabase(directory.directory) {
+      return try await withOpenDatabase([directory.directory]) { database in
+        if database.isTransactional(keyspace) { return try await deleteVersions(keys, range, database) }
+        try deleteRecords(keys, range, database.core)
+      }
+    }
     if context != nil { try DatabaseDirectory.require(directory.directory) }
     try withStore(directory.directory) { store in
       let tree = try store.requireTree(self.tree.tree)
@@ -64,22 +70,30 @@ struct Delete: ParsableCommand {
     }
   }
 
-  private func deleteRecords(_ keys: [[UInt8]], _ range: KeyRange) throws {
+  private func deleteVersions(_ keys: [[UInt8]], _ range: KeyRange, _ database: Database) async throws {
+    if context != nil { throw Failure.usage("a transactional keyspace has no contexts") }
+    let keyspace = try await database.keyspace(self.keyspace.keyspace)
+    for key in keys { try await keyspace.delete(key, sync ? .synced : .applied) }
+    guard keys.isEmpty else { return }
+    for try await entry in keyspace.scan(range.scan) {
+      try await keyspace.delete(entry.key, sync ? .synced : .applied)
+    }
+  }
+
+  private func deleteRecords(_ keys: [[UInt8]], _ range: KeyRange, _ database: DatabaseCore) throws {
     if context != nil, keys.count != 1 { throw Failure.usage("--context is of one key") }
     let seen = try context.map(ContextText.context)
-    try withDatabase(directory.directory) { database in
-      let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
-      if keys.isEmpty {
-        try keyspace.forEach(range) { key, _ in
-          _ = try key.withKeyBytes { try keyspace.delete($0, context: nil) }
-        }
-        if sync { try database.syncAll() }
+    let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
+    if keys.isEmpty {
+      try keyspace.forEach(range) { key, _ in
+        _ = try key.withKeyBytes { try keyspace.delete($0, context: nil) }
       }
-      for key in keys {
-        try key.withKeyBytes { key in
-          _ = try keyspace.delete(key, context: seen)
-          if sync { try keyspace.sync(key) }
-        }
+      if sync { try database.syncAll() }
+    }
+    for key in keys {
+      try key.withKeyBytes { key in
+        _ = try keyspace.delete(key, context: seen)
+        if sync { try keyspace.sync(key) }
       }
     }
   }

@@ -5,7 +5,7 @@ import RoostCluster
 import RoostStorage
 
 /// `roost get`: shows one value.
-struct Get: ParsableCommand {
+struct Get: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show the value of a key.",
     discussion: """
@@ -19,6 +19,7 @@ struct Get: ParsableCommand {
       In a database it shows every sibling with its dot, typed values, and the context:
         roost get ./disk1 likes:42              counter 2    dots …    context {…}
         roost get ./disk1 bio --show-context    to hand back with `roost put --context`
+      In a transactional keyspace it shows the value that was committed last.
 
       \(BytesOptions.help)
       """)
@@ -37,11 +38,24 @@ struct Get: ParsableCommand {
     if raw && json { throw ValidationError("--raw and --json exclude each other.") }
   }
 
-  func run() throws {
+  func run() async throws {
     let key = try bytes.bytes(self.key, "key")
-    if try DatabaseDirectory.isDatabase(directory.directory) { return try showRecord(key) }
+    if try DatabaseDirectory.isDatabase(directory.directory) {
+      return try await withOpenDatabase([directory.directory]) { database in
+        if database.isTransactional(keyspace) { return try await showVersion(key, database) }
+        try showRecord(key, database.core)
+      }
+    }
     if showContext { try DatabaseDirectory.require(directory.directory) }
-    let value = try withStore(directory.directory) { try $0.requireTree(tree.tree).get(key) }
+    try show(key, try withStore(directory.directory) { try $0.requireTree(tree.tree).get(key) })
+  }
+
+  private func showVersion(_ key: [UInt8], _ database: Database) async throws {
+    if showContext { throw Failure.usage("a transactional keyspace has no contexts") }
+    try show(key, try await database.keyspace(keyspace.keyspace).get(key).value)
+  }
+
+  private func show(_ key: [UInt8], _ value: [UInt8]?) throws {
     guard let value else { throw Failure(.absent, "there is no key `\(bytes.text(key))`") }
     let output = Output.standard
     if raw {
@@ -53,13 +67,11 @@ struct Get: ParsableCommand {
     }
   }
 
-  private func showRecord(_ key: [UInt8]) throws {
-    let (record, visible, context) = try withDatabase(directory.directory) { database in
-      let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
-      return try key.withKeyBytes { key in
-        let record = try keyspace.record(key)
-        return (record, keyspace.visible(record), keyspace.context(key, record))
-      }
+  private func showRecord(_ key: [UInt8], _ database: DatabaseCore) throws {
+    let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
+    let (record, visible, context) = try key.withKeyBytes { key in
+      let record = try keyspace.record(key)
+      return (record, keyspace.visible(record), keyspace.context(key, record))
     }
     let output = Output.standard
     if showContext { return try output.line(ContextText.text(context)) }

@@ -5,7 +5,7 @@ import RoostCluster
 import RoostStorage
 
 /// `roost put`: stores one value.
-struct Put: ParsableCommand {
+struct Put: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Store a value under a key.",
     discussion: """
@@ -22,6 +22,7 @@ struct Put: ParsableCommand {
       In a database a value stands beside what is there, unless it replaces what was read:
         roost put ./disk1 bio merged --context $(roost get ./disk1 bio --show-context)
         roost put ./disk1 session x --ttl 3600
+      In a transactional keyspace it is a transaction of one key, and replaces what is there.
 
       \(BytesOptions.help)
       """)
@@ -37,12 +38,17 @@ struct Put: ParsableCommand {
   @Flag(help: "Return once the write would survive power loss.") var sync = false
   @OptionGroup var bytes: BytesOptions
 
-  func run() throws {
+  func run() async throws {
     let key = try bytes.bytes(self.key, "key")
     // Before the store is created.
     if key.isEmpty { throw Failure.usage("a key must have at least one byte") }
     let value = value == "-" ? try Input(nil).readAll() : try bytes.bytes(self.value, "value")
-    if try DatabaseDirectory.isDatabase(directory.directory) { return try putRecord(key, value) }
+    if try DatabaseDirectory.isDatabase(directory.directory) {
+      return try await withOpenDatabase([directory.directory]) { database in
+        if database.isTransactional(keyspace) { return try await putVersion(key, value, database) }
+        try putRecord(key, value, database.core)
+      }
+    }
     if context != nil || replace || ttl != nil { try DatabaseDirectory.require(directory.directory) }
     try withStore(directory.directory, creates: true) { store in
       try store.tree(tree.tree).put(key, value, sync ? .synced : .applied)
@@ -56,17 +62,22 @@ struct Put: ParsableCommand {
     }
   }
 
-  private func putRecord(_ key: [UInt8], _ value: [UInt8]) throws {
+  private func putVersion(_ key: [UInt8], _ value: [UInt8], _ database: Database) async throws {
+    if context != nil || replace || ttl != nil {
+      throw Failure.usage("a transactional keyspace has no contexts and no times to live")
+    }
+    try await database.keyspace(keyspace.keyspace).put(key, value, sync ? .synced : .applied)
+  }
+
+  private func putRecord(_ key: [UInt8], _ value: [UInt8], _ database: DatabaseCore) throws {
     let given = try context.map(ContextText.context)
-    try withDatabase(directory.directory) { database in
-      let keyspace = try database.madeKeyspace(self.keyspace)
-      try key.withKeyBytes { key in
-        var seen = given
-        if replace { seen = keyspace.context(key, try keyspace.record(key)) }
-        _ = try keyspace.put(
-          key, value, context: seen, timeToLive: ttl.map { .milliseconds(Int64($0 * 1_000)) })
-        if sync { try keyspace.sync(key) }
-      }
+    let keyspace = try database.madeKeyspace(self.keyspace)
+    try key.withKeyBytes { key in
+      var seen = given
+      if replace { seen = keyspace.context(key, try keyspace.record(key)) }
+      _ = try keyspace.put(
+        key, value, context: seen, timeToLive: ttl.map { .milliseconds(Int64($0 * 1_000)) })
+      if sync { try keyspace.sync(key) }
     }
   }
 }

@@ -5,7 +5,7 @@ import RoostCluster
 import RoostStorage
 
 /// `roost scan`: shows the keys and values of a range, in order.
-struct Scan: ParsableCommand {
+struct Scan: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show keys and values in order.",
     discussion: """
@@ -22,6 +22,7 @@ struct Scan: ParsableCommand {
       shows it; --tag reads one partition, --after goes on behind an earlier scan's token:
         roost scan ./disk1 --keyspace posts --prefix u:
         roost scan ./disk1 --tag 42 --limit 100
+      A transactional keyspace is shown as it is at one moment, as a store is, in ascending order.
 
       \(BytesOptions.help)
       With --json each line is {"key":…,"value":…}, in which bytes that are not
@@ -48,9 +49,14 @@ struct Scan: ParsableCommand {
     }
   }
 
-  func run() throws {
+  func run() async throws {
     let range = try self.range.range(bytes)
-    if try DatabaseDirectory.isDatabase(directory.directory) { return try scanRecords(range) }
+    if try DatabaseDirectory.isDatabase(directory.directory) {
+      return try await withOpenDatabase([directory.directory]) { database in
+        if database.isTransactional(keyspace) { return try await scanVersions(range, database) }
+        try scanRecords(range, database.core)
+      }
+    }
     if tag != nil || after != nil { try DatabaseDirectory.require(directory.directory) }
     try withStore(directory.directory) { store in
       var cursor = try store.requireTree(tree.tree).cursor(range, nil)
@@ -62,54 +68,83 @@ struct Scan: ParsableCommand {
   }
 
   private func show(_ cursor: inout Cursor, _ limit: Int) throws -> Int {
-    let output = Output.standard
-    let jsonLines = JSONLinesWriter(output: output)
     var found = 0
     while found < limit, try reverse ? cursor.previous() : cursor.next() {
       found += 1
-      if count { continue }
-      if json {
-        if keysOnly {
-          try jsonLines.write(key: cursor.key)
-        } else {
-          try jsonLines.write(key: cursor.key, value: cursor.value)
-        }
-        continue
-      }
-      bytes.append(cursor.key, to: &output.buffer)
-      if !keysOnly {
-        output.buffer.append(UInt8(ascii: "\t"))
-        bytes.append(cursor.value, to: &output.buffer)
-      }
-      output.buffer.append(UInt8(ascii: "\n"))
-      try output.flushIfFull()
+      if !count { try show(cursor.key, cursor.value) }
     }
     return found
   }
 
-  private func scanRecords(_ range: KeyRange) throws {
-    var wanted = ScanRange()
-    wanted.lower = range.lower
-    wanted.upper = range.upper
+  private func show(_ key: RawSpan, _ value: RawSpan) throws {
+    let output = Output.standard
+    if json {
+      let jsonLines = JSONLinesWriter(output: output)
+      return try keysOnly ? jsonLines.write(key: key) : jsonLines.write(key: key, value: value)
+    }
+    bytes.append(key, to: &output.buffer)
+    if !keysOnly {
+      output.buffer.append(UInt8(ascii: "\t"))
+      bytes.append(value, to: &output.buffer)
+    }
+    output.buffer.append(UInt8(ascii: "\n"))
+    try output.flushIfFull()
+  }
+
+  private func scanVersions(_ range: KeyRange, _ database: Database) async throws {
+    var wanted = range.scan
+    wanted.tag = try bytes.bytes(tag, "--tag")
+    let order = reverse ? ScanOrder.descending : .ascending
+    let token = try after.map { text throws(DatabaseError) in try ScanToken(text: text) }
+    let keyspace = try await database.keyspace(self.keyspace.keyspace)
+    var found = 0
+    var rest = token
+    if let limit {
+      // A page may have fewer entries than asked for.
+      repeat {
+        if found == limit { break }
+        let page = try await keyspace.scanPage(wanted, order, limit: limit - found, after: rest)
+        if !count { for entry in page { try show(entry) } }
+        found += page.count
+        rest = page.token
+      } while rest != nil
+    } else {
+      // Without a limit it is one scan, of one moment.
+      for try await entry in keyspace.scan(wanted, order, after: token) {
+        if !count { try show(entry) }
+        found += 1
+      }
+      rest = nil
+    }
+    if count { try Output.standard.line("\(found)") }
+    try Output.standard.flush()
+    if let rest { Complaint.line("to go on after this: --after \(rest.text)") }
+  }
+
+  private func show(_ entry: ScanEntry) throws {
+    let (key, value) = (entry.key, entry.value ?? [])
+    try unsafe show(key.span.bytes, value.span.bytes)
+  }
+
+  private func scanRecords(_ range: KeyRange, _ database: DatabaseCore) throws {
+    var wanted = range.scan
     wanted.tag = try bytes.bytes(tag, "--tag")
     let token = try after.map { text throws(DatabaseError) in try ScanToken(text: text) }
-    try withDatabase(directory.directory) { database in
-      let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
-      let scan = try KeyspaceScan(
-        keyspace, wanted, reverse ? .descending : .ascending, after: token, KeyspaceScan.Limits())
-      var left = limit ?? .max
-      var found = 0
-      while left > 0, !scan.isAtEnd {
-        let page = try scan.page(limit: min(left, 512))
-        for index in 0..<page.count where !count { try show(page, index, keyspace) }
-        left -= page.count
-        found += page.count
-      }
-      if count { try Output.standard.line("\(found)") }
-      try Output.standard.flush()
-      if limit != nil, !scan.isAtEnd, let token = scan.token {
-        Complaint.line("to go on after this: --after \(token.text)")
-      }
+    let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
+    let scan = try KeyspaceScan(
+      keyspace, wanted, reverse ? .descending : .ascending, after: token, KeyspaceScan.Limits())
+    var left = limit ?? .max
+    var found = 0
+    while left > 0, !scan.isAtEnd {
+      let page = try scan.page(limit: min(left, 512))
+      for index in 0..<page.count where !count { try show(page, index, keyspace) }
+      left -= page.count
+      found += page.count
+    }
+    if count { try Output.standard.line("\(found)") }
+    try Output.standard.flush()
+    if limit != nil, !scan.isAtEnd, let token = scan.token {
+      Complaint.line("to go on after this: --after \(token.text)")
     }
   }
 

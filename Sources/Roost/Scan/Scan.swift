@@ -8,7 +8,9 @@ public import RoostCluster
 ///
 /// No snapshot: a key that is there from the beginning of the scan to its end is shown, once, also
 /// while partitions move between stores; one that comes or goes meanwhile may be shown or not. Absent,
-/// deleted and expired keys are not shown.
+/// deleted and expired keys are not shown. In a transactional keyspace it is a snapshot, of the moment
+/// at which an iterator is first asked; one that takes longer than versions are kept ends with
+/// `.snapshotTooOld`.
 ///
 /// An iterator reads ahead, some hundred entries at a time, and holds what its cursors have open until
 /// it goes or has shown 65,536 entries more: where much time passes between entries, or a scan must
@@ -28,6 +30,7 @@ public struct Scan: AsyncSequence, Sendable {
   public struct Iterator: AsyncIteratorProtocol {
     private let sequence: Scan
     private var scan: KeyspaceScan?
+    private var versions: VersionScan?
     @usableFromInline var entries: ScanEntries?
     @usableFromInline var index = 0
     @usableFromInline var count = 0
@@ -60,6 +63,7 @@ public struct Scan: AsyncSequence, Sendable {
     /// - Returns: whether there is one with entries.
     @usableFromInline
     mutating func nextPage() async throws -> Bool {
+      if sequence.keyspace.isTransactional { return try await nextVersions() }
       if scan == nil {
         scan = try KeyspaceScan(
           sequence.keyspace.core, sequence.range, sequence.order, after: sequence.token, sequence.limits)
@@ -79,6 +83,20 @@ public struct Scan: AsyncSequence, Sendable {
       entries = nil
       count = 0
       return false
+    }
+
+    private mutating func nextVersions() async throws -> Bool {
+      if versions == nil {
+        versions = try await VersionScan(
+          sequence.keyspace, sequence.range, sequence.order, after: sequence.token)
+      }
+      try Task.checkCancellation()
+      let page = try await versions!.page(limit: pageLimit)
+      pageLimit = Swift.min(pageLimit * 2, Self.largestPage)
+      entries = page.count > 0 ? page : nil
+      count = page.count
+      index = 0
+      return count > 0
     }
   }
 }
@@ -110,13 +128,21 @@ extension Keyspace {
   ///     ever: after a restart, moves of partitions and changes of the ring.
   /// - Throws: ``DatabaseError`` with `.foreignToken` (it is another scan's), `.invalidArgument` (a limit
   ///   below 1, a tag that no key can have), `.unreachable` (no open store holds some partition),
-  ///   `.corruption` (names the key), `.closed`, `.storage`.
+  ///   `.corruption` (names the key), `.closed`, `.storage`. In a transactional keyspace `.wrongPolicy` for
+  ///   a descending order, and as ``DatabaseSnapshot/get(_:in:)``.
   /// - Complexity: a seek in each partition, then O(log n) of the partitions for each entry.
   public func scanPage(
     _ range: ScanRange = .all, _ order: ScanOrder = .ascending, limit: Int, after token: ScanToken? = nil
   ) async throws -> ScanPage {
     guard limit >= 1 else {
       throw DatabaseError(.invalidArgument, "a page's limit is \(limit), must be at least 1")
+    }
+    if isTransactional {
+      var scan = try await VersionScan(self, range, order, after: token)
+      let entries = try await scan.page(limit: limit)
+      // Where nothing is left behind it, the next page says so.
+      let token = scan.isAtEnd ? nil : scan.position.map { ScanToken(core, range, order, behind: $0) }
+      return ScanPage(entries: entries, token: token)
     }
     let scan = try KeyspaceScan(core, range, order, after: token)
     let entries = try scan.page(limit: limit)

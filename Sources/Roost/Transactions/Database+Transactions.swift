@@ -17,7 +17,7 @@ public struct TransactionConflict: Error, Sendable, CustomStringConvertible {
   /// Whether another try may go better.
   public var isWorthRetrying: Bool {
     switch reason {
-    case .conflict, .deadline, .interrupted: true
+    case .conflict, .deadline, .interrupted, .moving: true
     default: false
     }
   }
@@ -50,6 +50,8 @@ extension Database {
     let manager = try await transactions()
     var age: TransactionID?
     var attempt = 0
+    // Waiting for a partition that moves is no try that failed, but it does not last for ever.
+    var moveDeadline: UInt64?
     while true {
       let transaction = Transaction(try TransactionCore(manager, age: age), self)
       age = transaction.core.age
@@ -65,12 +67,19 @@ extension Database {
         }
       } catch let conflict as TransactionConflict where conflict.transaction == transaction.id {
         transaction.core.abort()
-        guard conflict.isWorthRetrying, attempt < manager.options.mostRetries, !Task.isCancelled else {
+        var isMoving = false
+        if conflict.reason == .moving {
+          let deadline = moveDeadline ?? manager.moveDeadline
+          moveDeadline = deadline
+          isMoving = manager.isBefore(deadline)
+        }
+        guard conflict.isWorthRetrying, isMoving || attempt < manager.options.mostRetries, !Task.isCancelled
+        else {
           throw DatabaseError(
             .transactionAborted, "\(conflict) (after \(attempt + 1) tries)")
         }
-        attempt += 1
-        try await manager.pause(afterAttempt: attempt)
+        if !isMoving { attempt += 1 }
+        try await manager.pause(afterAttempt: isMoving ? 5 : attempt)
       } catch {
         transaction.core.abort()
         throw error

@@ -30,8 +30,7 @@ public struct DatabaseSnapshot: Sendable {
   /// - Complexity: one or two lookups in a store.
   public func get(_ key: some ByteKey & Sendable, in keyspace: Keyspace) async throws -> [UInt8]? {
     let target = try keyspace.reference(key, in: database)
-    let owner = try manager.core.shared.transactionalOwner(target.partition)
-    return try await read(.keys([target]), owner.id).entries.first?.value
+    return try await manager.read(.keys([target]), of: target.partition, at: timestamp).entries.first?.value
   }
 
   /// Reads a key's value, decoded by the keyspace's codec. As ``get(_:in:)``, and throws `.codec`.
@@ -60,11 +59,11 @@ public struct DatabaseSnapshot: Sendable {
     }
     var merged: [(key: [UInt8], value: [UInt8])] = []
     for range in try keyspace.ranges(from: start, to: end, in: database) {
-      let owner = try manager.core.shared.transactionalOwner(range.partition)
       var rest: RangeReference? = range
       var count = 0
       while let part = rest, count < limit {
-        let answer = try await read(.range(part, limit: limit - count), owner.id)
+        let answer = try await manager.read(
+          .range(part, limit: limit - count), of: part.partition, at: timestamp)
         merged += answer.entries.map { ($0.target.key, $0.value) }
         count += answer.entries.count
         rest = answer.isComplete ? nil : answer.next.map { part.from($0) }
@@ -75,6 +74,17 @@ public struct DatabaseSnapshot: Sendable {
     return merged
   }
 
+  /// A part of a partition's range.
+  func page(_ range: RangeReference, limit: Int) async throws -> VersionedPage {
+    let answer = try await manager.read(.range(range, limit: limit), of: range.partition, at: timestamp)
+    var page = VersionedPage()
+    page.entries = answer.entries.map {
+      VersionedEntry(key: $0.target.key, value: $0.value, timestamp: $0.timestamp)
+    }
+    page.next = answer.isComplete ? nil : answer.next
+    return page
+  }
+
   /// Reads the keys that begin with `prefix`, in order. As ``scan(from:to:limit:in:)``.
   public func scan(
     prefix: some ByteKey & Sendable, limit: Int = 1_000, in keyspace: Keyspace
@@ -82,13 +92,30 @@ public struct DatabaseSnapshot: Sendable {
     let start = prefix.withKeyBytes { [UInt8](copying: $0) }
     return try await scan(from: start, to: start.successorOfPrefix, limit: limit, in: keyspace)
   }
+}
 
-  private func read(_ read: TransactionRead, _ member: MemberID) async throws -> ReadAnswer {
-    let (manager, timestamp) = (manager, timestamp)
-    let result: Result<ReadAnswer, DatabaseError> = await handedOver { handOver in
-      manager.snapshot(read, at: timestamp, of: member, handOver)
+extension TransactionManager {
+  /// Reads at a time, wherever the partition is: one that is being handed over is waited for.
+  ///
+  /// - Throws: `.busy` where that takes longer than a lock may; `.unreachable`; what reading throws.
+  func read(
+    _ read: TransactionRead, of partition: Int, at time: Timestamp
+  ) async throws(DatabaseError) -> ReadAnswer {
+    let deadline = readDeadline
+    var attempt = 0
+    while true {
+      let owner = try core.shared.transactionalOwner(partition)
+      let result: Result<ReadAnswer, DatabaseError> = await handedOver { handOver in
+        snapshot(read, at: time, of: owner.id, handOver)
+      }
+      switch result {
+      case .success(let answer): return answer
+      case .failure(let error):
+        guard mustLookAgain(error), isBefore(deadline) else { throw error }
+      }
+      attempt += 1
+      try await pause(afterAttempt: min(attempt, 4))
     }
-    return try result.get()
   }
 }
 

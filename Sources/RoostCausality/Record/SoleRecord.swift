@@ -25,6 +25,16 @@ package struct SoleRecord: Hashable, Sendable {
     }
   }
 
+  /// A version that a transaction committed, as a record. It names no store's write: the replica is 0, which
+  /// none has, and the counter its time.
+  package init(committedAt time: Timestamp, _ value: [UInt8]) {
+    dot = Dot(replica: ReplicaID(rawValue: 0), counter: max(1, time.rawValue))
+    timestamp = time
+    expiry = 0
+    self.value = value
+    seen = CompactVector(dot)
+  }
+
   package var context: VersionVector { seen.vector }
 
   package var sibling: Sibling { Sibling(dot: dot, timestamp: timestamp, expiry: expiry, value: value) }

@@ -137,6 +137,13 @@ final class DatabaseClock: @unchecked Sendable {
     }
   }
 
+  /// Runs `body` with the bound, while nobody writes a higher one.
+  func withDurableBound(_ body: (Timestamp) throws(DatabaseError) -> Void) throws(DatabaseError) {
+    try raising.withLock { () throws(DatabaseError) in
+      try body(Timestamp(rawValue: bound.load(ordering: .acquiring)))
+    }
+  }
+
   /// Waits until a bound that is being written is written: to the stores that were members when that
   /// began.
   func finishRaising() { raising.withLock {} }

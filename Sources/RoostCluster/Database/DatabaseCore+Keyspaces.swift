@@ -66,8 +66,10 @@ extension DatabaseCore {
     try checkChangeable()
     let ring = ringState.ring
     if policy.isTransactional {
-      try checkAtRest()
-      return try add(name, policy.kind, replicas: 1)
+      try add(name, policy.kind, replicas: 1)
+      // What is yet to be installed may change who comes first, without bringing its keys along.
+      if adoption != nil { planRest() }
+      return
     }
     let replicas = policy.replicas == 0 ? ring.replicas : policy.replicas
     guard replicas <= ring.replicas else {
@@ -157,27 +159,5 @@ extension DatabaseCore {
     if let versions = try keyspace(name, nil).versions { return versions }
     throw DatabaseError(
       .wrongPolicy, "the keyspace `\(name)` is eventual: transactions cannot use it but for effects")
-  }
-
-  /// Partitions of transactional keyspaces stay where they are: none may be on its way when the first
-  /// such keyspace is made. With `topology` held.
-  private func checkAtRest() throws(DatabaseError) {
-    let isMoving =
-      !ringState.copies.isEmpty || !ringState.drops.isEmpty || adoption != nil
-      || transfers.withRecord { !$0.moves.isEmpty }
-      || presentMembers.contains { ringState.ring.member($0.id) == nil }
-    guard isMoving else { return }
-    throw DatabaseError(
-      .busy,
-      "partitions are moving between stores: a transactional keyspace can be created once they have moved")
-  }
-
-  /// - Throws: `.wrongPolicy` where partitions must stay where they are. With `topology` held.
-  func checkMovable() throws(DatabaseError) {
-    guard let keyspace = schema.keyspaces.first(where: { $0.kind == .transactional }) else { return }
-    throw DatabaseError(
-      .wrongPolicy,
-      "the ring cannot be changed: partitions of the transactional keyspace `\(keyspace.name)` cannot be "
-        + "moved yet")
   }
 }

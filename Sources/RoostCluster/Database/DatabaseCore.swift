@@ -41,19 +41,22 @@ package final class DatabaseCore: @unchecked Sendable {
   /// The ring state to install before partitions move on: what an earlier process left, planned anew.
   var adoption: RingState? { didSet { shown.change { $0.isAdopting = adoption != nil } } }
   let transfers: TransferState
+  /// The transactions of this process, where they are open. Partitions of transactional keyspaces move
+  /// with their help only.
+  weak var transactions: (any TransactionHandover)?
   /// What callers who must not wait are shown.
   let shown: ShownState
 
   init(
     _ parts: DatabaseOpening.Parts, _ ringState: RingState, _ schema: Schema, _ opened: [Member],
-    clockAbove: Timestamp
+    clockAbove: Timestamp, withheld: Set<Int> = []
   ) {
     self.ringState = ringState
     self.schema = schema
     shown = ShownState(ringState, schema)
     topologyChanged = Condition(topology)
     transfers = TransferState(parts.environment, parts.options)
-    shared = DatabaseShared(parts, ringState.ring, clockAbove: clockAbove)
+    shared = DatabaseShared(parts, ringState.ring, clockAbove: clockAbove, withheld: withheld)
     for member in opened {
       shared.members.publish(member, at: member.slot)
       slotOf[member.id] = member.slot

@@ -9,7 +9,8 @@ import RoostStorage
 //    database: only then is one made there.
 // 2. The identity records tell who is who. Where no store says that creation was completed, the
 //    database is made, from the beginning: nobody can have used it yet.
-// 3. The ring and the schema of the highest revision count; stores that lag are brought up to them.
+// 3. The ring and the schema of the highest revision count; stores that lag are brought up to them. What a
+//    store gave up for another is settled by that ring, or, without some store, served by nobody.
 //    A member whose store was not given is missing: an error that names it, unless asked for.
 // 4. Each store goes on as the incarnation that it was only after a clean close of just this
 //    directory; else it takes a new one. The record that says "open" is durable before any dot is
@@ -33,6 +34,7 @@ package enum DatabaseOpening {
     var ring: RingState?
     var schema: Schema?
     var clock: Timestamp?
+    var handover: HandoverRecord?
   }
 
   package static func open(
@@ -216,6 +218,9 @@ package enum DatabaseOpening {
     if let bytes = try record(Member.SystemKey.ring) { candidate.ring = try RingState(decoding: bytes) }
     if let bytes = try record(Member.SystemKey.schema) { candidate.schema = try Schema(decoding: bytes) }
     if let bytes = try record(Member.SystemKey.clock) { candidate.clock = try ClockRecord.decode(bytes) }
+    if let bytes = try record(Member.SystemKey.handover) {
+      candidate.handover = try HandoverRecord(decoding: bytes)
+    }
   }
 
   private static func assemble(
@@ -249,14 +254,36 @@ package enum DatabaseOpening {
     if !ringState.copies.isEmpty, isWhole, candidates.contains(where: { cleanClose($0) == nil }) {
       ringState.giveUpCopies()
     }
-    let clock = candidates.compactMap(\.clock).max() ?? .zero
+    let clock = candidates.compactMap { max($0.clock ?? .zero, $0.handover?.highest ?? .zero) }.max() ?? .zero
     var members: [Member] = []
     for (slot, candidate) in candidates.enumerated() {
       members.append(try join(candidate, slot, ringState, schema, environment))
     }
+    let withheld = try settleHandovers(candidates, members, ringState, isWhole: isWhole)
     let parts = Parts(
       environment: environment, options: options, id: candidates[0].identity!.database)
-    return DatabaseCore(parts, ringState, schema, members, clockAbove: clock)
+    return DatabaseCore(parts, ringState, schema, members, clockAbove: clock, withheld: withheld)
+  }
+
+  /// Settles what stores have given up for others. With all stores there the ring says who has it, and
+  /// all of them know that ring by now.
+  ///
+  /// - Returns: the partitions of which nobody can say whether they were taken over.
+  private static func settleHandovers(
+    _ candidates: [Candidate], _ members: [Member], _ ringState: RingState, isWhole: Bool
+  ) throws(DatabaseError) -> Set<Int> {
+    var withheld: Set<Int> = []
+    for (candidate, member) in zip(candidates, members) {
+      guard let handover = candidate.handover else { continue }
+      if isWhole {
+        try member.removeSystem(Member.SystemKey.handover)
+      } else if handover.partition < ringState.ring.partitionCount,
+        ringState.ring.replica(of: handover.partition, slot: 0) == member.id
+      {
+        withheld.insert(handover.partition)
+      }
+    }
+    return withheld
   }
 
   // MARK: - Creation

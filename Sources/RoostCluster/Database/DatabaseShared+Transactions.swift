@@ -28,8 +28,23 @@ extension DatabaseShared {
 
   /// The one store that has a partition's transactional keys: the ring's first replica.
   ///
-  /// - Throws: `.unreachable` where it is not open, `.closed`.
+  /// - Throws: `.unreachable` where it is not open, or where it was giving the partition to another when
+  ///   the database was last in use and nobody can tell whether it did; `.closed`.
   package func transactionalOwner(_ partition: Int) throws(DatabaseError) -> Member {
+    if !withheld.isEmpty, withheld.contains(partition) {
+      throw DatabaseError(
+        .unreachable,
+        "partition \(partition)'s transactional keys were on their way to another store, and may be there: "
+          + "open the database with all its stores")
+    }
+    return try firstOwner(partition)
+  }
+
+  /// The first replica of a partition, whatever became of its transactional keys: effects on its eventual
+  /// keys go there.
+  ///
+  /// - Throws: `.unreachable` where it is not open, `.closed`.
+  package func firstOwner(_ partition: Int) throws(DatabaseError) -> Member {
     let slot = routes.owner(partition)
     if slot != Int(RouteTable.none), let member = members[slot] { return member }
     try checkOpen()

@@ -33,7 +33,14 @@ package final class DatabaseShared: Sendable {
     var failures: [Int: DatabaseError] = [:]
   }
 
-  init(_ parts: DatabaseOpening.Parts, _ ring: Ring, clockAbove: Timestamp) {
+  /// Partitions whose transactional keys nobody serves while some store is missing: it may have been
+  /// told that they are another's.
+  let withheld: Set<Int>
+
+  init(
+    _ parts: DatabaseOpening.Parts, _ ring: Ring, clockAbove: Timestamp, withheld: Set<Int> = []
+  ) {
+    self.withheld = withheld
     environment = parts.environment
     options = parts.options
     id = parts.id

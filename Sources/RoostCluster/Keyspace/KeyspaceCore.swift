@@ -79,6 +79,12 @@ package final class KeyspaceCore: @unchecked Sendable {
     for index in indexes.kept { build(index) }
   }
 
+  /// Takes a member that leaves out.
+  func withdraw(_ slot: Int) {
+    parts.withdraw(slot)
+    versions?.withdraw(slot)
+  }
+
   package static func recordTree(_ keyspace: String) -> String { "keyspace/" + keyspace }
   package static func changeTree(_ keyspace: String) -> String { "changes/" + keyspace }
 
@@ -128,14 +134,14 @@ package final class KeyspaceCore: @unchecked Sendable {
       .unreachable, "no open store holds partition \(partition) of the keyspace `\(name)`")
   }
 
-  /// - Throws: `.wrongPolicy` where the keyspace's keys are transactions' alone. It has no parts, so that
-  ///   every call that looks for one comes here.
-  func checkEventual() throws(DatabaseError) {
+  /// - Throws: `.wrongPolicy` where the keyspace is transactional. It has no parts, so that every call that
+  ///   looks for one comes here.
+  package func checkEventual() throws(DatabaseError) {
     if versions == nil { return }
     throw DatabaseError(
       .wrongPolicy,
-      "the keyspace `\(name)` is transactional: its keys are read and written in transactions, and it has "
-        + "no siblings, typed values, indexes or feed")
+      "the keyspace `\(name)` is transactional: it has no contexts, conditions, times to live, typed values, "
+        + "indexes or feed")
   }
 
   /// All present parts of a partition, its replicas in order, and last the one it is moving to.

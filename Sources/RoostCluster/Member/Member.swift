@@ -17,6 +17,7 @@ package final class Member: @unchecked Sendable {
     package static let clock = "clock"
     package static let ring = "ring"
     package static let schema = "schema"
+    package static let handover = "handover"
   }
 
   /// Its place in the tables of this process.
@@ -122,6 +123,13 @@ package final class Member: @unchecked Sendable {
   func writeSystem(_ key: String, _ value: [UInt8]) throws(DatabaseError) {
     try storing("\(key) of \(path) could not be written") { () throws(StoreError) in
       try system.put(key, value, .synced)
+    }
+  }
+
+  /// Removes a record of the system tree durably.
+  func removeSystem(_ key: String) throws(DatabaseError) {
+    try storing("\(key) of \(path) could not be removed") { () throws(StoreError) in
+      try system.delete(key, .synced)
     }
   }
 

@@ -32,11 +32,16 @@ extension Ring {
   /// members lack to it, and more only where zones or the distinctness of a list ask for it. Whose
   /// number is rounded up, of those with equal remainders, is chosen so that they lack the least.
   ///
-  /// - Parameter wanted: all members that shall be, in any order.
+  /// - Parameters:
+  ///   - wanted: all members that shall be, in any order.
+  ///   - keepsFirst: only a move changes who comes first in a list: for a database that keeps with the
+  ///     first member what the others do not have. The members then coordinate as evenly as it happens.
   /// - Throws: ``RingError`` with the codes of ``init(partitionCount:replicas:members:epoch:)``.
   /// - Complexity: O(Q · M · log Q) for Q partitions and M members, and O(Q · N + M²) for each move
   ///   that cannot be made directly, N being the replicas.
-  public func plan(to wanted: [RingMember]) throws(RingError) -> RingPlan {
+  public func plan(
+    to wanted: [RingMember], keepsFirst: Bool = false
+  ) throws(RingError) -> RingPlan {
     let wanted = try Self.checked(wanted, replicas: replicas)
     var start = admitting(wanted)
     // From places in `start` to places among those wanted, and back.
@@ -45,8 +50,9 @@ extension Ring {
     for (new, old) in back.enumerated() { place[old] = new }
 
     let lists = RingSolver.solve(
-      members: wanted, replicas: replicas, current: start.slots.map { place[Int($0)] })
-    start.order(towards: lists.map { UInt16(back[$0]) })
+      members: wanted, replicas: replicas, current: start.slots.map { place[Int($0)] },
+      keepsFirst: keepsFirst)
+    start.order(towards: lists.map { UInt16(back[$0]) }, keepsFirst: keepsFirst)
     for index in start.members.indices.reversed() where start.isLeaving[index] {
       if !start.slots.contains(UInt16(index)) { start.drop(index) }
     }
@@ -79,7 +85,7 @@ extension Ring {
 
   /// Orders each list as the target's. Who is in both stands at the same place in both, and who goes
   /// stands, where it can be, where a member of its own zone comes.
-  private mutating func order(towards target: [UInt16]) {
+  private mutating func order(towards target: [UInt16], keepsFirst: Bool) {
     let zones = ZoneSpread(members, replicas: 1).zone
     for first in stride(from: 0, to: slots.count, by: replicas) {
       let places = first..<first + replicas
@@ -88,7 +94,7 @@ extension Ring {
           slots.swapAt(place, other)
         }
       }
-      let moving = places.filter { slots[$0] != target[$0] }
+      let moving = places.filter { slots[$0] != target[$0] && !(keepsFirst && $0 == first) }
       func fits(_ place: Int, _ wanted: Int) -> Bool {
         zones[Int(slots[place])] == zones[Int(target[wanted])]
       }

@@ -20,7 +20,11 @@ enum RingSolver {
   ///   - members: who shall be in the ring, by rising id.
   ///   - current: what each partition holds now, `replicas` each: places in `members`, or -1 for nobody
   ///     and for those that shall go.
-  static func solve(members: [RingMember], replicas: Int, current: [Int]) -> [Int] {
+  ///   - keepsFirst: leaves out the balancing of the coordinators: who comes first in a list and stays
+  ///     goes on coming first.
+  static func solve(
+    members: [RingMember], replicas: Int, current: [Int], keepsFirst: Bool = false
+  ) -> [Int] {
     let spread = ZoneSpread(members, replicas: replicas)
     let nodes = VirtualNodes(members)
     var held = Array(repeating: 0, count: members.count)
@@ -46,7 +50,9 @@ enum RingSolver {
       precondition(isDone(assignment), "the targets cannot be met")
     }
     var lists = arranged(assignment)
-    CoordinatorBalance.balance(&lists, replicas: replicas, loads: assignment.held)
+    if !keepsFirst {
+      CoordinatorBalance.balance(&lists, replicas: replicas, loads: assignment.held)
+    }
     return lists
   }
 

@@ -62,15 +62,7 @@ package final class KeyspaceScan {
     self.order = order
     self.limits = limits
     bounds = ScanToken.bounds(range, order)
-    if let token {
-      guard token.keyspace == keyspace.bindingSeed else {
-        throw DatabaseError(.foreignToken, "the scan token is another keyspace's or database's")
-      }
-      guard token.bounds == bounds else {
-        throw DatabaseError(.foreignToken, "the scan token is that of another range or order")
-      }
-      position = token.key
-    }
+    position = try token?.position(in: keyspace, range, order)
     plan = try ScanPlan(
       range, order, after: position, partitionCount: keyspace.shared.routes.partitionCount)
   }

@@ -45,6 +45,29 @@ package final class ScanEntries: Sendable {
     decoded = draft.decoded
   }
 
+  /// The entries of a transactional keyspace, in order.
+  package init(_ keyspace: KeyspaceCore, _ versions: [VersionedEntry]) {
+    self.keyspace = keyspace
+    decoded = []
+    let bytes = GatheredBytes(capacity: versions.reduce(0) { $0 + $1.key.count + $1.value.count + 64 })
+    var slots: [Slot] = []
+    slots.reserveCapacity(versions.count)
+    for version in versions {
+      var encoded: [UInt8] = []
+      SoleRecord(committedAt: version.timestamp, version.value).record.encode(into: &encoded)
+      let (key, record, end) = unsafe bytes.append(version.key.span.bytes, encoded.span.bytes)
+      guard let sole = unsafe SoleSibling(in: encoded.span.bytes, at: 0) else {
+        preconditionFailure("a record of one value is not read as one")
+      }
+      slots.append(
+        Slot(
+          key: key, record: record, end: end,
+          value: (record + sole.value.lowerBound)..<(record + sole.value.upperBound), decoded: -1))
+    }
+    self.bytes = bytes
+    self.slots = slots
+  }
+
   package var count: Int { slots.count }
 
   package func key(_ index: Int) -> [UInt8] {

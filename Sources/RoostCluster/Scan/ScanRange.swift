@@ -79,20 +79,20 @@ public enum ScanOrder: UInt8, Hashable, Sendable {
 
 /// What a scan has to read: its bounds as one interval of user keys, and which partitions they can
 /// lie in.
-struct ScanPlan {
+package struct ScanPlan {
   /// Inclusive.
-  var lower: [UInt8]
+  package var lower: [UInt8]
   /// Exclusive.
-  var upper: [UInt8]?
+  package var upper: [UInt8]?
   /// The one partition that can have such keys, where there is just one.
-  var partition: Int?
+  package var partition: Int?
   /// What the tag of each key is compared with; `nil` where the interval says enough.
-  var tag: [UInt8]?
-  var isEmpty = false
+  package var tag: [UInt8]?
+  package var isEmpty = false
 
   /// - Parameter position: the scan goes on behind this key.
   /// - Throws: `.invalidArgument` for a tag that no key can have.
-  init(
+  package init(
     _ range: ScanRange, _ order: ScanOrder, after position: [UInt8]?, partitionCount: Int
   ) throws(DatabaseError) {
     let prefixed = KeyRange(prefix: range.prefix)
@@ -119,6 +119,12 @@ struct ScanPlan {
       partition = Placement.partition(ofHash: Checksum.xxh64(own), count: partitionCount)
     }
     if let upper, !lower.lexicographicallyPrecedes(upper) { isEmpty = true }
+  }
+
+  /// Whether a key has the tag that was asked for.
+  package func admits(_ key: [UInt8]) -> Bool {
+    guard let tag else { return true }
+    return unsafe Placement.tag(of: key.span.bytes).map { Array(key[$0]) } == tag
   }
 
   private static func larger(_ a: [UInt8], _ b: [UInt8]) -> [UInt8] {

@@ -65,6 +65,26 @@ public struct ScanToken: Hashable, Sendable {
     self.key = key
   }
 
+  /// Where a scan of a keyspace goes on that ended behind a key.
+  package init(_ keyspace: KeyspaceCore, _ range: ScanRange, _ order: ScanOrder, behind key: [UInt8]) {
+    self.init(keyspace: keyspace.bindingSeed, bounds: Self.bounds(range, order), key: key)
+  }
+
+  /// The key behind which a scan goes on.
+  ///
+  /// - Throws: `.foreignToken` where it is another scan's.
+  package func position(
+    in keyspace: KeyspaceCore, _ range: ScanRange, _ order: ScanOrder
+  ) throws(DatabaseError) -> [UInt8] {
+    guard self.keyspace == keyspace.bindingSeed else {
+      throw DatabaseError(.foreignToken, "the scan token is another keyspace's or database's")
+    }
+    guard bounds == Self.bounds(range, order) else {
+      throw DatabaseError(.foreignToken, "the scan token is that of another range or order")
+    }
+    return key
+  }
+
   static func bounds(_ range: ScanRange, _ order: ScanOrder) -> UInt64 {
     var writer = FieldWriter()
     func write(bound: [UInt8]?) {

@@ -25,7 +25,6 @@ extension DatabaseCore {
     return try ringChanges.withLock { () throws(DatabaseError) in
       try topology.withLock { () throws(DatabaseError) in
         try checkChangeable()
-        try checkMovable()
         if let known = presentMembers.first(where: { $0.path == path }) {
           throw DatabaseError(.invalidArgument, "\(known.path) is a store of the database already")
         }
@@ -110,24 +109,83 @@ extension DatabaseCore {
     _ change: (inout [RingMember]) throws(DatabaseError) -> Void
   ) throws(DatabaseError) {
     try ringChanges.withLock { () throws(DatabaseError) in
-      try topology.withLock { () throws(DatabaseError) in
-        try checkChangeable()
-        try checkMovable()
-        var staying = ringState.ring.staying
-        try change(&staying)
-        try adopt(staying, ringState)
+      var leavers: [Member] = []
+      do throws(DatabaseError) {
+        while true {
+          let others = try topology.withLock { () throws(DatabaseError) in
+            try checkChangeable()
+            var staying = ringState.ring.staying
+            try change(&staying)
+            return try adopt(staying, ringState, letting: leavers)
+          }
+          if others.isEmpty { break }
+          for leaver in others { try prepareToLeave(leaver) }
+          leavers = others
+        }
+      } catch {
+        let transactions = topology.withLock { self.transactions }
+        for leaver in leavers { transactions?.resume(leaver) }
+        throw error
       }
+      let (transactions, answering) = topology.withLock { (self.transactions, heir(of: leavers)) }
+      guard let answering else { return }
+      for leaver in leavers { transactions?.left(leaver, heir: answering) }
+    }
+  }
+
+  /// Who answers for stores that leave without a partition to hand over. With `topology` held.
+  private func heir(of leavers: [Member]) -> Member? {
+    let staying = Set(ringState.ring.staying.map(\.id))
+    return presentMembers.first { member in
+      staying.contains(member.id) && !leavers.contains { $0.id == member.id }
+    }
+  }
+
+  /// Has all end that a store which holds no partition has to do with transactions. Without `topology`, which
+  /// they may need.
+  ///
+  /// - Throws: `.busy` where transactions that it coordinates take too long.
+  private func prepareToLeave(_ member: Member) throws(DatabaseError) {
+    guard let transactions = topology.withLock({ self.transactions }) else { return }
+    let time = shared.environment.time
+    let end = time.monotonicNanoseconds &+ (transactions.longestMilliseconds &+ 2_000) &* 1_000_000
+    while true {
+      try shared.checkOpen()
+      if try transactions.stopCoordinating(at: member), transactions.quiet(member) { return }
+      guard time.monotonicNanoseconds < end else {
+        transactions.resume(member)
+        throw DatabaseError(.busy, "transactions that \(member.path) coordinates are not over")
+      }
+      transfers.pause(milliseconds: 1)
     }
   }
 
   /// With `topology` held.
-  private func adopt(_ members: [RingMember], _ state: RingState) throws(DatabaseError) {
+  ///
+  /// - Parameter leavers: stores that leave with this very ring, and are ready to.
+  /// - Returns: those that would leave and are not: nothing was done then.
+  @discardableResult
+  private func adopt(
+    _ members: [RingMember], _ state: RingState, letting leavers: [Member] = []
+  ) throws(DatabaseError) -> [Member] {
     let plan: RingPlan
-    do throws(RingError) { plan = try ringState.ring.plan(to: members) } catch {
-      throw DatabaseError(error)
-    }
+    do throws(RingError) {
+      plan = try ringState.ring.plan(to: members, keepsFirst: schema.hasTransactional)
+    } catch { throw DatabaseError(error) }
     let next = state.adopting(plan)
-    if next == ringState, adoption == nil { return }
+    if next == ringState, adoption == nil { return [] }
+    let others = presentMembers.filter { member in
+      ringState.ring.member(member.id) != nil && next.ring.member(member.id) == nil
+    }
+    if !others.isEmpty, transactions == nil, schema.hasTransactional {
+      throw DatabaseError(.busy, "no store can leave before the database's transactions are open")
+    }
+    if let transactions {
+      if others.contains(where: { other in !leavers.contains { $0.id == other.id } }) { return others }
+      if let heir = heir(of: others) {
+        for leaver in others { try transactions.bequeath(from: leaver, to: heir) }
+      }
+    }
     try install(next)
     adoption = nil
     transfers.withRecord { record in
@@ -141,6 +199,7 @@ extension DatabaseCore {
       record.renewed = []
     }
     scheduleTransfers()
+    return []
   }
 
   private func admit(
@@ -148,7 +207,6 @@ extension DatabaseCore {
   ) throws(DatabaseError) -> MemberID {
     try topology.withLock { () throws(DatabaseError) in
       try checkChangeable()
-      try checkMovable()
       try clear(candidate)
       let identity = IdentityRecord(
         database: id, member: MemberID(rawValue: Member.newReplica(shared.environment.randomness)),
@@ -205,6 +263,7 @@ extension DatabaseCore {
       batch.put(Member.SystemKey.ring, ring, in: candidate.system)
       batch.put(Member.SystemKey.schema, schema, in: candidate.system)
       batch.put(Member.SystemKey.clock, clock, in: candidate.system)
+      batch.delete(Member.SystemKey.handover, in: candidate.system)
       try candidate.store.commit(batch, .synced)
     }
   }
@@ -212,6 +271,7 @@ extension DatabaseCore {
   private func publish(_ member: Member, _ weight: Int, _ zone: String) throws(DatabaseError) {
     for keyspace in keyspaces.values { try keyspace.attach(member) }
     for keyspace in transferKeyspaces.values { try keyspace.attach(member) }
+    try transactions?.joined(member)
     // Before the ring names it, so that the ring is written to its store too.
     shared.members.publish(member, at: member.slot)
     slotOf[member.id] = member.slot
@@ -228,8 +288,9 @@ extension DatabaseCore {
   private func withdraw(_ member: Member) {
     shared.members.withdraw(member.slot)
     slotOf[member.id] = nil
-    for keyspace in keyspaces.values { keyspace.parts.withdraw(member.slot) }
-    for keyspace in transferKeyspaces.values { keyspace.parts.withdraw(member.slot) }
+    for keyspace in keyspaces.values { keyspace.withdraw(member.slot) }
+    for keyspace in transferKeyspaces.values { keyspace.withdraw(member.slot) }
+    transactions?.withdrew(member)
     shared.clock.finishRaising()
     member.workers.shutdown()
     // Whoever caught sight of it and waits for its disk is told.

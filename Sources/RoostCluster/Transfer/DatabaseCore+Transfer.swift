@@ -11,6 +11,7 @@ import RoostStorage
 // 3. *Settle.* The receiver is synced. From here on a write of the partition must reach the receiver
 //    too, and a synced one waits for its sync. The receiver is synced once more, for what was
 //    forwarded before. Now whichever ring state the next open finds, its owner has everything.
+//    Transactional keys are frozen first, and given up by the source: see `DatabaseCore+Handover.swift`.
 // 4. *Flip.* The ring with the move carried out is made durable in all stores; then, with all key
 //    locks held, it counts. The same record says that the source has something to drop.
 // 5. *Drop.* The partition is deleted from the source, durably, and the record says so.
@@ -33,18 +34,28 @@ extension DatabaseCore {
 
   /// Goes on with what an earlier process began. While the database is being opened.
   func resumeTransfers() {
-    // Where there is a transactional keyspace, nothing was moving when it was made, and nothing began.
-    guard hasAllStores, !schema.hasTransactional else { return }
-    guard let plan = try? ringState.ring.plan(to: ringState.ring.staying) else { return }
+    if hasAllStores, planRest() { scheduleTransfers() }
+  }
+
+  /// Plans anew what the ring is to become. With `topology` held, or while the database is being opened.
+  ///
+  /// - Returns: whether there is anything to do.
+  @discardableResult
+  func planRest() -> Bool {
+    let ring = ringState.ring
+    guard let plan = try? ring.plan(to: ring.staying, keepsFirst: schema.hasTransactional) else {
+      return false
+    }
+    adoption = nil
     let isAtRest = ringState.copies.isEmpty && ringState.drops.isEmpty && plan.moves.isEmpty
-    if isAtRest { return }
+    if isAtRest { return false }
     let next = ringState.adopting(plan)
     transfers.withRecord { record in
       record.moves = plan.moves
       record.plan += 1
     }
     if next != ringState { adoption = next }
-    scheduleTransfers()
+    return true
   }
 
   /// Has the moves go on in the background.
@@ -56,6 +67,7 @@ extension DatabaseCore {
   private func runTransfer() -> Bool {
     if shared.isClosed { return false }
     do throws(DatabaseError) {
+      try thawAbandoned()
       let task = try topology.withLock { () throws(DatabaseError) in try nextTask() }
       guard let task else {
         transfers.noteStep()
@@ -97,7 +109,7 @@ extension DatabaseCore {
     }
   }
 
-  private func member(_ id: MemberID) throws(DatabaseError) -> Member {
+  func member(_ id: MemberID) throws(DatabaseError) -> Member {
     let found = topology.withLock { slotOf[id].flatMap { shared.members[$0] } }
     guard let found else {
       throw DatabaseError(.missingStore, "the store of the member \(id) is not open")
@@ -124,18 +136,26 @@ extension DatabaseCore {
       copy = known
     } else {
       copy = try beginCopy(move, plan)
+      transfers.withRecord { if $0.plan == plan { $0.copy = copy } }
     }
     if copy.isWhole {
       try settle(copy)
       return
     }
-    let keyspace = try transferKeyspace(copy.keyspaces[copy.position])
-    let source = try keyspace.part(of: try member(move.from))
-    let target = try keyspace.part(of: try member(move.to))
-    waitForRoom(target.member.store)
+    let (source, target) = (try member(move.from), try member(move.to))
+    waitForRoom(target.store)
     let before = copy
-    let (bytes, isAtEnd) = try keyspace.copyChunk(
-      &copy, from: source, to: target, limit: transfers.chunkBytes)
+    let walk = copy.keyspaces[copy.position]
+    let bytes: Int
+    let isAtEnd: Bool
+    if walk.isTransactional {
+      (bytes, isAtEnd) = try copyVersions(&copy, walk.name, from: source, to: target)
+    } else {
+      let keyspace = try transferKeyspace(walk.name)
+      (bytes, isAtEnd) = try keyspace.copyChunk(
+        &copy, from: try keyspace.part(of: source), to: try keyspace.part(of: target),
+        limit: transfers.chunkBytes)
+    }
     if isAtEnd { copy.nextKeyspace() }
     let now = shared.environment.time.monotonicNanoseconds
     transfers.withRecord { record in
@@ -160,8 +180,16 @@ extension DatabaseCore {
     // With all key locks held no write is between its forwarding and the source's store: what fails
     // to be forwarded from now on is noted, and all else the cursor finds.
     shared.locks.withAll { _ = shared.takeForwardFailure(move.partition) }
+    for other in presentMembers where other.id != move.from { other.versionGate.follow(nil) }
+    // Keyspaces that are made from now on are brought by what is noted of them.
+    try member(move.from).versionGate.follow(move.slot == 0 ? move.partition : nil)
     let keyspaces = topology.withLock {
-      schema.keyspaces.filter { $0.kind != .transactional }.map(\.name)
+      schema.keyspaces.filter { $0.kind != .transactional || move.slot == 0 }
+        .map { PartitionCopy.Walk(name: $0.name, isTransactional: $0.kind == .transactional) }
+    }
+    if move.slot == 0 {
+      let names = keyspaces.filter(\.isTransactional).map(\.name)
+      try clearVersions(move.partition, names, in: target.store)
     }
     return PartitionCopy(move, plan: plan, keyspaces: keyspaces)
   }
@@ -180,6 +208,18 @@ extension DatabaseCore {
   private func settle(_ copy: PartitionCopy) throws(DatabaseError) {
     let move = copy.move
     let target = try member(move.to)
+    do throws(DatabaseError) {
+      guard try prepareHandover(copy) else { return }
+      try settleAndFlip(copy, target)
+    } catch {
+      // Its transactions go on meanwhile.
+      try? letGo(move)
+      throw error
+    }
+  }
+
+  private func settleAndFlip(_ copy: PartitionCopy, _ target: Member) throws(DatabaseError) {
+    let move = copy.move
     try sync(target)
     let failure = topology.withLock {
       shared.locks.withAll { () -> DatabaseError? in
@@ -206,19 +246,32 @@ extension DatabaseCore {
 
   private func flip(_ copy: PartitionCopy) throws(DatabaseError) {
     let move = copy.move
-    try topology.withLock { () throws(DatabaseError) in
+    let (source, target) = (try member(move.from), try member(move.to))
+    var leaves = false
+    let isFlipped = try topology.withLock { () throws(DatabaseError) in
       guard transfers.withRecord({ $0.plan }) == copy.plan, ringState.copies.contains(move) else {
-        return
+        return false
       }
       let next: RingState
       do throws(RingError) { next = try ringState.moved(move) } catch { throw DatabaseError(error) }
+      leaves = next.ring.member(move.from) == nil
+      guard try decideHandover(move, source, target, leaves: leaves) else { return false }
       try install(next, routing: move.partition)
       transfers.withRecord { record in
         record.moves.removeAll { $0 == move }
         record.movesDone += 1
         record.copy = nil
+        record.frozen = nil
+        record.isGivenUp = false
+        record.drainFailures = 0
       }
       transfers.noteStep()
+      return true
+    }
+    if isFlipped {
+      finishHandover(move, source, target, leaves: leaves)
+    } else {
+      try letGo(move)
     }
   }
 
@@ -235,7 +288,10 @@ extension DatabaseCore {
       (slotOf[drop.member].flatMap { shared.members[$0]?.store },
         ringState.needs(drop.partition, at: drop.member))
     }
-    if let store, !isNeeded { try deletePartition(drop.partition, in: store) }
+    if let store, !isNeeded {
+      try deletePartition(drop.partition, in: store)
+      try forgetHandover(at: drop.member)
+    }
     try topology.withLock { () throws(DatabaseError) in
       try install(ringState.dropped(drop), routing: drop.partition)
     }
@@ -276,8 +332,8 @@ extension DatabaseCore {
       try install(ringState.forgetting(member.id)) {
         shared.members.withdraw(member.slot)
         slotOf[member.id] = nil
-        for keyspace in keyspaces.values { keyspace.parts.withdraw(member.slot) }
-        for keyspace in transferKeyspaces.values { keyspace.parts.withdraw(member.slot) }
+        for keyspace in keyspaces.values { keyspace.withdraw(member.slot) }
+        for keyspace in transferKeyspaces.values { keyspace.withdraw(member.slot) }
       }
     }
   }

@@ -1,4 +1,5 @@
 import RoostCausality
+import RoostEnvironment
 import RoostStorage
 
 /// How far the copying of one partition is. A value.
@@ -10,8 +11,13 @@ struct PartitionCopy {
   let move: PartitionMove
   /// Which plan it is of.
   private(set) var plan: Int
-  /// The names of the keyspaces to walk.
-  let keyspaces: [String]
+  /// A keyspace to walk.
+  struct Walk {
+    var name: String
+    var isTransactional: Bool
+  }
+
+  let keyspaces: [Walk]
   /// The one that is being walked; their number at the end.
   var position = 0
   /// The stored key to go on from.
@@ -19,7 +25,20 @@ struct PartitionCopy {
   var keys: UInt64 = 0
   var bytes: UInt64 = 0
 
-  init(_ move: PartitionMove, plan: Int, keyspaces: [String]) {
+  // Of transactional keyspaces, once the rest is whole.
+
+  /// How often what transactions wrote meanwhile was brought after.
+  var rounds = 0
+  struct Waiting {
+    var what: String
+    /// Nanoseconds of the monotonic clock.
+    var since: UInt64
+  }
+  var waiting: Waiting?
+  /// Above every time at which the source has served a read, once it serves no more.
+  var highest: Timestamp?
+
+  init(_ move: PartitionMove, plan: Int, keyspaces: [Walk]) {
     self.move = move
     self.plan = plan
     self.keyspaces = keyspaces
@@ -32,6 +51,8 @@ struct PartitionCopy {
   func adopted(by plan: Int) -> PartitionCopy {
     var copy = self
     copy.plan = plan
+    copy.waiting = nil
+    copy.highest = nil
     return copy
   }
 

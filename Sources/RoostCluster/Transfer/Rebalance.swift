@@ -57,6 +57,15 @@ public struct RingSnapshot: Sendable {
   /// The moves that are left, those included.
   public var planned: [PartitionMove]
 
+  /// Whether who comes first in a list changes by a move only: what the first has of transactional keyspaces
+  /// the others do not.
+  var keepsFirst: Bool
+
+  /// What to move so that these are the members; see ``Ring/plan(to:keepsFirst:)``.
+  public func plan(to wanted: [RingMember]) throws(RingError) -> RingPlan {
+    try ring.plan(to: wanted, keepsFirst: keepsFirst)
+  }
+
   /// Rises with every change.
   public var epoch: UInt64 { ring.epoch }
 
@@ -68,10 +77,11 @@ public struct RingSnapshot: Sendable {
 
 extension DatabaseCore {
   package var ringSnapshot: RingSnapshot {
-    let state = shown.now.ringState
+    let now = shown.now
+    let state = now.ringState
     return RingSnapshot(
       ring: state.ring, directories: state.places, moving: state.copies,
-      planned: transfers.withRecord { $0.moves })
+      planned: transfers.withRecord { $0.moves }, keepsFirst: now.schema.hasTransactional)
   }
 
   package var rebalance: Rebalance {

@@ -33,6 +33,12 @@ package final class TransferState: @unchecked Sendable {
     /// The members that have taken a new incarnation since the plan was made.
     var renewed: Set<MemberID> = []
     var copy: PartitionCopy?
+    /// The move whose source gives no locks of the partition's transactional keys.
+    var frozen: PartitionMove?
+    /// Whether that source may have given the partition up on disk.
+    var isGivenUp = false
+    /// How often locks were not free in time: the next time more is given.
+    var drainFailures = 0
     /// A store that has left is being closed.
     var isRetiring = false
     var failure: DatabaseError?

@@ -93,6 +93,12 @@ package struct VersionedEntry: Hashable, Sendable {
   package var value: [UInt8]
   /// When it was committed.
   package var timestamp: Timestamp
+
+  package init(key: [UInt8], value: [UInt8], timestamp: Timestamp) {
+    self.key = key
+    self.value = value
+    self.timestamp = timestamp
+  }
 }
 
 /// A part of a range, in key order.
@@ -102,4 +108,6 @@ package struct VersionedPage: Sendable {
   package var next: [UInt8]?
 
   package var isComplete: Bool { next == nil }
+
+  package init() {}
 }

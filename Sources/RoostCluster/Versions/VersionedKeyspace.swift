@@ -3,8 +3,7 @@ import RoostStorage
 
 /// A transactional keyspace as one process holds it: its trees in every member's store.
 ///
-/// Each partition is its first replica's alone, and stays there: nobody else serves it where that store
-/// is not open.
+/// Each partition is its first replica's alone: nobody else serves it where that store is not open.
 ///
 /// Thread-safe.
 package final class VersionedKeyspace: Sendable {
@@ -28,6 +27,9 @@ package final class VersionedKeyspace: Sendable {
     parts.publish(part, at: member.slot)
   }
 
+  /// Takes a member that leaves out.
+  func withdraw(_ slot: Int) { parts.withdraw(slot) }
+
   // MARK: - Where keys are
 
   /// The partition of a key.
@@ -50,11 +52,7 @@ package final class VersionedKeyspace: Sendable {
     guard partition >= 0, partition < shared.routes.partitionCount else {
       throw DatabaseError(.invalidArgument, "there is no partition \(partition)")
     }
-    let slot = shared.routes.owner(partition)
-    if slot != Int(RouteTable.none), let member = shared.members[slot] { return member }
-    throw DatabaseError(
-      .unreachable,
-      "the store that has partition \(partition) of the transactional keyspace `\(name)` is not open")
+    return try shared.transactionalOwner(partition)
   }
 
   /// The keyspace's part in a member's store.

@@ -194,6 +194,7 @@ package final class VersionedPart: Sendable {
         }
       }
       if write.value == nil, old?.value == nil { continue }
+      gate.note(name, write.partition, write.key)
       if let old {
         batch.put(
           VersionKey.history(write.partition, write.key, old.timestamp.rawValue),
@@ -255,7 +256,7 @@ package final class VersionedPart: Sendable {
       "versions of \(time) may be gone from the keyspace `\(name)`: it is kept back to \(horizon)")
   }
 
-  private func decode(
+  func decode(
     _ bytes: [UInt8], _ tree: Tree, _ key: [UInt8]
   ) throws(DatabaseError) -> StoredVersion {
     do throws(DatabaseError) { return try unsafe StoredVersion(decoding: bytes.span.bytes) } catch {

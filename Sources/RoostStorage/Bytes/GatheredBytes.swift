@@ -23,6 +23,13 @@ package final class GatheredBytes: @unchecked Sendable {
     return (start, middle, unsafe buffer.count)
   }
 
+  /// Appends two runs that stand elsewhere.
+  ///
+  /// - Returns: where the first and the second begin, and where the second ends.
+  package func append(_ a: RawSpan, _ b: RawSpan) -> (Int, Int, Int) {
+    append(ByteView(a), ByteView(b))
+  }
+
   /// Drops all but the first `count` bytes.
   package func truncate(to count: Int) { unsafe buffer.truncate(to: count) }
 

@@ -264,7 +264,8 @@ extension AbortReason {
     switch refusal {
     case .wounded: self = .conflict
     case .deadline: self = .deadline
-    case .restarted, .notOwner, .moving, .refusedBefore: self = .interrupted
+    case .restarted, .refusedBefore: self = .interrupted
+    case .notOwner, .moving: self = .moving
     case .expired: self = .expired
     case .clock: self = .clock
     case .failed(let text): self = .failed(text)

@@ -132,6 +132,15 @@ package struct Coordinator: Sendable {
   /// Whether its clock was seen near the bound: it begins nothing then.
   package var isFenced: Bool { !suspects.isEmpty }
 
+  /// The stores that have yet to acknowledge what it decided, or to do its effects.
+  var unfinished: Set<MemberID> {
+    active.values.reduce(into: []) { members, found in
+      guard case .committed = found.phase else { return }
+      members.formUnion(found.unacknowledged)
+      for effect in found.effects.values { members.insert(effect.target) }
+    }
+  }
+
   /// Whether all that it decided is done.
   package var isIdle: Bool { active.isEmpty }
 

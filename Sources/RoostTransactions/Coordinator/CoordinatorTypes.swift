@@ -36,8 +36,10 @@ public enum AbortReason: Hashable, Sendable {
   case conflict
   /// A lock was not free in time. Worth another try.
   case deadline
-  /// A store restarted and lost its locks, or is handing a partition over. Worth another try.
+  /// A store restarted and lost its locks. Worth another try.
   case interrupted
+  /// A partition is being handed to another store, or was just now. Worth another try.
+  case moving
   /// It took longer than a transaction may.
   case expired
   /// Its body threw, or asked for it.

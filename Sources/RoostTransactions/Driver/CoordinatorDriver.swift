@@ -11,17 +11,24 @@ final class CoordinatorDriver: @unchecked Sendable {
 
   let id: CoordinatorID
   private let services: DriverServices
-  private let log: CoordinatorLog
+  /// `nil` of a coordinator that is over.
+  private let log: CoordinatorLog?
   /// Nobody else uses their urgent lane.
   private let workers: any Workers
   private let endpoint: Endpoint
   private let lock = Lock()
+  private let progress: Condition
   // Guarded by `lock`.
   private var machine: Coordinator
   private var nextRequest: UInt64 = 0
   private var acquires: [UInt64: WaitingAcquire] = [:]
   private var commits: [UInt64: WaitingCommit] = [:]
   private var isStopped = false
+  /// END, say, is about to be appended.
+  private var isPerforming = false
+  /// Someone waits for what is decided to be done.
+  private var isFinishing = false
+  private var isRetired = false
   private var loop: EventLoop<CoordinatorEvent>!
 
   /// Callers wait until then, by the monotonic clock, where the coordinator cannot answer.
@@ -36,9 +43,10 @@ final class CoordinatorDriver: @unchecked Sendable {
     var until: UInt64
   }
 
-  /// - Parameter log: where its decisions are, and those of the coordinator whose copied log it took over.
+  /// - Parameter log: where its decisions are, and those of the coordinator whose copied log it took over;
+  ///   `nil` where it is over, and only answers those who ask.
   init(
-    _ machine: Coordinator, _ log: CoordinatorLog, _ workers: any Workers, _ services: DriverServices
+    _ machine: Coordinator, _ log: CoordinatorLog?, _ workers: any Workers, _ services: DriverServices
   ) {
     id = machine.id
     self.machine = machine
@@ -46,6 +54,7 @@ final class CoordinatorDriver: @unchecked Sendable {
     self.workers = workers
     self.services = services
     endpoint = .coordinator(machine.id)
+    progress = Condition(lock)
     loop = EventLoop { [weak self] event in self?.handle(event) }
     services.transport.attach(endpoint) { [weak self] envelope in
       self?.loop.post(.received(envelope), isDroppable: true)
@@ -73,12 +82,32 @@ final class CoordinatorDriver: @unchecked Sendable {
     for waiting in commits.values { waiting.reply(.unknown(waiting.transaction)) }
   }
 
+  /// Waits until all stores that can have done what it decided: then END says so, and nothing need be told
+  /// again at the next opening.
+  ///
+  /// - Parameters:
+  ///   - deadline: on the monotonic clock.
+  ///   - isReachable: whether a store can be told at all.
+  func finish(untilMonotonicMilliseconds deadline: UInt64, _ isReachable: (MemberID) -> Bool) {
+    lock.withLock {
+      isFinishing = true
+      while !isStopped, services.monotonicMilliseconds < deadline {
+        let unfinished = machine.unfinished
+        if !isPerforming, unfinished.isEmpty || !unfinished.allSatisfy(isReachable) { return }
+        _ = services.shared.environment.time.wait(
+          on: progress, untilMonotonicNanoseconds: deadline * 1_000_000)
+      }
+    }
+  }
+
   // MARK: - Calls
 
   /// - Parameter age: the first attempt's id, where this is another.
-  func begin(age: TransactionID?) throws(DatabaseError) -> TransactionID {
+  /// - Returns: `nil` where it begins nothing any more: another does.
+  func begin(age: TransactionID?) throws(DatabaseError) -> TransactionID? {
     let now = try services.instant()
     return try lock.withLock { () throws(DatabaseError) in
+      if isRetired { return nil }
       if isStopped { throw DatabaseError(.closed, "the database is closed") }
       switch machine.begin(age: age, at: now) {
       case .success(let id): return id
@@ -86,6 +115,21 @@ final class CoordinatorDriver: @unchecked Sendable {
       }
     }
   }
+
+  /// Whether nothing that it began is under way, and all that it decided is done everywhere.
+  var isIdle: Bool { lock.withLock { machine.isIdle } && loop.isIdle }
+
+  /// Whether it would answer "aborted" of what it has no record of.
+  var presumesAbort: Bool { lock.withLock { machine.presumesAbort } }
+
+  /// Tells its log from others.
+  var logIdentity: ObjectIdentifier? { log.map { ObjectIdentifier($0) } }
+
+  /// From now on it begins nothing.
+  func retire() { lock.withLock { isRetired = true } }
+
+  /// It may begin transactions again: its store was about to leave, and stays after all.
+  func unretire() { lock.withLock { isRetired = false } }
 
   func acquire(
     _ transaction: TransactionID, at member: MemberID, _ locks: [LockTarget], _ read: TransactionRead?,
@@ -144,8 +188,15 @@ final class CoordinatorDriver: @unchecked Sendable {
     } catch {
       return postpone(event, error)
     }
-    let effects = lock.withLock { machine.receive(event, at: now) }
+    let effects = lock.withLock {
+      isPerforming = true
+      return machine.receive(event, at: now)
+    }
     for effect in effects { perform(effect, now) }
+    lock.withLock {
+      isPerforming = false
+      if isFinishing { progress.broadcast() }
+    }
   }
 
   /// The clock could not be raised, as no store can be written: so nothing can be decided. A message counts
@@ -197,6 +248,10 @@ final class CoordinatorDriver: @unchecked Sendable {
     case .reply(let to, let message):
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .logCommit(let number, let record):
+      guard let log else {
+        loop.post(.logged(number, failure: "the coordinator is over"))
+        return
+      }
       log.append(record) { [weak self] error in
         self?.loop.post(.logged(number, failure: error.map { "\($0)" }))
       }
@@ -204,7 +259,7 @@ final class CoordinatorDriver: @unchecked Sendable {
       while workers.runOneHere() {}
     case .logEnd(let transaction):
       // Written with the next decision: nobody waits for it.
-      log.append(end: transaction)
+      log?.append(end: transaction)
     case .answerAcquire(let request, let answer):
       takeAcquire(request)?(.success(answer))
     case .failAcquire(let request, let reason):

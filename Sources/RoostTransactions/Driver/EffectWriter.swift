@@ -7,12 +7,12 @@ import RoostStorage
 ///
 /// An effect is done at the store that has its key, in one batch with a mark. The mark is looked for in
 /// every open store, because the key's partition may have moved since: a store that did the effect keeps
-/// the mark, wherever the key goes.
+/// the mark, wherever the key goes; one that leaves hands its marks over first.
 final class EffectWriter: Sendable {
   private let core: DatabaseCore
-  private let stores: [MemberID: ParticipantStore]
+  private let stores: OpenStores
 
-  init(_ core: DatabaseCore, _ stores: [MemberID: ParticipantStore]) {
+  init(_ core: DatabaseCore, _ stores: OpenStores) {
     self.core = core
     self.stores = stores
   }
@@ -21,8 +21,12 @@ final class EffectWriter: Sendable {
   func apply(
     _ effect: EventualEffect, of transaction: TransactionID, index: Int, at now: Timestamp
   ) throws(DatabaseError) {
-    for store in stores.values where try store.hasDone(transaction, index: index) { return }
     let keyspace = try core.keyspace(id: effect.keyspace)
+    guard stores.beginEffect(at: keyspace.owners(of: effect.key).map(\.id)) else {
+      throw DatabaseError(.busy, "the store that has the key is about to leave the database")
+    }
+    defer { stores.endEffect() }
+    for store in stores.all where try store.hasDone(transaction, index: index) { return }
     let mark = { [stores] (member: MemberID, batch: inout WriteBatch) -> Void in
       stores[member]?.mark(transaction, index: index, at: now, in: &batch)
     }

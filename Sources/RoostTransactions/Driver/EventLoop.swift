@@ -60,6 +60,9 @@ final class EventLoop<Event: Sendable>: @unchecked Sendable {
     }
   }
 
+  /// Whether nothing waits or is being handled.
+  var isIdle: Bool { lock.withLock { !isBusy && events.isEmpty } }
+
   /// Handles nothing more but what is being handled.
   func stop() {
     lock.withLock {

@@ -31,6 +31,9 @@ final class ParticipantDriver: @unchecked Sendable {
   private var nextRequest: UInt64 = 0
   private var reads: [UInt64: ReadReply] = [:]
   private var forces: [UInt64: @Sendable (Refusal?) -> Void] = [:]
+  /// It records nothing any more, because its store is about to leave: what would make it is dropped, as
+  /// if it were on its way for long.
+  private var isQuiet = false
   private var loop: EventLoop<Work>!
 
   init(
@@ -69,8 +72,9 @@ final class ParticipantDriver: @unchecked Sendable {
     return outcomes
   }
 
-  func stop() {
-    services.transport.detach(endpoint)
+  /// - Parameter isReplaced: another answers for the store already.
+  func stop(isReplaced: Bool = false) {
+    if !isReplaced { services.transport.detach(endpoint) }
     loop.stop()
     let (reads, forces) = lock.withLock {
       defer {
@@ -86,6 +90,11 @@ final class ParticipantDriver: @unchecked Sendable {
   // MARK: - Events
 
   private func receive(_ envelope: Envelope) {
+    switch envelope.message.body {
+    case .effect, .forgetEffects, .inquire:
+      if lock.withLock({ isQuiet }) { return }
+    default: break
+    }
     switch envelope.message.body {
     case .effect(let effect, let index):
       loop.post(.effect(envelope, effect, index: index), isDroppable: true)
@@ -275,12 +284,35 @@ final class ParticipantDriver: @unchecked Sendable {
     }
   }
 
-  var inDoubt: [InDoubt] { lock.withLock { machine.inDoubt } }
+  // MARK: - Handing partitions over
 
-  /// What the store has on record of a transaction.
-  func recordedOutcome(of transaction: TransactionID) throws(DatabaseError) -> Outcome? {
-    try store.outcome(of: transaction)?.outcome
+  func freeze(_ partition: Int) -> Bool {
+    if lock.withLock({ machine.isDrained(partition) }) { return true }
+    post(.freeze(partition: partition))
+    return lock.withLock { machine.isDrained(partition) }
   }
+
+  /// Once this is not `nil`, what was read before has been read: events are handled one after the other.
+  func giveUp(_ partition: Int) -> Timestamp? {
+    if let highest = lock.withLock({ machine.highestRead(partition) }) { return highest }
+    post(.giveUp(partition: partition))
+    return lock.withLock { machine.highestRead(partition) }
+  }
+
+  func thaw(_ partition: Int) { post(.thaw(partition: partition)) }
+
+  /// - Returns: whether nothing is on its way to the store's records.
+  func quiet() -> Bool {
+    let isIdle = lock.withLock {
+      isQuiet = true
+      return machine.isIdle
+    }
+    return isIdle && loop.isIdle && writes.isIdle
+  }
+
+  func resume() { lock.withLock { isQuiet = false } }
+
+  var inDoubt: [InDoubt] { lock.withLock { machine.inDoubt } }
 
   /// Drops what was kept for those who ask, and for readers of the past; a bounded part of it.
   ///

@@ -15,6 +15,22 @@ extension TransactionManager {
     try core.shared.throwIfClosed()
   }
 
+  /// Whether a read at a store failed because its partition was given up, or the store left, since it was
+  /// looked up.
+  package func mustLookAgain(_ error: DatabaseError) -> Bool {
+    error.code == .busy || (error.code == .closed && !core.shared.isClosed && !isClosed)
+  }
+
+  /// Until when a read waits for a partition that is being handed over.
+  package var readDeadline: UInt64 { services.monotonicMilliseconds + services.times.lockWaitMilliseconds }
+
+  /// Until when a transaction that meets partitions on their way is begun anew, beyond the tries it has.
+  package var moveDeadline: UInt64 {
+    services.monotonicMilliseconds + 2 * services.times.durationMilliseconds
+  }
+
+  package func isBefore(_ deadline: UInt64) -> Bool { services.monotonicMilliseconds < deadline }
+
   /// The time a snapshot reads at.
   ///
   /// - Throws: `.snapshotTooOld`, `.clockOutOfBound`.

@@ -10,18 +10,28 @@ import RoostStorage
 package final class TransactionManager: @unchecked Sendable {
   package let core: DatabaseCore
   package let options: TransactionOptions
-  private let services: DriverServices
+  let services: DriverServices
   private let workers: any Workers
-  /// Coordinates what is begun now.
-  private let coordinator: CoordinatorDriver
-  /// Those of earlier logs, with something left to finish, and the one above.
-  private let coordinators: [CoordinatorID: CoordinatorDriver]
-  private let participants: [MemberID: ParticipantDriver]
-  private let logs: [CoordinatorLog]
+  let stores = OpenStores()
+  private let outbox: EffectWriter
   private let holds: SnapshotHolds
-  private let lock = Lock()
+  let lock = Lock()
   // Guarded by `lock`.
-  private var isClosed = false
+  var state = State()
+
+  /// Which stores take part, and who coordinates: both change when stores come and go.
+  struct State {
+    /// Coordinates what is begun now.
+    var home: CoordinatorDriver?
+    /// With those of earlier logs that have something left to finish, and those that are over.
+    var coordinators: [CoordinatorID: CoordinatorDriver] = [:]
+    var participants: [MemberID: ParticipantDriver] = [:]
+    /// Stores that have left.
+    var departed: [MemberID: DepartedStore] = [:]
+    /// Each with the member in whose directory it is.
+    var logs: [(member: MemberID, log: CoordinatorLog)] = []
+    var isClosed = false
+  }
 
   /// - Throws: `.corruption`, `.newerFormat`, `.storage`: what reading the stores' records and the
   ///   coordinators' logs throws.
@@ -37,86 +47,122 @@ package final class TransactionManager: @unchecked Sendable {
     workers = core.shared.environment.makeWorkers()
     let timers = Timers(core.shared.environment.time, core.shared.environment.makeWorkers())
     services = DriverServices(core.shared, transport, timers, options.times, warn: core.options.warn)
-    var participants: [MemberID: ParticipantDriver] = [:]
-    var coordinators: [CoordinatorID: CoordinatorDriver] = [:]
-    var logs: [CoordinatorLog] = []
+    outbox = EffectWriter(core, stores)
     do throws(DatabaseError) {
-      let members = core.presentMembers.sorted { $0.id < $1.id }
-      var stores: [MemberID: ParticipantStore] = [:]
-      for member in members { stores[member.id] = try ParticipantStore(member, of: core) }
-      coordinator = try Self.openCoordinators(members, core.id, services, workers, &coordinators, &logs)
-      let outbox = EffectWriter(core, stores)
-      for member in members {
-        participants[member.id] = try ParticipantDriver(member, stores[member.id]!, outbox, services)
-      }
+      try openAll()
+      for driver in state.coordinators.values { driver.resume() }
+      try core.attach(self)
     } catch {
-      for driver in participants.values { driver.stop() }
-      for driver in coordinators.values { driver.stop() }
-      for log in logs { try? log.close() }
-      timers.stop()
-      timers.shutdown()
-      workers.shutdown()
+      try? close()
       throw error
     }
-    self.participants = participants
-    self.coordinators = coordinators
-    self.logs = logs
-    for driver in coordinators.values { driver.resume() }
     scheduleCollection()
   }
 
-  /// Opens every member's coordinator log. The first member's coordinates from now on; the others'
-  /// finish what they decided.
-  private static func openCoordinators(
-    _ members: [Member], _ database: DatabaseID, _ services: DriverServices, _ workers: any Workers,
-    _ coordinators: inout [CoordinatorID: CoordinatorDriver], _ logs: inout [CoordinatorLog]
-  ) throws(DatabaseError) -> CoordinatorDriver {
-    var home: CoordinatorDriver?
-    let environment = services.shared.environment
+  private func openAll() throws(DatabaseError) {
+    let members = core.presentMembers.sorted { $0.id < $1.id }
+    guard let first = members.first else {
+      throw DatabaseError(.missingStore, "the database has no open store")
+    }
+    for member in members { stores[member.id] = try ParticipantStore(member, of: core) }
+    var left: Set<MemberID> = []
     for member in members {
-      let isHome = member === members.first
-      if !isHome, try !CoordinatorLog.exists(in: member.path, environment) { continue }
-      let (log, recovered) = try CoordinatorLog.open(in: member.path, of: database, environment)
-      logs.append(log)
-      if let copied = recovered.copyOf {
-        services.warn(
-          "the coordinator log in \(member.path) is a copy: transactions of \(copied) that it does not "
-            + "have stay in doubt")
+      if member !== first {
+        guard try CoordinatorLog.exists(in: member.path, core.shared.environment) else { continue }
       }
-      // A copy finishes what the original had decided, under its name; what it lacks proves nothing.
-      let byID = Dictionary(grouping: recovered.commits) { $0.transaction.coordinator }
-      for id in Set(byID.keys).union([log.id]) {
+      let (driver, recovered) = try openCoordinators(in: member)
+      if member === first { state.home = driver }
+      for commit in recovered { left.formUnion(commit.writers + commit.effects.map(\.target)) }
+    }
+    for store in stores.all {
+      for id in try store.endedCoordinators() where state.coordinators[id] == nil {
         let machine = Coordinator(
-          id, times: services.times, committed: byID[id] ?? [],
-          outcomes: Dictionary(
-            recovered.ended.filter { $0.transaction.coordinator == id }
-              .map { ($0.transaction, .committed($0.timestamp)) }, uniquingKeysWith: { $1 }),
-          presumesAbort: id == log.id, at: try services.instant())
-        let driver = CoordinatorDriver(machine, log, workers, services)
-        coordinators[id] = driver
-        if isHome, id == log.id { home = driver }
+          id, times: services.times, committed: [], outcomes: [:], presumesAbort: true,
+          at: try services.instant())
+        let driver = CoordinatorDriver(machine, nil, workers, services)
+        driver.retire()
+        state.coordinators[id] = driver
       }
     }
-    guard let home else { throw DatabaseError(.missingStore, "the database has no open store") }
-    return home
+    // What was decided before a store left may be told again, or an effect be left over.
+    for id in left where core.ring.member(id) == nil {
+      state.departed[id] = DepartedStore(id, heir: first, stores, outbox, services)
+    }
+    for member in members {
+      state.participants[member.id] = try ParticipantDriver(member, stores[member.id]!, outbox, services)
+    }
   }
 
-  /// Ends all transactions; what is decided is finished at the next open.
+  /// Opens the coordinator log in a member's directory, with all coordinators that have something in it.
+  ///
+  /// - Returns: the one whose log it is, and what was decided and not ended.
+  func openCoordinators(
+    in member: Member
+  ) throws(DatabaseError) -> (driver: CoordinatorDriver, recovered: [CommitRecord]) {
+    let (log, recovered) = try CoordinatorLog.open(in: member.path, of: core.id, core.shared.environment)
+    lock.withLock { state.logs.append((member.id, log)) }
+    if let copied = recovered.copyOf {
+      services.warn(
+        "the coordinator log in \(member.path) is a copy: transactions of \(copied) that it does not "
+          + "have stay in doubt")
+    }
+    // A copy finishes what the original had decided, under its name; what it lacks proves nothing.
+    let byID = Dictionary(grouping: recovered.commits) { $0.transaction.coordinator }
+    var own: CoordinatorDriver?
+    for id in Set(byID.keys).union([log.id]) {
+      let machine = Coordinator(
+        id, times: services.times, committed: byID[id] ?? [],
+        outcomes: Dictionary(
+          recovered.ended.filter { $0.transaction.coordinator == id }
+            .map { ($0.transaction, .committed($0.timestamp)) }, uniquingKeysWith: { $1 }),
+        presumesAbort: id == log.id, at: try services.instant())
+      let driver = CoordinatorDriver(machine, log, workers, services)
+      lock.withLock { state.coordinators[id] = driver }
+      if id == log.id { own = driver }
+    }
+    return (own!, recovered.commits)
+  }
+
+  func makeParticipant(_ member: Member) throws(DatabaseError) -> ParticipantDriver {
+    let store = try ParticipantStore(member, of: core)
+    stores[member.id] = store
+    return try ParticipantDriver(member, store, outbox, services)
+  }
+
+  func makeDeparted(_ member: MemberID, heir: Member) -> DepartedStore {
+    DepartedStore(member, heir: heir, stores, outbox, services)
+  }
+
+  /// How long closing waits for what is decided to be done everywhere.
+  private static let closingMilliseconds: UInt64 = 2_000
+
+  /// Ends all transactions. What is decided is finished first, as far as the stores do it at once; the rest
+  /// at the next open.
   ///
   /// - Throws: what closing the coordinator's log throws.
   package func close() throws(DatabaseError) {
-    let wasClosed = lock.withLock {
-      defer { isClosed = true }
-      return isClosed
+    let (state, wasClosed) = lock.withLock {
+      defer { self.state.isClosed = true }
+      return (self.state, self.state.isClosed)
     }
     if wasClosed { return }
+    // Moves wait until transactions are open again.
+    try? core.attach(nil)
+    let deadline = services.monotonicMilliseconds + Self.closingMilliseconds
+    for driver in state.coordinators.values { driver.retire() }
+    for driver in state.coordinators.values {
+      driver.finish(untilMonotonicMilliseconds: deadline) {
+        state.participants[$0] != nil || state.departed[$0] != nil
+      }
+    }
     services.timers.stop()
-    for driver in coordinators.values { driver.stop() }
-    for driver in participants.values { driver.stop() }
+    for driver in state.coordinators.values { driver.stop() }
+    for driver in state.participants.values { driver.stop() }
+    for store in state.departed.values { store.stop() }
     services.timers.shutdown()
     workers.shutdown()
     var failure: DatabaseError?
-    for log in logs {
+    for (_, log) in state.logs {
       do throws(DatabaseError) { try log.close() } catch { failure = failure ?? error }
     }
     if let failure { throw failure }
@@ -133,7 +179,8 @@ package final class TransactionManager: @unchecked Sendable {
   }
 
   private func collect() {
-    if lock.withLock({ isClosed }) { return }
+    let (participants, isClosed) = lock.withLock { (state.participants.values, state.isClosed) }
+    if isClosed { return }
     var hasMore = false
     do throws(DatabaseError) {
       let now = try services.instant()
@@ -142,7 +189,9 @@ package final class TransactionManager: @unchecked Sendable {
       let horizon = holds.horizon(
         physicalMilliseconds: now.physicalMilliseconds, atMonotonicMilliseconds: now.monotonicMilliseconds)
       let keyspaces = core.openVersionedKeyspaces
-      for driver in participants.values {
+      for driver in participants {
+        // A store may leave meanwhile.
+        guard lock.withLock({ state.participants[driver.member.id] === driver }) else { continue }
         if try driver.collect(outcomesBefore: outcomes, versionsBefore: horizon, keyspaces) { hasMore = true }
       }
     } catch {
@@ -161,13 +210,25 @@ package final class TransactionManager: @unchecked Sendable {
   package typealias ReadReply = @Sendable (Result<ReadAnswer, TransactionAborted>) -> Void
 
   package func begin(age: TransactionID?) throws(DatabaseError) -> TransactionID {
-    try coordinator.begin(age: age)
+    var retired: CoordinatorDriver?
+    while true {
+      guard let home = lock.withLock({ state.isClosed ? nil : state.home }) else {
+        throw DatabaseError(.closed, "the database is closed")
+      }
+      if home === retired { throw DatabaseError(.busy, "no store coordinates transactions just now") }
+      // One whose store is about to leave begins nothing: there is another by then.
+      if let id = try home.begin(age: age) { return id }
+      retired = home
+    }
   }
 
   package func acquire(
     _ transaction: TransactionID, at member: MemberID, _ locks: [LockTarget], _ read: TransactionRead?,
     _ reply: @escaping ReadReply
   ) {
+    guard let coordinator = coordinator(of: transaction) else {
+      return reply(.failure(TransactionAborted(.expired)))
+    }
     coordinator.acquire(transaction, at: member, locks, read, reply)
   }
 
@@ -176,8 +237,9 @@ package final class TransactionManager: @unchecked Sendable {
     _ transaction: TransactionID, _ writes: [MemberID: [TransactionWrite]], _ effects: [EventualEffect],
     isSynced: Bool, mayWait: Bool = false, _ reply: @escaping @Sendable (TransactionOutcome) -> Void
   ) {
+    guard let coordinator = coordinator(of: transaction) else { return reply(.unknown(transaction)) }
     guard mayWait, isSynced, effects.isEmpty, writes.count == 1, let writer = writes.first,
-      !writer.value.isEmpty, let participant = participants[writer.key]
+      !writer.value.isEmpty, let participant = lock.withLock({ state.participants[writer.key] })
     else { return coordinator.commit(transaction, writes, effects, isSynced: isSynced, reply) }
     participant.committing(transaction) {
       coordinator.commit(transaction, writes, effects, isSynced: isSynced, reply)
@@ -185,7 +247,15 @@ package final class TransactionManager: @unchecked Sendable {
   }
 
   package func abort(_ transaction: TransactionID, _ reason: AbortReason) {
-    coordinator.abort(transaction, reason)
+    coordinator(of: transaction)?.abort(transaction, reason)
+  }
+
+  private func coordinator(of transaction: TransactionID) -> CoordinatorDriver? {
+    lock.withLock { state.coordinators[transaction.coordinator] }
+  }
+
+  private var participants: [ParticipantDriver] {
+    lock.withLock { state.participants.values.sorted { $0.member.id < $1.member.id } }
   }
 
   /// The present, for a snapshot: above everything that was acknowledged before.
@@ -195,8 +265,12 @@ package final class TransactionManager: @unchecked Sendable {
     _ read: TransactionRead, at timestamp: Timestamp, of member: MemberID,
     _ reply: @escaping @Sendable (Result<ReadAnswer, DatabaseError>) -> Void
   ) {
-    guard let participant = participants[member] else {
-      return reply(.failure(DatabaseError(.unreachable, "the store \(member) is not open")))
+    let (participant, hasLeft) = lock.withLock {
+      (state.participants[member], state.departed[member] != nil)
+    }
+    guard let participant else {
+      return reply(
+        .failure(DatabaseError(hasLeft ? .busy : .unreachable, "the store \(member) is not open")))
     }
     participant.snapshot(read, at: timestamp, reply)
   }
@@ -209,25 +283,26 @@ package final class TransactionManager: @unchecked Sendable {
     while services.monotonicMilliseconds < time, services.timers.runOneHere() {}
   }
 
+  var isClosed: Bool { lock.withLock { state.isClosed } }
+
   func randomNumber() -> UInt64 { core.shared.environment.randomness.next() }
 
   // MARK: - What became of transactions
 
   /// What is prepared at this process's stores and not decided.
   package var inDoubt: [(member: Member, doubt: InDoubt)] {
-    participants.values.sorted { $0.member.id < $1.member.id }
-      .flatMap { driver in driver.inDoubt.map { (driver.member, $0) } }
+    participants.flatMap { driver in driver.inDoubt.map { (driver.member, $0) } }
   }
 
   package func outcome(of transaction: TransactionID) throws(DatabaseError) -> KnownOutcome {
-    for driver in participants.values {
-      switch try driver.recordedOutcome(of: transaction) {
+    for store in stores.all {
+      switch try store.outcome(of: transaction)?.outcome {
       case .committed(let timestamp): return .committed(timestamp)
       case .aborted: return .aborted(.recorded)
       case nil: continue
       }
     }
-    guard let driver = coordinators[transaction.coordinator] else { return .expired }
+    guard let driver = coordinator(of: transaction) else { return .expired }
     let known = try driver.outcome(of: transaction)
     // Nobody has a record, all stores are here, and it is young enough that a record would be there.
     if known == .noRecord, !isInDoubt(transaction), core.isWhole { return .aborted(.recorded) }
@@ -235,7 +310,7 @@ package final class TransactionManager: @unchecked Sendable {
   }
 
   private func isInDoubt(_ transaction: TransactionID) -> Bool {
-    participants.values.contains { driver in driver.inDoubt.contains { $0.transaction == transaction } }
+    participants.contains { driver in driver.inDoubt.contains { $0.transaction == transaction } }
   }
 
   /// Decides a transaction by hand at every store where it is in doubt.
@@ -249,7 +324,11 @@ package final class TransactionManager: @unchecked Sendable {
     let gathered = ForcedReplies(concerned.count, reply)
     if concerned.isEmpty { return reply(.success(0)) }
     for member in concerned {
-      participants[member]?.force(transaction, outcome) { refusal in gathered.add(refusal) }
+      guard let participant = lock.withLock({ state.participants[member] }) else {
+        gathered.add(.failed("the store \(member) has left"))
+        continue
+      }
+      participant.force(transaction, outcome) { refusal in gathered.add(refusal) }
     }
   }
 }

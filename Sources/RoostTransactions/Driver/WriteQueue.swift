@@ -47,6 +47,9 @@ final class WriteQueue: @unchecked Sendable {
     if member.store.mayWait { submit() } else { runAll() }
   }
 
+  /// Whether nothing waits or is being done.
+  var isIdle: Bool { lock.withLock { !isBusy && seat == nil } }
+
   // MARK: - The seat
 
   /// Reserves the seat for a transaction that is about to be committed.

@@ -152,6 +152,11 @@ package struct LockTable: Sendable {
     !slots.contains { $0.key.partition == partition && $0.value.isHeld }
   }
 
+  /// Whether it holds anything of a partition, in any keyspace.
+  package func holdsAnything(of partition: Int, _ transaction: TransactionID) -> Bool {
+    owners[transaction]?.held.contains { $0.place.partition == partition } ?? false
+  }
+
   /// Who waits for something in a partition.
   package func waiting(partition: Int) -> Set<TransactionID> {
     var found: Set<TransactionID> = []

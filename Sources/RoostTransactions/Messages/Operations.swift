@@ -79,6 +79,14 @@ package enum TransactionRead: Hashable, Sendable {
   case keys([KeyReference])
   /// Entries in key order, up to `limit` of them.
   case range(RangeReference, limit: Int)
+
+  /// The partitions that it reads.
+  package var partitions: [Int] {
+    switch self {
+    case .keys(let keys): keys.map(\.partition)
+    case .range(let range, _): [range.partition]
+    }
+  }
 }
 
 /// What a read found.

@@ -46,8 +46,10 @@ extension Participant {
     if request.epoch == nil, transaction.start <= openedAt {
       // It may have been refused before the restart, and its caller told so: that is forgotten.
       refusal = .restarted
-    } else if request.writes.contains(where: { frozen[$0.target.partition] != nil }) {
-      refusal = .moving
+    } else if let handover = handoverRefusal(
+      request.writes.map(\.target.partition), transaction)
+    {
+      refusal = handover
     } else if branches[transaction]?.requests.values.contains(where: { $0.deadline != nil }) ?? false {
       refusal = .failed("it commits while it waits for locks")
     }

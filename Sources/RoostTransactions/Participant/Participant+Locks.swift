@@ -21,9 +21,9 @@ extension Participant {
     } else if times.isOver(transaction, at: now) {
       return send(envelope.from, transaction, .refused(request: number, .expired))
     }
-    if request.locks.contains(where: { frozen[$0.place.partition] != nil }) {
-      giveUp(transaction, .moving, telling: false)
-      return send(envelope.from, transaction, .refused(request: number, .moving))
+    if let refusal = handoverRefusal(request.locks.map(\.place.partition), transaction) {
+      giveUp(transaction, refusal, telling: false)
+      return send(envelope.from, transaction, .refused(request: number, refusal))
     }
     ask(
       for: request.locks, transaction, age: request.age, number,
@@ -143,20 +143,52 @@ extension Participant {
 
   // MARK: Partitions that are handed over
 
+  /// Why these partitions give no locks, if some do not. Who holds locks of a frozen one gets more: so it
+  /// comes to its end, and the partition is drained the sooner.
+  func handoverRefusal(_ partitions: [Int], _ transaction: TransactionID) -> Refusal? {
+    if frozen.isEmpty { return nil }
+    var refusal: Refusal?
+    for partition in partitions {
+      switch frozen[partition] {
+      case .givenUp: return .notOwner
+      case .frozen, .drained:
+        if !locks.holdsAnything(of: partition, transaction) { refusal = .moving }
+      case nil: break
+      }
+    }
+    return refusal
+  }
+
   mutating func freeze(_ partition: Int) {
-    frozen[partition] = false
+    if frozen[partition] != nil { return }
+    frozen[partition] = .frozen
     for transaction in locks.waiting(partition: partition).sorted()
-    where branches[transaction]?.isFree ?? false {
+    where (branches[transaction]?.isFree ?? false)
+      && !locks.holdsAnything(of: partition, transaction)
+    {
       giveUp(transaction, .moving, telling: true)
+    }
+  }
+
+  /// Ends reads of a drained partition. What is read later at the next owner is read above this moment, or
+  /// sees what was written up to then.
+  mutating func giveUp(_ partition: Int) {
+    guard frozen[partition] == .drained else { return }
+    frozen[partition] = .givenUp(now.timestamp)
+    for (request, waiting) in snapshots.sorted(by: { $0.key < $1.key })
+    where waiting.read.partitions.contains(partition) {
+      snapshots[request] = nil
+      deadlines.set(.snapshot(request), nil)
+      effects.append(.snapshotFailed(request: request, .notOwner))
     }
   }
 
   mutating func sayDrained() {
     for partition in frozen.keys.sorted()
-    where frozen[partition] == false && locks.isFree(partition: partition)
+    where frozen[partition] == .frozen && locks.isFree(partition: partition)
       && !writes.values.contains(where: { $0.1.concerns(partition) })
     {
-      frozen[partition] = true
+      frozen[partition] = .drained
       effects.append(.drained(partition: partition))
     }
   }

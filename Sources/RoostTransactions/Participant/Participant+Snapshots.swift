@@ -11,6 +11,9 @@ extension Participant {
       return effects.append(.snapshotFailed(request: request, .clock))
     }
     if snapshots[request] != nil { return }
+    if read.partitions.contains(where: { highestRead($0) != nil }) {
+      return effects.append(.snapshotFailed(request: request, .notOwner))
+    }
     if isSettled(read, at: time) {
       return effects.append(.readSnapshot(request: request, read, at: time))
     }

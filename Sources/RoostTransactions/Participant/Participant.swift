@@ -1,4 +1,4 @@
-import RoostCausality
+package import RoostCausality
 package import RoostCluster
 
 /// One store's part in transactions: its locks, its votes, and what it does about decisions that do
@@ -70,8 +70,16 @@ package struct Participant: Sendable {
   /// Who asked about a transaction whose refusal is being written.
   var refusals: [TransactionID: Set<Endpoint>] = [:]
   var lookups: [UInt64: (TransactionID, Lookup)] = [:]
-  /// Partitions being handed over: whether that they are drained was said.
-  var frozen: [Int: Bool] = [:]
+  /// How far a partition is that is being handed over, or was.
+  enum Handover: Hashable, Sendable {
+    case frozen
+    /// And that it is drained was said.
+    case drained
+    /// Nothing of it is read here any more; all that was, was read below this time.
+    case givenUp(Timestamp)
+  }
+
+  var frozen: [Int: Handover] = [:]
   /// A transaction that began up to then may have been given up before this participant was opened.
   let openedAt: Timestamp
   /// The last commit from before the opening: nothing is read before every clock has passed it.
@@ -142,6 +150,7 @@ package struct Participant: Sendable {
     case .timer: break
     case .force(let request, let transaction, let outcome): force(request, transaction, outcome)
     case .freeze(let partition): freeze(partition)
+    case .giveUp(let partition): giveUp(partition)
     case .thaw(let partition): frozen[partition] = nil
     case .found(let number, let outcome, let failure): found(number, outcome, failure)
     }
@@ -194,6 +203,19 @@ package struct Participant: Sendable {
     case (.coordinator, .participant): true
     case (.participant, .coordinator): false
     }
+  }
+
+  /// Whether a partition is frozen and nothing of it is locked, prepared or being written: it stays so.
+  package func isDrained(_ partition: Int) -> Bool {
+    switch frozen[partition] {
+    case .drained, .givenUp: true
+    case .frozen, nil: false
+    }
+  }
+
+  /// A time above all those at which a partition was read that was given up.
+  package func highestRead(_ partition: Int) -> Timestamp? {
+    if case .givenUp(let highest) = frozen[partition] { highest } else { nil }
   }
 
   /// Whether no transaction holds or waits for anything, and nothing is being written.

@@ -77,6 +77,9 @@ package enum ParticipantEvent: Sendable {
   case force(request: UInt64, TransactionID, Outcome)
   /// A partition is about to be handed over: no new locks; `.drained` once none are held.
   case freeze(partition: Int)
+  /// A drained partition is another's, or about to be: nothing of it is read here any more.
+  case giveUp(partition: Int)
+  /// The partition is served here, again or from now on.
   case thaw(partition: Int)
   /// What the store has recorded of a transaction, as `.lookUp` of the same number asked; or it could
   /// not be read.

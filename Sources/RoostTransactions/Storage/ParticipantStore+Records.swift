@@ -133,7 +133,7 @@ extension ParticipantStore {
   }
 
   /// Hands the entries of a kind to `body` until it returns `false`.
-  private func walk(
+  func walk(
     _ kind: TransactionKey.Kind, since start: Timestamp,
     _ body: (TransactionID, _ key: [UInt8], _ value: [UInt8]) throws(DatabaseError) -> Bool
   ) throws(DatabaseError) {

@@ -5,7 +5,7 @@ import RoostCluster
 //
 //   key := kind u8 | start u64 big-endian | coordinator u64 big-endian | index u32 big-endian, of marks only
 //   kind := p (0x70) a prepared transaction, o (0x6F) an outcome, m (0x6D) an effect that was done,
-//           f (0x66) what an operator decided
+//           f (0x66) what an operator decided, c (0x63) a coordinator that is over, with a start of 0
 //
 // Keys of a kind ascend by the transactions' age.
 
@@ -16,6 +16,7 @@ package enum TransactionKey {
     case outcome = 0x6F
     case mark = 0x6D
     case forced = 0x66
+    case ended = 0x63
   }
 
   package static let byteCount = 17

@@ -37,6 +37,18 @@ import Testing
     #expect(try RingState(decoding: bytes) == state)
   }
 
+  @Test func `the handover record`() throws {
+    let bytes = try FormatDocument.example("handover")
+    let record = HandoverRecord(
+      partition: 300, member: Self.member, highest: Timestamp(milliseconds: 1_700_000_004_000))
+    #expect(record.encoded() == bytes)
+    #expect(try HandoverRecord(decoding: bytes) == record)
+    for count in bytes.indices {
+      #expect(throws: DatabaseError.self) { try HandoverRecord(decoding: Array(bytes.prefix(count))) }
+    }
+    #expect(throws: DatabaseError.self) { try HandoverRecord(decoding: bytes + [0]) }
+  }
+
   @Test func `the schema record`() throws {
     let bytes = try FormatDocument.example("schema")
     var schema = Schema()

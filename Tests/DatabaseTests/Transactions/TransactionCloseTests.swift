@@ -49,6 +49,31 @@ import Testing
     try world.core.close()
   }
 
+  /// What is acknowledged everywhere need not be told again: a clean close writes the END of it.
+  @Test func `after a clean close no decision is left over`() async throws {
+    let folder = try TemporaryDirectory()
+    let directories = (0..<3).map { folder.appending("disk\($0)").string }
+    for round in 0..<TestSize.of(quick: 10, full: 40) {
+      let database = try await Database.open(at: directories, Databases.options())
+      let accounts = try await database.keyspace("accounts", .transactional)
+      let statistics = try await database.keyspace("statistics", .eventual)
+      try await database.transaction(.synced) { txn in
+        for number in 0..<8 { try await txn.put("a\(number)", value: round, in: accounts) }
+        try txn.counter("rounds", in: statistics).increment()
+      }
+      try await database.close()
+      var logs = 0
+      for directory in directories where try CoordinatorLog.exists(in: directory, .posix()) {
+        let (log, recovered) = try CoordinatorLog.open(in: directory, of: database.id, .posix())
+        #expect(recovered.commits.isEmpty, "round \(round)")
+        #expect(!recovered.ended.isEmpty)
+        try log.close()
+        logs += 1
+      }
+      #expect(logs == 1)
+    }
+  }
+
   @Test func `clients in the middle of their transactions end, and lose nothing`() async throws {
     let folder = try TemporaryDirectory()
     let directories = (0..<3).map { folder.appending("disk\($0)").string }

@@ -121,7 +121,7 @@ import Testing
     #expect(next != nil && next?.code != .closed, "\(String(describing: next))")
     let images = images(world.fileSystem)
     world.fileSystem.onOperation(nil)
-    try? await world.database.close()
+    try? await world.waiting { try await world.database.close() }
     for image in images {
       let again = try await World(image, world.time, stores: stores)
       try await again.settle()
@@ -163,7 +163,7 @@ import Testing
       #expect(error.message.count > 20)
       let images = images(world.fileSystem)
       world.fileSystem.onOperation(nil)
-      try? await world.database.close()
+      try? await world.waiting { try await world.database.close() }
       for image in images {
         let again = try await World(image, world.time, stores: stores)
         try await again.settle()

@@ -14,6 +14,7 @@ final class HeldTransport: Transport, @unchecked Sendable {
   // Guarded by `lock`.
   private var holds = false
   private var messages: [Envelope] = []
+  private var dropping: (@Sendable (Envelope) -> Bool)?
 
   var isHolding: Bool {
     get { lock.withLock { holds } }
@@ -23,7 +24,14 @@ final class HeldTransport: Transport, @unchecked Sendable {
   /// What is on its way, by kind.
   var held: [String] { lock.withLock { messages.map { $0.message.kind } } }
 
+  /// Which messages are lost.
+  var drops: (@Sendable (Envelope) -> Bool)? {
+    get { lock.withLock { dropping } }
+    set { lock.withLock { dropping = newValue } }
+  }
+
   func send(_ envelope: Envelope) -> Bool {
+    if drops?(envelope) ?? false { return true }
     let isHeld = lock.withLock {
       if holds { messages.append(envelope) }
       return holds

@@ -61,7 +61,7 @@ import Testing
     let crasher = RebalanceCrasher(driver, seed: 12) { _ in
       core.transfers.withRecord { $0.moves.count } == 1
     }
-    crasher.afterwards = { clone, loss in
+    crasher.afterwards = { clone, loss, _ in
       let next = try RebalanceDriver(TransferWorld(seed: 13, clone), after: driver, loss)
       try next.finish()
       try next.core.close()
@@ -86,7 +86,7 @@ import Testing
     var without = 0
     var with = 0
     let crasher = RebalanceCrasher(driver, seed: 11) { _ in true }
-    crasher.afterwards = { clone, loss in
+    crasher.afterwards = { clone, loss, _ in
       // With it or without it: one of the two opens, and says why the other does not.
       let isMember: Bool
       do {
@@ -116,25 +116,42 @@ import Testing
   }
 }
 
-/// Lets copies of the disk crash before operations, opens what is left, checks it, and carries its
-/// moves to their end.
+/// Lets copies of the disk crash before operations, and has what is left looked at.
 final class RebalanceCrasher: @unchecked Sendable {
-  private let driver: RebalanceDriver
+  typealias Recover = (SimulatedFileSystem, RebalanceLedger.Loss, inout SplitMix64) throws -> Void
+
+  private let fileSystem: SimulatedFileSystem
   private let chooses: (inout SplitMix64) -> Bool
   private var random: SplitMix64
   private var failure: (any Error)?
   private(set) var crashes = 0
-  /// What to do with what a crash left, instead.
-  var afterwards: ((SimulatedFileSystem, RebalanceLedger.Loss) throws -> Void)?
+  /// What to do with what a crash left.
+  var afterwards: Recover
 
-  init(_ driver: RebalanceDriver, seed: UInt64, chooses: @escaping (inout SplitMix64) -> Bool) {
-    self.driver = driver
+  init(
+    _ fileSystem: SimulatedFileSystem, seed: UInt64, chooses: @escaping (inout SplitMix64) -> Bool,
+    afterwards: @escaping Recover
+  ) {
+    self.fileSystem = fileSystem
     self.chooses = chooses
     random = SplitMix64(seed: seed ^ 0xC4A5)
+    self.afterwards = afterwards
+  }
+
+  /// Opens what is left, checks it, and carries its moves to their end.
+  convenience init(
+    _ driver: RebalanceDriver, seed: UInt64, chooses: @escaping (inout SplitMix64) -> Bool
+  ) {
+    self.init(driver.world.fileSystem, seed: seed, chooses: chooses) { clone, loss, random in
+      let next = try RebalanceDriver(
+        TransferWorld(seed: random.next(), clone), after: driver, loss)
+      for _ in 0..<random.below(30) { try next.step(&random) }
+      try next.finish()
+      try next.core.close()
+    }
   }
 
   func run(_ body: () throws -> Void) throws {
-    let fileSystem = driver.world.fileSystem
     fileSystem.onOperation { [self] operation throws(FileSystemError) in
       guard failure == nil, operation.changesDisk, chooses(&random) else { return }
       do { try crash(fileSystem) } catch {
@@ -151,23 +168,12 @@ final class RebalanceCrasher: @unchecked Sendable {
     crashes += 1
     for policy in [CrashPolicy.dropAll, .random] {
       let seed = random.next()
-      do { try recover(fileSystem.crashClone(policy, seed: seed), .power) } catch {
+      do { try afterwards(fileSystem.crashClone(policy, seed: seed), .power, &random) } catch {
         throw Mismatch("power lost, \(policy), seed \(seed): \(error)")
       }
     }
-    do { try recover(fileSystem.processKillClone(), .process) } catch {
+    do { try afterwards(fileSystem.processKillClone(), .process, &random) } catch {
       throw Mismatch("killed: \(error)")
     }
-  }
-
-  private func recover(
-    _ fileSystem: SimulatedFileSystem, _ loss: RebalanceLedger.Loss
-  ) throws {
-    if let afterwards { return try afterwards(fileSystem, loss) }
-    let next = try RebalanceDriver(
-      TransferWorld(seed: random.next(), fileSystem), after: driver, loss)
-    for _ in 0..<random.below(30) { try next.step(&random) }
-    try next.finish()
-    try next.core.close()
   }
 }

@@ -73,6 +73,7 @@ extension DatabaseCore {
   /// in the feed.
   func checkPlacement() throws {
     let ring = ringSnapshot.ring
+    try checkVersionPlacement()
     for entry in keyspaceEntries {
       var copies: [[UInt8]: Int] = [:]
       for member in presentMembers {
@@ -103,6 +104,28 @@ extension DatabaseCore {
       }
       for (key, count) in copies {
         try require(count == ring.replicas, "\(key) is in \(count) stores, not \(ring.replicas)")
+      }
+    }
+  }
+}
+
+extension DatabaseCore {
+  /// Checks that the versions of each partition are with its first replica, and nowhere else.
+  func checkVersionPlacement() throws {
+    let ring = ringSnapshot.ring
+    for entry in keyspaceEntries where entry.kind == .transactional {
+      for member in presentMembers {
+        for name in [VersionedPart.currentTree(entry.name), VersionedPart.historyTree(entry.name)] {
+          guard let tree = member.store.existingTree(name) else { continue }
+          var cursor = try tree.cursor()
+          while try cursor.next() {
+            let key = cursor.keyBytes
+            let partition = Int(key[0]) << 8 | Int(key[1])
+            try require(
+              ring.replica(of: partition, slot: 0) == member.id,
+              "\(member.path) has a version of partition \(partition) in `\(name)`")
+          }
+        }
       }
     }
   }

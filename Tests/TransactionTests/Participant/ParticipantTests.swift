@@ -284,6 +284,8 @@ struct ParticipantTests {
     #expect(bench.sent == [.refused(request: 1, .moving)])
     bench.acquire(txn(4), .shared(key("b", partition: 1)))
     #expect(bench.isAcquired())
+    bench.acquire(txn(1), .exclusive(key("c")), request: 2, epoch: ParticipantBench.epoch)
+    #expect(bench.isAcquired(2), "what holds locks of it gets more")
     bench.prepare(txn(1), put("a"))
     #expect(bench.votes.count == 1, "what holds its locks goes on")
     bench.isPrompt = false
@@ -293,6 +295,41 @@ struct ParticipantTests {
     #expect(bench.effects.contains(.drained(partition: 0)))
     bench.handle(.thaw(partition: 0))
     bench.acquire(txn(5), .shared(key("b")))
+    #expect(bench.isAcquired())
+  }
+
+  @Test("a partition that was given up is neither locked nor read, and waiting reads are sent away")
+  mutating func givenUp() {
+    let (a, b) = (key("a"), key("b", partition: 1))
+    bench.handle(.giveUp(partition: 0))
+    #expect(bench.participant.highestRead(0) == nil, "it is not frozen")
+    bench.acquire(txn(1), .shared(a))
+    bench.handle(.freeze(partition: 0))
+    bench.handle(.giveUp(partition: 0))
+    #expect(!bench.participant.isDrained(0) && bench.participant.highestRead(0) == nil, "it is not drained")
+    bench.receive(txn(1), .abort)
+    #expect(bench.participant.isDrained(0))
+    // Frozen it is read still.
+    let time = bench.clock.last
+    _ = bench.clock.now()
+    bench.handle(.snapshot(request: 1, .keys([a]), at: time, waitMilliseconds: 100))
+    #expect(bench.effects == [.readSnapshot(request: 1, .keys([a]), at: time)])
+    bench.handle(.giveUp(partition: 0))
+    guard let highest = bench.participant.highestRead(0) else { return #expect(Bool(false)) }
+    #expect(highest > time)
+    bench.handle(.snapshot(request: 2, .keys([a]), at: time, waitMilliseconds: 100))
+    #expect(bench.effects == [.snapshotFailed(request: 2, .notOwner)])
+    bench.handle(.snapshot(request: 3, .keys([b]), at: time, waitMilliseconds: 100))
+    #expect(bench.effects == [.readSnapshot(request: 3, .keys([b]), at: time)])
+    bench.acquire(txn(2), .shared(a))
+    #expect(bench.sent == [.refused(request: 1, .notOwner)])
+    bench.commitAtOnce(txn(3), put("a"))
+    #expect(bench.sent == [.refused(request: 1, .notOwner)])
+    bench.acquire(txn(4), .exclusive(b))
+    #expect(bench.isAcquired())
+    bench.handle(.thaw(partition: 0))
+    #expect(!bench.participant.isDrained(0) && bench.participant.highestRead(0) == nil)
+    bench.acquire(txn(5), .shared(a))
     #expect(bench.isAcquired())
   }
 

@@ -140,7 +140,7 @@ final class SimulatedClient {
 extension AbortReason {
   var isWorthAnotherTry: Bool {
     switch self {
-    case .conflict, .deadline, .interrupted: true
+    case .conflict, .deadline, .interrupted, .moving: true
     default: false
     }
   }

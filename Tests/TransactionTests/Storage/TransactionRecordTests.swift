@@ -54,6 +54,10 @@ import Testing
       TransactionKey.mark(Self.id, index: 2) + EffectMark(recorded: Self.second).encoded() == mark)
     let split = try #require(TransactionKey.split(Array(mark.prefix(21))))
     #expect(split.kind == .mark && split.transaction == Self.id && split.index == 2)
+    let over = try FormatDocument.example("coordinator-over")
+    let nameless = TransactionID(start: .zero, coordinator: Self.id.coordinator)
+    #expect(
+      TransactionKey.make(.ended, nameless) + EffectMark(recorded: Self.second).encoded() == over)
   }
 
   @Test func `records of the coordinator log are as FORMAT says`() throws {

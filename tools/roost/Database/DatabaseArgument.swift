@@ -5,6 +5,7 @@ import RoostCausality
 import RoostCluster
 import RoostEnvironment
 import RoostStorage
+import RoostTransactions
 
 /// How a command that takes a directory tells a database's store from a plain one, and opens the
 /// whole database from the one directory that was named.
@@ -71,7 +72,17 @@ func withDatabase<R>(
 
 func withDatabase<R>(_ database: DatabaseCore, _ body: (DatabaseCore) throws -> R) throws -> R {
   let result: R
-  do { result = try body(database) } catch {
+  var transactions: TransactionManager?
+  do {
+    // Partitions of transactional keyspaces move with their help only.
+    if database.hasTransactionalKeyspaces { transactions = try TransactionManager(database) }
+    result = try body(database)
+  } catch {
+    try? transactions?.close()
+    try? database.close()
+    throw error
+  }
+  do throws(DatabaseError) { try transactions?.close() } catch {
     try? database.close()
     throw error
   }

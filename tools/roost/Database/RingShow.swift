@@ -25,7 +25,7 @@ struct RingShow: ParsableCommand {
     let snapshot = try withDatabase(directory.directory) { $0.ringSnapshot }
     let ring = snapshot.ring
     let plan: RingPlan? =
-      changes.isEmpty ? nil : try ring.plan(to: changes.applied(to: ring.staying))
+      changes.isEmpty ? nil : try snapshot.plan(to: changes.applied(to: ring.staying))
     guard json else {
       for line in RingPicture.lines(ring: ring, plan: plan) { try Output.standard.line(line) }
       if !snapshot.planned.isEmpty {

@@ -158,6 +158,15 @@ struct RecordDump {
         }
       case Member.SystemKey.ring: return try ring(name, value)
       case Member.SystemKey.schema: return try schema(name, value)
+      case Member.SystemKey.handover:
+        let record = try HandoverRecord(decoding: value)
+        let text = "partition \(record.partition) is given up for member "
+          + "\(hexadecimal(record.member.rawValue)); nothing of it was read above \(record.highest)"
+        return Meaning(key: name, value: text) {
+          $0.member("partition", record.partition)
+          $0.member("member", hexadecimal(record.member.rawValue))
+          $0.member("highest", record.highest.rawValue)
+        }
       default: return nil
       }
     } catch {

@@ -63,8 +63,10 @@ struct TransactionDump {
     }
     let names: [TransactionKey.Kind: String] = [
       .prepared: "prepared", .outcome: "outcome of", .mark: "effect of", .forced: "forced",
+      .ended: "end of coordinator",
     ]
-    let shown = "\(names[kind] ?? "") \(id)" + (index.map { " index \($0)" } ?? "")
+    let name = kind == .ended ? "\(id.coordinator)" : "\(id)"
+    let shown = "\(names[kind] ?? "") \(name)" + (index.map { " index \($0)" } ?? "")
     func members(_ json: inout JSONWriter) {
       json.member("kind", "\(kind)")
       json.member("transaction", "\(id)")
@@ -98,6 +100,7 @@ struct TransactionDump {
         case .aborted: "aborted"
         }
       return "\(outcome), recorded \(record.recorded)"
+    case .ended: return "noted \(try EffectMark(id, decoding: value).recorded)"
     case .mark: return "done \(try EffectMark(id, decoding: value).recorded)"
     }
   }

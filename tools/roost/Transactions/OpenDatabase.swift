@@ -29,7 +29,22 @@ func withOpenDatabase<R>(
   return result
 }
 
+extension KeyRange {
+  /// The same range of a database's keys.
+  var scan: ScanRange {
+    var range = ScanRange()
+    range.lower = lower
+    range.upper = upper
+    return range
+  }
+}
+
 extension Database {
+  /// Whether there is such a keyspace and it is transactional.
+  func isTransactional(_ option: KeyspaceOption) -> Bool {
+    core.keyspaceEntries.contains { $0.name == option.keyspace && $0.kind == .transactional }
+  }
+
   /// A keyspace, made transactional where it is missing.
   func transactionalKeyspace(_ name: String) async throws -> Keyspace {
     try await keyspace(name, .transactional)
