@@ -181,7 +181,7 @@ public final class Store: @unchecked Sendable {
   private func waitForCallersCompactions() {
     let deadline = time.monotonicNanoseconds &+ nanoseconds(options.stallDeadline)
     stateLock.withLock {
-      while callersCompactions > 0, stateChanged.wait(untilMonotonicNanoseconds: deadline) {}
+      while callersCompactions > 0, time.wait(on: stateChanged, untilMonotonicNanoseconds: deadline) {}
     }
   }
 

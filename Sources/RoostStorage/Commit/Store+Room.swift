@@ -152,7 +152,7 @@ extension Store {
       let ranOne = workers.runOneHere()
       stateLock.lock()
       if ranOne || condition() { continue }
-      if !stateChanged.wait(untilMonotonicNanoseconds: deadline), !condition() {
+      if !time.wait(on: stateChanged, untilMonotonicNanoseconds: deadline), !condition() {
         problem = StoreError(.deadlineExceeded, "waited \(options.stallDeadline) for \(what())")
         break
       }
@@ -174,7 +174,7 @@ extension Store {
     let deadline = start &+ min(delay, Store.longestDelayNanoseconds)
     stateLock.withLock {
       while pressure.delayNanosecondsPerKiB > 0,
-        stateChanged.wait(untilMonotonicNanoseconds: deadline)
+        time.wait(on: stateChanged, untilMonotonicNanoseconds: deadline)
       {}
     }
     counters.addStall(\.slowdown, time.monotonicNanoseconds &- start)

@@ -11,6 +11,7 @@ final class LogSet: @unchecked Sendable {
   private static let spareLimit = 4
 
   private let fileSystem: any FileSystem
+  private let time: any TimeSource
   private let directory: FilePath
   private let randomness: any Randomness
   private let identity: FileIdentity
@@ -37,11 +38,12 @@ final class LogSet: @unchecked Sendable {
   ///   - mappedLimit: bytes past which a new segment is written by calls, so that the log cannot
   ///     take the budget from the memtables.
   init(
-    _ fileSystem: any FileSystem, _ directory: FilePath, _ randomness: any Randomness,
-    identity: FileIdentity, capacity: Int, access: StoreOptions.LogAccess, memory: MemoryCharge,
+    _ fileSystem: any FileSystem, _ directory: FilePath, _ time: any TimeSource,
+    _ randomness: any Randomness, identity: FileIdentity, capacity: Int, access: StoreOptions.LogAccess, memory: MemoryCharge,
     mappedLimit: Int, allocateNumber: @escaping () -> UInt64
   ) {
     self.fileSystem = fileSystem
+    self.time = time
     self.directory = directory
     self.randomness = randomness
     self.identity = identity
@@ -193,7 +195,7 @@ final class LogSet: @unchecked Sendable {
   ) throws(StoreError) -> LogSegment {
     lock.lock()
     while isPreparing, ready.isEmpty {
-      if !changed.wait(untilMonotonicNanoseconds: deadline) {
+      if !time.wait(on: changed, untilMonotonicNanoseconds: deadline), isPreparing, ready.isEmpty {
         lock.unlock()
         throw StoreError(.deadlineExceeded, "waited for a log segment to be made ready")
       }

@@ -289,7 +289,7 @@ struct Recovery {
         ? 0
         : min(parts.options.memtableBytes, parts.options.memoryBudgetBytes / 8) / LargePages.byteCount)
     let log = LogSet(
-      fileSystem, directory, parts.randomness, identity: identity,
+      fileSystem, directory, parts.time, parts.randomness, identity: identity,
       capacity: parts.options.logSegmentBytes, access: parts.options.logAccess,
       memory: memory, mappedLimit: parts.options.memoryBudgetBytes / 4,
       allocateNumber: { numbers.take() })

@@ -45,6 +45,12 @@ import Testing
       return try await task.value
     }
 
+    /// Closing waits a while for what is decided to be done everywhere, which timers may have to see to.
+    func close() async throws {
+      hasFailed.set()
+      try await waiting { try await database.close() }
+    }
+
     /// Has every operation fail that `isStruck` says.
     func fail(_ code: FileSystemError.Code, where isStruck: @escaping @Sendable (Operation) -> Bool) {
       fileSystem.onOperation { [hasFailed] operation throws(FileSystemError) in
@@ -121,7 +127,7 @@ import Testing
     #expect(next != nil && next?.code != .closed, "\(String(describing: next))")
     let images = images(world.fileSystem)
     world.fileSystem.onOperation(nil)
-    try? await world.waiting { try await world.database.close() }
+    try? await world.close()
     for image in images {
       let again = try await World(image, world.time, stores: stores)
       try await again.settle()
@@ -133,7 +139,7 @@ import Testing
       }
       _ = try await again.write("next")
       #expect(try await again.values() == ["next"])
-      try await again.database.close()
+      try await again.close()
     }
   }
 
@@ -163,7 +169,7 @@ import Testing
       #expect(error.message.count > 20)
       let images = images(world.fileSystem)
       world.fileSystem.onOperation(nil)
-      try? await world.waiting { try await world.database.close() }
+      try? await world.close()
       for image in images {
         let again = try await World(image, world.time, stores: stores)
         try await again.settle()
@@ -172,7 +178,7 @@ import Testing
         if error.code != .outcomeUnknown { #expect(values == [committed], "write \(count): \(error)") }
         _ = try await again.write("next")
         #expect(try await again.values() == ["next"])
-        try await again.database.close()
+        try await again.close()
       }
     }
   }

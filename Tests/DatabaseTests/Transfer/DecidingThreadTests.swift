@@ -13,7 +13,7 @@ import Testing
   /// A world with a partition whose keys have all been copied from one store to another, and whose move is
   /// about to be decided.
   private struct Deciding: @unchecked Sendable {
-    let world = TransferWorld(seed: 1)
+    let world = TransferWorld(seed: 1, waiting: .blocks)
     let core: DatabaseCore
     let keyspace: KeyspaceCore
     let members: [MemberID]

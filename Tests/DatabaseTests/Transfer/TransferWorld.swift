@@ -13,8 +13,14 @@ final class TransferWorld: @unchecked Sendable {
   private let lock = Lock()
   private var made: [ManualWorkers] = []
 
-  init(seed: UInt64, _ fileSystem: SimulatedFileSystem = SimulatedFileSystem()) {
-    simulated = SimulatedEnvironment(seed: seed, fileSystem: fileSystem)
+  /// - Parameter waiting: `.blocks` where several threads act: then a thread that waits for another one is
+  ///   woken by it, and no time passes.
+  init(
+    seed: UInt64, _ fileSystem: SimulatedFileSystem = SimulatedFileSystem(),
+    waiting: SimulatedTime.Waiting = .movesTheClock
+  ) {
+    simulated = SimulatedEnvironment(
+      seed: seed, fileSystem: fileSystem, time: SimulatedTime(waiting: waiting))
   }
 
   var fileSystem: SimulatedFileSystem { simulated.fileSystem }

@@ -17,7 +17,8 @@ import Testing
   func logSet(_ access: StoreOptions.LogAccess, mappedLimit: Int = .max) throws -> LogSet {
     let numbers = AtomicWord(1)
     return LogSet(
-      fileSystem, "/log", SeededRandomness(seed: 3), identity: FileIdentity(low: 1, high: 2),
+      fileSystem, "/log", SimulatedTime(), SeededRandomness(seed: 3),
+      identity: FileIdentity(low: 1, high: 2),
       capacity: 16 << 10, access: access, memory: memory, mappedLimit: mappedLimit,
       allocateNumber: { numbers.take() })
   }
@@ -120,7 +121,8 @@ import Testing
     let files = MemoryFiles()
     let numbers = AtomicWord(1)
     let logs = LogSet(
-      files, "/log", SeededRandomness(seed: 3), identity: FileIdentity(low: 1, high: 2),
+      files, "/log", SimulatedTime(), SeededRandomness(seed: 3),
+      identity: FileIdentity(low: 1, high: 2),
       capacity: 16 << 10, access: .mapped, memory: memory, mappedLimit: .max,
       allocateNumber: { numbers.take() })
     func access() throws -> MappedAccess? {

@@ -89,7 +89,8 @@ import Testing
     try fileSystem.createDirectory("/d")
     let numbers = AtomicWord(1)
     let log = LogSet(
-      fileSystem, "/d", SeededRandomness(seed: 1), identity: FileIdentity(low: 1, high: 2),
+      fileSystem, "/d", SimulatedTime(), SeededRandomness(seed: 1),
+      identity: FileIdentity(low: 1, high: 2),
       capacity: 16 << 10, access: .mapped, memory: MemoryCharge(), mappedLimit: 1 << 20,
       allocateNumber: { numbers.take() })
     let first = try log.make(minimumCapacity: 0)

@@ -10,9 +10,9 @@ import Testing
 /// Closing beside compactions that callers run on their own threads.
 // Budget: 2 s
 @Suite struct CloseThreadTests {
-  /// A world whose clock is so late that deadlines on it are never reached.
+  /// A world whose clock stands still, so that no deadline passes.
   static func world() -> SimulatedStore {
-    SimulatedStore(SimulatedEnvironment(time: SimulatedTime(monotonicNanoseconds: 1 << 62)))
+    SimulatedStore(SimulatedEnvironment(time: SimulatedTime(waiting: .blocks)))
   }
 
   static func filled(_ world: SimulatedStore) throws -> (Store, Tree) {
