@@ -39,8 +39,9 @@ final class LogSet: @unchecked Sendable {
   ///     take the budget from the memtables.
   init(
     _ fileSystem: any FileSystem, _ directory: FilePath, _ time: any TimeSource,
-    _ randomness: any Randomness, identity: FileIdentity, capacity: Int, access: StoreOptions.LogAccess, memory: MemoryCharge,
-    mappedLimit: Int, allocateNumber: @escaping () -> UInt64
+    _ randomness: any Randomness, identity: FileIdentity, capacity: Int,
+    access: StoreOptions.LogAccess, memory: MemoryCharge, mappedLimit: Int,
+    allocateNumber: @escaping () -> UInt64
   ) {
     self.fileSystem = fileSystem
     self.time = time
