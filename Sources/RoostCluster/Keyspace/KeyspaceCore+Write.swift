@@ -77,6 +77,8 @@ extension KeyspaceCore {
     guard isChanged else { return result }
     try part.store(stripe, partition, old, record, timestamp, self, isLocal: true)
     if replicas > 1 || pendingPart(partition) != nil {
+      // An effect that outlived its mark, at another store, would be done again.
+      if stripe.marking != nil { try storing { () throws(StoreError) in try part.member.store.sync() } }
       try ship(stripe, partition, record, timestamp, from: part)
     }
     return result

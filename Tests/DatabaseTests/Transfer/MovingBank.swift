@@ -252,7 +252,8 @@ final class MovingBank {
     switch random.below(3) {
     case 0 where staying.count < 5:
       let present = core.presentMembers.map(\.path)
-      try addStore((0..<8).first { !present.contains(TransferWorld.path($0)) } ?? 8)
+      guard let free = (0..<8).first(where: { !present.contains(TransferWorld.path($0)) }) else { return }
+      try addStore(free)
     case 1 where staying.count > replicas + 1:
       do { try core.removeStore(staying[random.below(staying.count)].id) } catch {
         // It holds no partition, and coordinates what nobody ends meanwhile.
