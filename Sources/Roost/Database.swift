@@ -56,7 +56,7 @@ public final class Database: Sendable {
       let core = try DatabaseOpening.open(directories, options, environment)
       let database = Database(core, transport)
       // What an earlier process left undecided holds its locks again before anyone can ask.
-      if core.hasTransactionalKeyspaces {
+      if core.mayHaveTransactions {
         do throws(DatabaseError) { _ = try database.opened.manager(of: core) } catch {
           try? core.close()
           throw error

@@ -184,6 +184,7 @@ import Testing
     #expect(try txn(db, "put A 1\nincr accounts A 1\n").status == 64, "an effect on a transactional one")
     #expect(try txn(db, "get A\n").lines.first == "A\tabsent")
     #expect(try roost.run("indoubt", db).text == "nothing is in doubt\n")
+    #expect(try roost.run("indoubt", db, "--decided").text == "nothing was decided by hand\n")
   }
 
   // MARK: - In doubt
@@ -230,6 +231,10 @@ import Testing
     let again = try roost.run("indoubt", other, "--partial", "--abort", String(id))
     #expect(again.status == 66, "\(again)")
     // The decision is kept, and shown.
+    #expect(try roost.run("indoubt", other, "--decided", "--partial").text.hasPrefix("\(id)  aborted  in "))
+    let decided = try roost.run("indoubt", other, "--decided", "--partial", "--json").text
+    #expect(decided.hasPrefix("[{\"id\":\"\(id)\","), "\(decided)")
+    #expect(decided.contains("\"outcome\":\"aborted\""), "\(decided)")
     #expect(try roost.run("dump", other, "--entries").text.contains(id.prefix(16)))
   }
 

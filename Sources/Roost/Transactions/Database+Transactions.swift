@@ -156,7 +156,8 @@ extension Database {
   /// Decides a transaction that is in doubt by hand, where its coordinator will never come back.
   ///
   /// Dangerous: where another store decided otherwise, the transaction is done in part for ever. The
-  /// decision is logged as a warning and kept.
+  /// decision is logged as a warning and kept (``forcedOutcomes()``); a coordinator that comes back with
+  /// another one is answered with a warning too.
   ///
   /// - Returns: at how many stores it was in doubt.
   /// - Throws: `.storage`, `.closed`.
@@ -169,6 +170,33 @@ extension Database {
     }
     return try result.get()
   }
+}
+
+extension Database {
+  /// What was decided by hand (``forceOutcome(of:committedAt:)``) in the stores that are open. Kept for good.
+  ///
+  /// - Throws: `.corruption` (names the key), `.storage`, `.closed`.
+  public func forcedOutcomes() async throws -> [ForcedOutcome] {
+    let manager = try await transactions()
+    return try await blocking { () throws(DatabaseError) -> [ForcedOutcome] in
+      try manager.forcedDecisions().map { member, id, record in
+        let committed: Timestamp? = if case .committed(let time) = record.outcome { time } else { nil }
+        return ForcedOutcome(
+          id: id, store: member.path, committedAt: committed, decided: record.recorded)
+      }
+    }
+  }
+}
+
+/// What an operator decided of a transaction in one store.
+public struct ForcedOutcome: Sendable, Hashable {
+  public let id: TransactionID
+  /// The directory of the store.
+  public let store: String
+  /// The commit time that the operator gave; `nil` of an abort.
+  public let committedAt: Timestamp?
+  /// When it was decided, by the store's clock.
+  public let decided: Timestamp
 }
 
 /// Whether the caller runs on no actor.

@@ -107,11 +107,15 @@ package final class DatabaseCore: @unchecked Sendable {
     // not open with the others, nor the others without it.
     let leavers = presentMembers.filter { next.ring.member($0.id) == nil }
     let stayers = presentMembers.filter { next.ring.member($0.id) != nil }
+    var told: [Member] = []
     do throws(DatabaseError) {
       let bytes = next.encoded()
-      for member in stayers + leavers { try member.writeSystem(Member.SystemKey.ring, bytes) }
+      for member in stayers + leavers {
+        told.append(member)
+        try member.writeSystem(Member.SystemKey.ring, bytes)
+      }
     } catch {
-      revertRing(above: next.revision)
+      revertRing(next, told)
       throw error
     }
     isRingInDoubt = false
@@ -127,12 +131,24 @@ package final class DatabaseCore: @unchecked Sendable {
 
   /// Takes back a state that reached some stores, perhaps. It is taken back as soon as one store has
   /// the old state with a higher revision.
-  private func revertRing(above revision: UInt64) {
+  ///
+  /// A store that gains something by the failed state is told first, or nobody is: opened without the
+  /// others, it would serve what another serves too.
+  private func revertRing(_ failed: RingState, _ told: [Member]) {
     // No number is used twice: of two records with the same one, nobody could tell which counts.
-    ringState.revision = revision + 1
+    ringState.revision = failed.revision + 1
     let bytes = ringState.encoded()
     var isReverted = false
+    let gaining = told.filter { $0.gains(by: failed.ring, over: ringState.ring) }
+    for member in gaining {
+      do throws(DatabaseError) { try member.writeSystem(Member.SystemKey.ring, bytes) } catch {
+        isRingInDoubt = true
+        return
+      }
+      isReverted = true
+    }
     for member in presentMembers where ringState.ring.member(member.id) != nil {
+      if gaining.contains(where: { $0 === member }) { continue }
       do throws(DatabaseError) {
         try member.writeSystem(Member.SystemKey.ring, bytes)
         isReverted = true
@@ -208,5 +224,17 @@ package enum ClockRecord {
     guard bound.milliseconds < 1 << 47 else { throw reader.damaged("a time too far in the future") }
     try reader.readEnd()
     return bound
+  }
+}
+
+extension Member {
+  /// Whether it holds some place in a partition's preference list that it does not hold in an older ring.
+  fileprivate func gains(by ring: Ring, over old: Ring) -> Bool {
+    (0..<ring.partitionCount).contains { partition in
+      guard let slot = ring.replicas(of: partition).firstIndex(of: id) else { return false }
+      guard let before = old.replicas(of: partition).firstIndex(of: id) else { return true }
+      // Whoever comes first serves a transactional partition.
+      return slot == 0 && before != 0
+    }
   }
 }

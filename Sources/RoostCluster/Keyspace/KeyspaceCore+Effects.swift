@@ -88,7 +88,14 @@ extension DatabaseCore {
   }
 
   /// Whether transactions may have left something to finish.
-  package var hasTransactionalKeyspaces: Bool { topology.withLock { schema.hasTransactional } }
+  package var mayHaveTransactions: Bool { topology.withLock { hasHadTransactions } }
+
+  /// With `topology` held. Transactions that only change eventual keys need no transactional keyspace: they
+  /// are known by the tree that their stores have from the first one on.
+  var hasHadTransactions: Bool {
+    schema.hasTransactional
+      || presentMembers.contains { $0.store.existingTree(Member.transactionTree) != nil }
+  }
 
   /// Whether all stores of the ring are open.
   package var isWhole: Bool { topology.withLock { hasAllStores } }

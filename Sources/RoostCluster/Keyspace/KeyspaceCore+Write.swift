@@ -77,8 +77,6 @@ extension KeyspaceCore {
     guard isChanged else { return result }
     try part.store(stripe, partition, old, record, timestamp, self, isLocal: true)
     if replicas > 1 || pendingPart(partition) != nil {
-      // An effect that outlived its mark, at another store, would be done again.
-      if stripe.marking != nil { try storing { () throws(StoreError) in try part.member.store.sync() } }
       try ship(stripe, partition, record, timestamp, from: part)
     }
     return result
@@ -294,8 +292,11 @@ extension KeyspacePart {
       return try unsafe writeAlone(
         partition, key.span.bytes, value.span.bytes, timestamp, replacing: old?.changeNumber)
     }
+    // An effect that outlived its mark, at another store or in another database, would be done again: so
+    // nobody sees it before both are durable.
     try unsafe write(
-      stripe, partition, key.span.bytes, value.span.bytes, timestamp, replacing: old?.changeNumber
+      stripe, partition, key.span.bytes, value.span.bytes, timestamp, replacing: old?.changeNumber,
+      marking == nil ? .applied : .synced
     ) { batch throws(DatabaseError) in
       marking?(&batch)
       guard keyspace.indexes.keepsAny else { return }
@@ -346,7 +347,7 @@ extension KeyspacePart {
   @inline(__always)
   func write(
     _ stripe: KeyStripe, _ partition: Int, _ storedKey: RawSpan, _ stored: RawSpan,
-    _ timestamp: Timestamp, replacing replaced: UInt64?,
+    _ timestamp: Timestamp, replacing replaced: UInt64?, _ durability: Durability = .applied,
     _ more: (inout WriteBatch) throws(DatabaseError) -> Void
   ) throws(DatabaseError) {
     latestChanges.raise(partition, to: timestamp.rawValue)
@@ -359,7 +360,7 @@ extension KeyspacePart {
         batch.put($0, storedKey.extracting(droppingFirst: StoredKey.prefixBytes), in: changes)
       }
       try more(&batch)
-      do throws(StoreError) { try member.store.commit(batch, .applied) } catch {
+      do throws(StoreError) { try member.store.commit(batch, durability) } catch {
         throw DatabaseError(error)
       }
     }

@@ -107,7 +107,7 @@ extension KeyspaceCore {
   /// Joins the replicas of a key, so that all have the same.
   ///
   /// - Throws: as ``join(_:_:)``; some may have learned of it.
-  func repair(_ key: RawSpan) throws(DatabaseError) {
+  package func repair(_ key: RawSpan) throws(DatabaseError) {
     let (hash, partition) = try locate(key)
     try prepareWrite()
     let stripe = shared.locks[hash]

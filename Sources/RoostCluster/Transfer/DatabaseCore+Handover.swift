@@ -73,14 +73,14 @@ extension DatabaseCore {
   /// - Throws: `.busy` where something takes too long.
   func prepareHandover(_ copy: PartitionCopy) throws(DatabaseError) -> Bool {
     let move = copy.move
-    let (transactions, hasTransactional, leaves) = topology.withLock {
+    let (transactions, hasTransactional, hasHadTransactions, leaves) = topology.withLock {
       (
-        self.transactions, schema.hasTransactional,
+        self.transactions, schema.hasTransactional, self.hasHadTransactions,
         (try? ringState.moved(move)).map { !$0.ring.members.map(\.id).contains(move.from) } ?? false
       )
     }
     guard let transactions else {
-      if !hasTransactional { return true }
+      if !hasTransactional, !(leaves && hasHadTransactions) { return true }
       throw DatabaseError(
         .busy, "partition \(move.partition) waits until the database's transactions are open")
     }
@@ -93,6 +93,7 @@ extension DatabaseCore {
     if hasTransactional, move.slot == 0 {
       guard try drain(copy, source, target, transactions) else { return false }
     }
+    if leaves { transfers.withRecord { $0.quieted = move } }
     if leaves, !transactions.quiet(source) {
       try wait(copy, longest, for: "what is being recorded of transactions in \(source.path)")
       return false
@@ -211,6 +212,7 @@ extension DatabaseCore {
   /// Step 7. Without locks: whoever serves the partition then may need any.
   func finishHandover(_ move: PartitionMove, _ source: Member, _ target: Member, leaves: Bool) {
     source.versionGate.follow(nil)
+    transfers.withRecord { if $0.quieted?.from == move.from { $0.quieted = nil } }
     guard let transactions = topology.withLock({ self.transactions }) else { return }
     if leaves { transactions.left(source, heir: target) }
     if move.slot == 0 { transactions.thaw(move.partition, at: target) }
@@ -246,7 +248,10 @@ extension DatabaseCore {
         transfers.withRecord { $0.isGivenUp = false }
       }
     }
-    transfers.withRecord { if $0.frozen == move { $0.frozen = nil } }
+    transfers.withRecord { record in
+      if record.frozen == move { record.frozen = nil }
+      if record.quieted?.from == move.from { record.quieted = nil }
+    }
     let transactions = topology.withLock { self.transactions }
     transactions?.resume(source)
     if isFrozen { transactions?.thaw(move.partition, at: source) }
@@ -263,10 +268,14 @@ extension DatabaseCore {
   /// Lets go of what is frozen for a move that is planned no more, or that was given up and could not be
   /// taken back.
   func thawAbandoned() throws(DatabaseError) {
-    let (frozen, isGivenUp, plan, copy) = transfers.withRecord {
-      ($0.frozen, $0.isGivenUp, $0.plan, $0.copy)
+    let (frozen, quieted, isGivenUp, plan, copy) = transfers.withRecord {
+      ($0.frozen, $0.quieted, $0.isGivenUp, $0.plan, $0.copy)
     }
-    guard let frozen else { return }
+    guard let frozen else {
+      // Only a store's records were kept still: of a move of keys that no transaction has.
+      if let quieted, !(copy?.move == quieted && copy?.plan == plan) { try letGo(quieted) }
+      return
+    }
     let isGoing = copy?.move == frozen && copy?.plan == plan && !isGivenUp
     if !isGoing { try letGo(frozen) }
   }

@@ -177,7 +177,7 @@ extension DatabaseCore {
     let others = presentMembers.filter { member in
       ringState.ring.member(member.id) != nil && next.ring.member(member.id) == nil
     }
-    if !others.isEmpty, transactions == nil, schema.hasTransactional {
+    if !others.isEmpty, transactions == nil, hasHadTransactions {
       throw DatabaseError(.busy, "no store can leave before the database's transactions are open")
     }
     if let transactions {

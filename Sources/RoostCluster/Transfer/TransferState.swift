@@ -37,6 +37,8 @@ package final class TransferState: @unchecked Sendable {
     var frozen: PartitionMove?
     /// Whether that source may have given the partition up on disk.
     var isGivenUp = false
+    /// The move whose source, which is about to leave, records nothing of transactions any more.
+    var quieted: PartitionMove?
     /// How often locks were not free in time: the next time more is given.
     var drainFailures = 0
     /// A store that has left is being closed.

@@ -56,24 +56,9 @@ package struct Marker: Sendable, Equatable {
   ///
   /// - Throws: `.outcomeUnknown` where either marker may be in force; else the old one is.
   func install(in directory: FilePath, _ fileSystem: any FileSystem) throws(StoreError) {
-    let temporary = directory.appending(FileNames.markerInProgress)
-    let bytes = encoded()
-    // A leftover whose sync failed may read well and never reach the disk (rule 4): a new file,
-    // then.
-    try? fileSystem.remove(temporary)
-    try doing("replace the marker") { () throws(FileSystemError) in
-      let file = try fileSystem.open(temporary, .createOrTruncate)
-      defer { file.close() }
-      try unsafe file.write(bytes.span.bytes, at: 0)
-      try file.sync()
-      try fileSystem.rename(temporary, to: directory.appending(FileNames.marker))
-    }
-    do { try fileSystem.sync(directory: directory) } catch {
-      // Never a disk that is merely full: the new marker may be the one that a restart finds.
-      throw StoreError(
-        .outcomeUnknown, "the new marker may or may not be in force", file: directory.string,
-        cause: error)
-    }
+    let file = ReplacedFile(
+      directory.string, name: FileNames.marker, temporaryName: FileNames.markerInProgress, fileSystem)
+    try file.replace(encoded())
   }
 
   static func read(in directory: FilePath, _ fileSystem: any FileSystem) throws(StoreError) -> Marker {

@@ -62,7 +62,9 @@ extension Coordinator {
     guard let found = active[transaction] else { return }
     for member in recipients(found) { send(member, transaction, .commit(timestamp)) }
     for (index, effect) in found.effects.sorted(by: { $0.key < $1.key }) {
-      send(effect.target, transaction, .effect(effect, index: index))
+      // One that writes nothing else has no participant that records what became of it.
+      let outcome = found.writers.isEmpty ? timestamp : nil
+      send(effect.target, transaction, .effect(effect, index: index, outcome: outcome))
     }
   }
 

@@ -39,8 +39,8 @@ final class DepartedStore: Sendable {
     case .commitAtOnce(let request):
       writes.run { [self] _ in answer(envelope, commitAtOnce: request.request) }
     case .inquire: writes.run { [self] _ in answerInquiry(envelope) }
-    case .effect(let effect, let index):
-      writes.run { [self] _ in apply(effect, index, envelope) }
+    case .effect(let effect, let index, let outcome):
+      writes.run(blocks: true) { [self] _ in apply(effect, index, outcome, envelope) }
     case .forgetEffects:
       writes.run { [self] _ in
         do throws(DatabaseError) {
@@ -97,11 +97,13 @@ final class DepartedStore: Sendable {
     reply(to: envelope, body(outcome))
   }
 
-  private func apply(_ effect: EventualEffect, _ index: Int, _ envelope: Envelope) {
+  private func apply(
+    _ effect: EventualEffect, _ index: Int, _ outcome: Timestamp?, _ envelope: Envelope
+  ) {
     let transaction = envelope.message.transaction
     do throws(DatabaseError) {
       let now = try services.instant()
-      try outbox.apply(effect, of: transaction, index: index, at: now.timestamp)
+      try outbox.apply(effect, of: transaction, index: index, outcome: outcome, at: now.timestamp)
     } catch {
       if EffectWriter.isPermanent(error) {
         return reply(to: envelope, .effectFailed(index: index, error.description))

@@ -17,18 +17,33 @@ final class EffectWriter: Sendable {
     self.stores = stores
   }
 
+  /// Does an effect, and makes it durable, before anyone sees it. Waits for the disk.
+  ///
+  /// - Parameter outcome: when the transaction committed, where nobody else records it.
   /// - Throws: what writing to the keyspace throws, `.unreachable` among it.
   func apply(
-    _ effect: EventualEffect, of transaction: TransactionID, index: Int, at now: Timestamp
+    _ effect: EventualEffect, of transaction: TransactionID, index: Int, outcome: Timestamp?,
+    at now: Timestamp
   ) throws(DatabaseError) {
     let keyspace = try core.keyspace(id: effect.keyspace)
-    guard stores.beginEffect(at: keyspace.owners(of: effect.key).map(\.id)) else {
-      throw DatabaseError(.busy, "the store that has the key is about to leave the database")
+    let owners = keyspace.owners(of: effect.key).map(\.id)
+    guard stores.beginEffect(at: owners) else {
+      throw DatabaseError(.busy, "the store that has the key is about to leave, or has just come")
     }
-    defer { stores.endEffect() }
-    for store in stores.all where try store.hasDone(transaction, index: index) { return }
+    defer { stores.endEffect(at: owners) }
+    for store in stores.all where try store.hasDone(transaction, index: index) {
+      // Perhaps it was cut short on its way to the other replicas: whoever hears that it is done forgets it.
+      if owners.count > 1 {
+        try effect.key.withKeyBytes { key throws(DatabaseError) in try keyspace.repair(key) }
+      }
+      return
+    }
+    // The mark may be in a store that is missing.
+    guard core.isWhole else {
+      throw DatabaseError(.unreachable, "it may have been done at a store that is not open")
+    }
     let mark = { [stores] (member: MemberID, batch: inout WriteBatch) -> Void in
-      stores[member]?.mark(transaction, index: index, at: now, in: &batch)
+      stores[member]?.mark(transaction, index: index, outcome: outcome, at: now, in: &batch)
     }
     try effect.key.withKeyBytes { key throws(DatabaseError) in
       switch effect.change {

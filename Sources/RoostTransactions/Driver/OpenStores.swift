@@ -10,7 +10,8 @@ final class OpenStores: @unchecked Sendable {
   private var stores: [MemberID: ParticipantStore] = [:]
   /// Those whose records are being copied: no mark may be added to them.
   private var quiet: Set<MemberID> = []
-  private var effects = 0
+  /// Effects that are being done, by the stores that their marks may come into.
+  private var effects: [MemberID: Int] = [:]
 
   subscript(_ member: MemberID) -> ParticipantStore? {
     get { lock.withLock { stores[member] } }
@@ -23,24 +24,32 @@ final class OpenStores: @unchecked Sendable {
 
   /// Notes that an effect is being done whose mark comes into one of these stores.
   ///
-  /// - Returns: `false` where one of them is about to leave: it must be tried again later.
+  /// - Returns: `false` where one of them is about to leave, or is not open yet: it must be tried again
+  ///   later.
   func beginEffect(at members: [MemberID]) -> Bool {
     lock.withLock {
-      if members.contains(where: quiet.contains) { return false }
-      effects += 1
+      if members.contains(where: { quiet.contains($0) || stores[$0] == nil }) { return false }
+      for member in members { effects[member, default: 0] += 1 }
       return true
     }
   }
 
-  func endEffect() { lock.withLock { effects -= 1 } }
+  func endEffect(at members: [MemberID]) {
+    lock.withLock {
+      for member in members {
+        let left = effects[member, default: 1] - 1
+        effects[member] = left > 0 ? left : nil
+      }
+    }
+  }
 
   /// From now on no effect begins whose mark would come into the store.
   ///
-  /// - Returns: whether none is being done.
+  /// - Returns: whether none is being done there.
   func quiet(_ member: MemberID) -> Bool {
     lock.withLock {
       quiet.insert(member)
-      return effects == 0
+      return effects[member] == nil
     }
   }
 

@@ -11,7 +11,7 @@ import RoostStorage
 final class ParticipantDriver: @unchecked Sendable {
   private enum Work: Sendable {
     case event(ParticipantEvent)
-    case effect(Envelope, EventualEffect, index: Int)
+    case effect(Envelope)
     case forgetEffects(TransactionID)
   }
 
@@ -34,6 +34,9 @@ final class ParticipantDriver: @unchecked Sendable {
   /// It records nothing any more, because its store is about to leave: what would make it is dropped, as
   /// if it were on its way for long.
   private var isQuiet = false
+  /// Thaws of partitions that are on their way to the machine: until they are there, what it says of freezing
+  /// is of the handover before.
+  private var thawing: [Int: Int] = [:]
   private var loop: EventLoop<Work>!
 
   init(
@@ -49,7 +52,9 @@ final class ParticipantDriver: @unchecked Sendable {
     let now = try services.instant()
     machine = Participant(
       member.id, epoch: epoch, times: services.times, prepared: try store.prepared(),
-      outcomes: try Self.recentOutcomes(store, services.times, now), at: now)
+      outcomes: try Self.recentOutcomes(store, services.times, now),
+      forced: try store.forcedDecisions().reduce(into: [:]) { $0[$1.transaction] = $1.record.outcome },
+      at: now)
     loop = EventLoop { [weak self] work in self?.handle(work) }
     services.transport.attach(endpoint) { [weak self] envelope in self?.receive(envelope) }
     // What is in doubt asks at once.
@@ -96,8 +101,8 @@ final class ParticipantDriver: @unchecked Sendable {
     default: break
     }
     switch envelope.message.body {
-    case .effect(let effect, let index):
-      loop.post(.effect(envelope, effect, index: index), isDroppable: true)
+    case .effect:
+      loop.post(.effect(envelope), isDroppable: true)
     case .forgetEffects:
       loop.post(.forgetEffects(envelope.message.transaction), isDroppable: true)
     default:
@@ -118,10 +123,16 @@ final class ParticipantDriver: @unchecked Sendable {
     }
     switch work {
     case .event(let event):
-      let effects = lock.withLock { machine.receive(event, at: now) }
+      let effects = lock.withLock {
+        if case .thaw(let partition) = event {
+          let left = thawing[partition, default: 1] - 1
+          thawing[partition] = left > 0 ? left : nil
+        }
+        return machine.receive(event, at: now)
+      }
       for effect in effects { perform(effect, now) }
-    case .effect(let envelope, let effect, let index):
-      writes.run { [self] _ in apply(envelope, effect, index, now) }
+    case .effect(let envelope):
+      writes.run(blocks: true) { [self] _ in apply(envelope, now) }
     case .forgetEffects(let transaction):
       writes.run { [self] _ in forgetEffects(of: transaction) }
     }
@@ -218,14 +229,15 @@ final class ParticipantDriver: @unchecked Sendable {
   }
 
   /// Does an effect once, with its mark in the same batch, and says so when it is durable.
-  private func apply(_ envelope: Envelope, _ effect: EventualEffect, _ index: Int, _ now: Instant) {
+  private func apply(_ envelope: Envelope, _ now: Instant) {
+    guard case .effect(let effect, let index, let outcome) = envelope.message.body else { return }
     let transaction = envelope.message.transaction
     let reply: @Sendable (Message.Body) -> Void = { [services, endpoint] body in
       _ = services.transport.send(
         services.envelope(from: endpoint, to: envelope.from, Message(transaction, body), now))
     }
     do throws(DatabaseError) {
-      try outbox.apply(effect, of: transaction, index: index, at: now.timestamp)
+      try outbox.apply(effect, of: transaction, index: index, outcome: outcome, at: now.timestamp)
     } catch {
       // Told again later, unless no later try can go better.
       if EffectWriter.isPermanent(error) {
@@ -287,19 +299,28 @@ final class ParticipantDriver: @unchecked Sendable {
   // MARK: - Handing partitions over
 
   func freeze(_ partition: Int) -> Bool {
-    if lock.withLock({ machine.isDrained(partition) }) { return true }
+    let isDrained = { [self] in
+      lock.withLock { thawing[partition] == nil && machine.isDrained(partition) }
+    }
+    if isDrained() { return true }
     post(.freeze(partition: partition))
-    return lock.withLock { machine.isDrained(partition) }
+    return isDrained()
   }
 
   /// Once this is not `nil`, what was read before has been read: events are handled one after the other.
   func giveUp(_ partition: Int) -> Timestamp? {
-    if let highest = lock.withLock({ machine.highestRead(partition) }) { return highest }
+    let highestRead = { [self] in
+      lock.withLock { thawing[partition] == nil ? machine.highestRead(partition) : nil }
+    }
+    if let highest = highestRead() { return highest }
     post(.giveUp(partition: partition))
-    return lock.withLock { machine.highestRead(partition) }
+    return highestRead()
   }
 
-  func thaw(_ partition: Int) { post(.thaw(partition: partition)) }
+  func thaw(_ partition: Int) {
+    lock.withLock { thawing[partition, default: 0] += 1 }
+    post(.thaw(partition: partition))
+  }
 
   /// - Returns: whether nothing is on its way to the store's records.
   func quiet() -> Bool {

@@ -76,8 +76,10 @@ package final class TransactionManager: @unchecked Sendable {
     }
     for store in stores.all {
       for id in try store.endedCoordinators() where state.coordinators[id] == nil {
+        // Its log is in no open store. Where one is missing it may be there all the same: it was about to
+        // leave, and stayed, or came back.
         let machine = Coordinator(
-          id, times: services.times, committed: [], outcomes: [:], presumesAbort: true,
+          id, times: services.times, committed: [], outcomes: [:], presumesAbort: core.isWhole,
           at: try services.instant())
         let driver = CoordinatorDriver(machine, nil, workers, services)
         driver.retire()
@@ -305,12 +307,26 @@ package final class TransactionManager: @unchecked Sendable {
     guard let driver = coordinator(of: transaction) else { return .expired }
     let known = try driver.outcome(of: transaction)
     // Nobody has a record, all stores are here, and it is young enough that a record would be there.
-    if known == .noRecord, !isInDoubt(transaction), core.isWhole { return .aborted(.recorded) }
+    if known == .noRecord, driver.presumesAbort, !isInDoubt(transaction), core.isWhole {
+      return .aborted(.recorded)
+    }
     return known
   }
 
   private func isInDoubt(_ transaction: TransactionID) -> Bool {
     participants.contains { driver in driver.inDoubt.contains { $0.transaction == transaction } }
+  }
+
+  /// What operators decided in the open stores, the oldest transaction first within each.
+  package func forcedDecisions(
+  ) throws(DatabaseError) -> [(member: Member, transaction: TransactionID, record: OutcomeRecord)] {
+    var decisions: [(member: Member, transaction: TransactionID, record: OutcomeRecord)] = []
+    for store in stores.all.sorted(by: { $0.member.id < $1.member.id }) {
+      for (transaction, record) in try store.forcedDecisions() {
+        decisions.append((store.member, transaction, record))
+      }
+    }
+    return decisions
   }
 
   /// Decides a transaction by hand at every store where it is in doubt.

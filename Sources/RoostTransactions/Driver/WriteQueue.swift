@@ -3,10 +3,10 @@ import RoostEnvironment
 
 /// Does what writes to one store, one after the other, in the order in which it was asked for.
 ///
-/// Who asks must not wait. So a write is done by the asking thread where none stands before it and the
-/// store is likely to take it at once. Else the store's worker does it, with all that come meanwhile:
-/// while the log is synced for one group of transactions the next one gathers, and shares the sync
-/// after it.
+/// Who asks must not wait. So a write is done by the asking thread where none stands before it, it waits for
+/// no sync, and the store is likely to take it at once. Else the store's worker does it, with all that come
+/// meanwhile: while the log is synced for one group of transactions the next one gathers, and shares the
+/// sync after it.
 ///
 /// One caller at a time may *take the seat*: to wait for the sync of its own commit itself, where that
 /// commit finds the queue empty. It saves the way to the worker and back.
@@ -20,6 +20,8 @@ final class WriteQueue: @unchecked Sendable {
   private let lock = Lock()
   // Guarded by `lock`.
   private var jobs: [Job] = []
+  /// Whether one of them syncs the store itself.
+  private var someBlock = false
   /// Whether a thread does jobs, or will.
   private var isBusy = false
   private var seat: TransactionID?
@@ -31,8 +33,10 @@ final class WriteQueue: @unchecked Sendable {
   /// Does `job` once all before it are done: before this returns, or later. It must not wait for
   /// another.
   ///
-  /// - Parameter transaction: whose commit it is, where that is all that commits it.
-  func run(of transaction: TransactionID? = nil, _ job: @escaping Job) {
+  /// - Parameters:
+  ///   - transaction: whose commit it is, where that is all that commits it.
+  ///   - blocks: whether the job syncs the store itself: then only a worker does it.
+  func run(of transaction: TransactionID? = nil, blocks: Bool = false, _ job: @escaping Job) {
     let isMine = lock.withLock {
       if !isBusy, transaction != nil, seat == transaction {
         isBusy = true
@@ -40,11 +44,12 @@ final class WriteQueue: @unchecked Sendable {
         return false
       }
       jobs.append(job)
+      if blocks { someBlock = true }
       defer { isBusy = true }
       return !isBusy
     }
     guard isMine else { return }
-    if member.store.mayWait { submit() } else { runAll() }
+    if member.store.mayWait { submit() } else { runAll(onWorker: false) }
   }
 
   /// Whether nothing waits or is being done.
@@ -82,16 +87,22 @@ final class WriteQueue: @unchecked Sendable {
   // MARK: - The queue
 
   private func submit() {
-    member.calls.run(.urgent, { [self] in runAll() }, refused: { [self] _ in runAll() })
+    member.calls.run(
+      .urgent, { [self] in runAll(onWorker: true) }, refused: { [self] _ in runAll(onWorker: true) })
   }
 
   /// Does those that wait now. Those that come meanwhile have their turn behind the sync that these
   /// asked for, else it might never begin.
-  private func runAll() {
-    let due = lock.withLock {
-      defer { jobs = [] }
+  private func runAll(onWorker: Bool) {
+    let due = lock.withLock { () -> [Job]? in
+      if someBlock, !onWorker { return nil }
+      defer {
+        jobs = []
+        someBlock = false
+      }
       return jobs
     }
+    guard let due else { return submit() }
     for job in due { job(false) }
     goOn()
   }

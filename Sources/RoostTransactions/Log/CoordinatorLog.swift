@@ -203,6 +203,11 @@ package final class CoordinatorLog: @unchecked Sendable {
         }
       }
     } catch {
+      // What has ended has ended, written or not: the next file does without it. Else it would be told again
+      // after its effects' marks are gone.
+      for entry in group {
+        if case .end(let id) = entry.record, live.removeValue(forKey: id) != nil { mustRewrite = true }
+      }
       for entry in group { entry.answer?(error) }
       return
     }

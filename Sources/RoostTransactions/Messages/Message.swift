@@ -54,8 +54,9 @@ package struct Message: Hashable, Sendable {
     case abort
     /// One participant writes all: take its locks and commit, in one batch.
     case commitAtOnce(CommitAtOnceRequest)
-    /// Do this effect, once; `index` names it within the transaction.
-    case effect(EventualEffect, index: Int)
+    /// Do this effect, once; `index` names it within the transaction. Of one that writes nothing else, record
+    /// with it that the transaction committed, at `outcome`.
+    case effect(EventualEffect, index: Int, outcome: Timestamp?)
     /// The mark of the transaction's effects may go: END is durable.
     case forgetEffects
 

@@ -113,6 +113,8 @@ extension Participant {
     case .readOnly: remove(transaction, .dead(.wounded))
     case .preparing, .refusing: branches[transaction]?.isAborted = true
     case .prepared, .silent: abortPrepared(transaction)
+    case .forcing(_, .committed):
+      warn("\(transaction) is being committed by an operator, and is told to abort")
     case .committingAtOnce, .lost, .forcing: break
     case .committing, .undone, .settling, .settlingReadOnly:
       warn("\(transaction) is told to abort, and has committed")

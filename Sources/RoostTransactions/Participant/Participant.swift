@@ -101,12 +101,13 @@ package struct Participant: Sendable {
   ///   - prepared: the store's prepared records. Their keys are locked again.
   ///   - outcomes: recorded outcomes of transactions that began within twice the longest duration, at
   ///     least; older ones are looked up.
+  ///   - forced: all that operators decided in this store: a coordinator may still have another word.
   ///   - now: its timestamp must lie above everything issued before the restart.
   ///
   /// Call ``receive(_:at:)`` with `.timer` at once: it says what to do first.
   package init(
     _ member: MemberID, epoch: UInt64, times: ProtocolTimes, prepared: [PreparedRecord],
-    outcomes: [TransactionID: Outcome], at now: Instant
+    outcomes: [TransactionID: Outcome], forced: [TransactionID: Outcome], at now: Instant
   ) {
     self.member = member
     self.epoch = epoch
@@ -123,6 +124,7 @@ package struct Participant: Sendable {
       case .aborted: finished[transaction] = .dead(.refusedBefore)
       }
     }
+    for (transaction, outcome) in forced { finished[transaction] = .forced(outcome) }
     if let opensAfter { deadlines.set(.opening, times.passing(opensAfter, at: now)) }
     for record in prepared {
       var branch = Branch(expires: .max)

@@ -105,9 +105,16 @@ extension ParticipantStore {
   }
 
   /// Adds to the batch that does an effect the mark that says so.
+  ///
+  /// - Parameter outcome: when the transaction committed, where nobody else records it.
   package func mark(
-    _ id: TransactionID, index: Int, at now: Timestamp, in batch: inout WriteBatch
+    _ id: TransactionID, index: Int, outcome: Timestamp? = nil, at now: Timestamp,
+    in batch: inout WriteBatch
   ) {
+    if let outcome {
+      let record = OutcomeRecord(.committed(outcome), recorded: now)
+      batch.put(TransactionKey.make(.outcome, id), record.encoded(), in: tree)
+    }
     batch.put(TransactionKey.mark(id, index: index), EffectMark(recorded: now).encoded(), in: tree)
   }
 

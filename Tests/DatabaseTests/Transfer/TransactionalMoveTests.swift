@@ -115,6 +115,36 @@ import Testing
     try bank.close()
   }
 
+  /// What the source has collected did not come along: at the new owner an old moment would show less.
+  @Test func `a read of what was collected before the move is refused at the new owner too`() throws {
+    let moving = try Moving(seed: 15)
+    let bank = moving.bank
+    let versions = try #require(bank.accounts.versions)
+    let (source, target) = (
+      try versions.part(of: try bank.core.member(moving.move.from)),
+      try versions.part(of: try bank.core.member(moving.move.to))
+    )
+    let reference = bank.reference(moving.name)
+    let before = try bank.manager.now()
+    for value in 1...2 {
+      let transaction = try TransactionCore(bank.manager)
+      try transaction.write(reference, bank.text(value))
+      guard case .committed? = try bank.commit(transaction, isSynced: true) else {
+        Issue.record("write \(value) did not commit")
+        return
+      }
+    }
+    let horizon = try bank.manager.now()
+    while try !source.collect(before: horizon, limit: 1_000).isRoundDone {}
+    moving.begin()
+    try bank.core.waitUntilBalanced(.seconds(60))
+    #expect(moving.isMoved)
+    let error = databaseError { _ = try target.read(moving.move.partition, reference.key, at: before) }
+    #expect(error?.code == .snapshotTooOld, "\(String(describing: error))")
+    #expect(try target.latest(moving.move.partition, reference.key)?.value == bank.text(2))
+    try bank.close()
+  }
+
   @Test func `a store that stays after all coordinates again`() throws {
     let bank = try MovingBank(TransferWorld(seed: 14), stores: [0, 1])
     let members = bank.core.presentMembers.sorted { $0.id < $1.id }

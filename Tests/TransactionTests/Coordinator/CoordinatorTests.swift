@@ -158,7 +158,10 @@ struct CoordinatorTests {
     bench.commit(transaction, [:], effects: [effect])
     #expect(bench.logged.map(\.record.effects) == [[effect]] && bench.outcomes.isEmpty)
     bench.handle(.logged(bench.logged[0].number, failure: nil))
-    #expect(bench.outcomes.count == 1 && bench.sent(to: 3) == [.effect(effect, index: 0)])
+    // Nobody else records that it committed.
+    let timestamp = bench.logged[0].record.timestamp
+    #expect(bench.outcomes == [.committed(at: timestamp)])
+    #expect(bench.sent(to: 3) == [.effect(effect, index: 0, outcome: timestamp)])
     // It cannot be done, by a rule: that is said, and it ends.
     bench.receive(transaction, .effectFailed(index: 0, "no such keyspace"), from: 3)
     #expect(bench.ends == [transaction] && bench.coordinator.isIdle)

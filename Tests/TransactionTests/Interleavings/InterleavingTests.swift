@@ -295,7 +295,7 @@ struct InterleavingTests {
     #expect(bench.sent(to: 3).isEmpty)
     let record = bench.logged[0].record
     bench.handle(.logged(bench.logged[0].number, failure: nil))
-    let both: [Message.Body] = [.effect(effect, index: 0), .effect(effect, index: 1)]
+    let both: [Message.Body] = [0, 1].map { .effect(effect, index: $0, outcome: nil) }
     #expect(bench.sent(to: 3) == both)
     bench.receive(transaction, .acknowledged, from: 1)
     bench.receive(transaction, .acknowledged, from: 2)
@@ -310,7 +310,7 @@ struct InterleavingTests {
     bench.receive(transaction, .effectDone(index: 1), from: 2)
     #expect(bench.ends.isEmpty, "one is not done, whatever another says of it")
     bench.advance(10_000)
-    #expect(bench.sent(to: 3) == [.effect(effect, index: 1)])
+    #expect(bench.sent(to: 3) == [.effect(effect, index: 1, outcome: nil)])
     bench.logged = []
     let before = bench.makeLogging()
     bench.receive(transaction, .effectDone(index: 1), from: 3)

@@ -106,6 +106,23 @@ struct LogWorld {
     #expect(left.recovered.commits == [LogWorld.record(2)])
   }
 
+  /// The marks of its effects go with the next decision: told again after that, they would be done again.
+  @Test func `an end whose group could not be written holds in the next file`() throws {
+    let world = try LogWorld()
+    try world.log.commit(LogWorld.record(1))
+    world.world.fileSystem.onOperation { operation throws(FileSystemError) in
+      guard operation.kind == .write else { return }
+      throw FileSystemError(.noSpace, operation: "write", path: operation.path.string)
+    }
+    world.log.append(end: LogWorld.id(1))
+    #expect(thrown { try world.log.commit(LogWorld.record(2)) } != nil)
+    world.world.fileSystem.onOperation(nil)
+    try world.log.commit(LogWorld.record(3))
+    #expect(world.log.liveCount == 1)
+    let left = try LogWorld.after(world.world.fileSystem.crashClone(.dropAll))
+    #expect(left.recovered.commits == [LogWorld.record(3)])
+  }
+
   @Test func `a failed sync ends it, and says so`() throws {
     let world = try LogWorld()
     try world.log.commit(LogWorld.record(1))

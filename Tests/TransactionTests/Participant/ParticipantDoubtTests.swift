@@ -95,5 +95,13 @@ struct ParticipantDoubtTests {
     bench.receive(txn(1), .commit(prepared))
     #expect(bench.sent == [.acknowledged])
     #expect(bench.effects.contains { if case .warn = $0 { true } else { false } })
+    // Also where the participant has restarted since, even long after.
+    for _ in 0..<2 {
+      bench.restart(epoch: 78)
+      bench.receive(txn(1), .commit(prepared))
+      #expect(bench.sent == [.acknowledged])
+      #expect(bench.effects.contains { if case .warn = $0 { true } else { false } })
+      bench.outcomes = [:]
+    }
   }
 }

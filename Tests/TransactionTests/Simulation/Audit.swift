@@ -49,31 +49,28 @@ struct Audit {
     return faults
   }
 
-  /// Decisions by hand of which nobody was told; and contradictions, where the participant was there all
-  /// the time: the coordinator tells a commit until it is acknowledged.
+  /// Decisions by hand of which nobody was told; and contradictions, also after a restart: the coordinator
+  /// tells a commit until it is acknowledged.
   private func unreported() -> [String] {
     cluster.participants.flatMap { participant in
-      participant.forced.sorted { $0.key < $1.key }.flatMap { transaction, force -> [String] in
+      participant.forced.sorted { $0.key < $1.key }.flatMap { transaction, outcome -> [String] in
         let warnings = participant.warnings.filter { $0.contains(transaction.description) }
         var faults: [String] = []
         if !warnings.contains(where: { $0.contains("an operator decides") }) {
           faults.append("nobody was told of what an operator decided of \(transaction)")
         }
-        if contradiction(of: force.outcome, transaction, at: participant),
+        if contradiction(of: outcome, transaction),
           !warnings.contains(where: { $0.contains("is told to commit") })
         {
-          faults.append("nobody was told that \(force.outcome) of \(transaction) contradicts its commit")
+          faults.append("nobody was told that \(outcome) of \(transaction) contradicts its commit")
         }
         return faults
       }
     }
   }
 
-  private func contradiction(
-    of forced: Outcome, _ transaction: TransactionID, at participant: ParticipantNode
-  ) -> Bool {
-    guard participant.remembersForce(of: transaction),
-      let coordinator = cluster.coordinators.first(where: { $0.isKnown(transaction.coordinator) }),
+  private func contradiction(of forced: Outcome, _ transaction: TransactionID) -> Bool {
+    guard let coordinator = cluster.coordinators.first(where: { $0.isKnown(transaction.coordinator) }),
       let commit = coordinator.disk.live.records[transaction]
     else { return false }
     return forced != .committed(commit.timestamp)
@@ -83,9 +80,9 @@ struct Audit {
   var forceCounts: (all: Int, contradicting: Int) {
     var counts = (all: 0, contradicting: 0)
     for participant in cluster.participants {
-      for (transaction, force) in participant.forced {
+      for (transaction, outcome) in participant.forced {
         counts.all += 1
-        if contradiction(of: force.outcome, transaction, at: participant) { counts.contradicting += 1 }
+        if contradiction(of: outcome, transaction) { counts.contradicting += 1 }
       }
     }
     return counts

@@ -204,7 +204,7 @@ final class CoordinatorNode {
 
   /// An effect goes where COMMIT says, however often it is sent.
   private func mutated(_ to: Endpoint, _ message: Message) -> Endpoint {
-    guard mutation == .effectsRerouted, case .effect(_, let index) = message.body,
+    guard mutation == .effectsRerouted, case .effect(_, let index, _) = message.body,
       case .participant(let member) = to
     else { return to }
     let mark = StoreState.Mark(transaction: message.transaction, index: index)

@@ -16,8 +16,8 @@ final class ParticipantNode {
   private var lastForce: UInt64 = 0
   /// What operators asked for here, whether or not a crash kept the answer from them.
   private(set) var askedToForce: Set<TransactionID> = []
-  /// What operators decided here, how, and in which incarnation.
-  private(set) var forced: [TransactionID: (outcome: Outcome, incarnation: UInt64)] = [:]
+  /// What operators decided here.
+  private(set) var forced: [TransactionID: Outcome] = [:]
   /// What it said that an operator should hear.
   private(set) var warnings: [String] = []
   /// It has said that nothing of its partition is locked, nor will be before it is thawed.
@@ -39,11 +39,6 @@ final class ParticipantNode {
   var isUp: Bool { machine != nil }
   private var mutation: Mutation? { cluster.options.mutation }
 
-  /// Whether it has not restarted since an operator decided a transaction here.
-  func remembersForce(of transaction: TransactionID) -> Bool {
-    forced[transaction]?.incarnation == incarnation
-  }
-
   // MARK: Life
 
   func start() {
@@ -54,7 +49,7 @@ final class ParticipantNode {
     machine = Participant(
       member, epoch: cluster.random.next(), times: times,
       prepared: disk.live.prepared.values.sorted { $0.transaction < $1.transaction },
-      outcomes: disk.live.outcomes, at: clock.instant(cluster.now))
+      outcomes: disk.live.outcomes, forced: disk.live.forced, at: clock.instant(cluster.now))
     handle(.timer)
   }
 
@@ -83,7 +78,7 @@ final class ParticipantNode {
     var envelope = envelope
     switch envelope.message.body {
     case .commit(let timestamp): clock.observe(timestamp, cluster.now)
-    case .effect(let effect, let index): return perform(effect, index, envelope)
+    case .effect(let effect, let index, _): return perform(effect, index, envelope)
     case .forgetEffects:
       let transaction = envelope.message.transaction
       cluster.after(milliseconds: Self.messageLifetimeMilliseconds) { [self] in
@@ -171,7 +166,7 @@ final class ParticipantNode {
     case .wake(let time): wake(time)
     case .forced(let request, let refusal):
       guard let (transaction, outcome) = forces.removeValue(forKey: request), refusal == nil else { break }
-      forced[transaction] = (outcome, incarnation)
+      forced[transaction] = outcome
     case .drained:
       isDrained = true
       drainCount += 1
@@ -270,7 +265,7 @@ extension Message {
     case .commit: 3
     case .abort: 4
     case .commitAtOnce(let request): 5 << 8 | request.request << 16
-    case .effect(_, let index): 6 << 8 | UInt64(index) << 16
+    case .effect(_, let index, _): 6 << 8 | UInt64(index) << 16
     case .forgetEffects: 7
     case .acquired(let request, _, _): 8 << 8 | request << 16
     case .refused(let request, _): 9 << 8 | request << 16

@@ -28,6 +28,8 @@ struct StoreState: DiskState {
   var versions: [KeyReference: [Version]] = [:]
   var prepared: [TransactionID: PreparedRecord] = [:]
   var outcomes: [TransactionID: Outcome] = [:]
+  /// What operators decided.
+  var forced: [TransactionID: Outcome] = [:]
   var marks: Set<Mark> = []
   /// The counters of the eventual keyspace.
   var counters: [[UInt8]: Int64] = [:]
@@ -47,6 +49,7 @@ struct StoreState: DiskState {
       if case .committed = outcomes[transaction] { faults.append("\(transaction): refusal after commit") }
       outcomes[transaction] = .aborted
     case .participant(.force(let transaction, let outcome, let writes)):
+      forced[transaction] = outcome
       if case .committed(let timestamp) = outcome {
         commit(transaction, timestamp, writes)
       } else {

@@ -13,6 +13,7 @@ struct ParticipantBench {
   /// What the store has recorded.
   var prepared: [TransactionID: PreparedRecord] = [:]
   var outcomes: [TransactionID: Outcome] = [:]
+  var forced: [TransactionID: Outcome] = [:]
   var wakes: [UInt64] = []
   /// Whether writes are done at once.
   var isPrompt = true
@@ -22,7 +23,7 @@ struct ParticipantBench {
   init(clockBound: UInt64 = 0, times: ProtocolTimes? = nil) {
     participant = Participant(
       member(1), epoch: Self.epoch, times: times ?? testTimes(clockBound: clockBound), prepared: [],
-      outcomes: [:], at: clock.now())
+      outcomes: [:], forced: [:], at: clock.now())
   }
 
   /// Loses what is in memory and not on disk; pending writes are lost.
@@ -32,7 +33,7 @@ struct ParticipantBench {
     participant = Participant(
       member(1), epoch: epoch, times: participant.times,
       prepared: prepared.values.sorted { $0.transaction < $1.transaction }, outcomes: outcomes,
-      at: clock.now())
+      forced: forced, at: clock.now())
     handle(.timer)
   }
 
@@ -85,7 +86,8 @@ struct ParticipantBench {
     case .commit(let id, let timestamp, _): (prepared[id], outcomes[id]) = (nil, .committed(timestamp))
     case .abort(let id): prepared[id] = nil
     case .refuse(let id): (prepared[id], outcomes[id]) = (nil, .aborted)
-    case .force(let id, let outcome, _): (prepared[id], outcomes[id]) = (nil, outcome)
+    case .force(let id, let outcome, _):
+      (prepared[id], outcomes[id], forced[id]) = (nil, outcome, outcome)
     }
   }
 

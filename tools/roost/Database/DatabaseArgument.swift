@@ -75,7 +75,7 @@ func withDatabase<R>(_ database: DatabaseCore, _ body: (DatabaseCore) throws -> 
   var transactions: TransactionManager?
   do {
     // Partitions of transactional keyspaces move with their help only.
-    if database.hasTransactionalKeyspaces { transactions = try TransactionManager(database) }
+    if database.mayHaveTransactions { transactions = try TransactionManager(database) }
     result = try body(database)
   } catch {
     try? transactions?.close()

@@ -18,6 +18,7 @@ struct InDoubtCommand: AsyncParsableCommand {
         roost indoubt ./a --json
         roost indoubt ./a --abort ID            where its coordinator will never come back
         roost indoubt ./a --commit ID@TIME      with the commit time another store has
+        roost indoubt ./a --decided             what was decided by hand so far
 
       Deciding by hand is dangerous: where a store decided otherwise, the transaction is done in
       part for ever. The decision is kept in the store.
@@ -27,6 +28,7 @@ struct InDoubtCommand: AsyncParsableCommand {
   var directories: [String]
   @Option(help: "Abort this transaction wherever it is in doubt.") var abort: String?
   @Option(help: "Commit this transaction, ID@TIME, wherever it is in doubt.") var commit: String?
+  @Flag(help: "List what was decided by hand, in place of what is in doubt.") var decided = false
   @Flag(help: "Open although stores are missing.") var partial = false
   @Flag(help: "A JSON array.") var json = false
 
@@ -40,6 +42,7 @@ struct InDoubtCommand: AsyncParsableCommand {
         }
         return try await decide(try id(parts[0]), Timestamp(rawValue: time), database)
       }
+      if decided { return try list(try await database.forcedOutcomes()) }
       try list(try await database.inDoubt())
     }
   }
@@ -56,6 +59,32 @@ struct InDoubtCommand: AsyncParsableCommand {
     guard count > 0 else { throw Failure(.notFound, "transaction \(id) is not in doubt at any open store") }
     try Output.standard.line(
       "\(timestamp == nil ? "aborted" : "committed") by hand at \(Format.count(count, "store"))")
+  }
+
+  private func list(_ outcomes: [ForcedOutcome]) throws {
+    guard json else {
+      if outcomes.isEmpty { return try Output.standard.line("nothing was decided by hand") }
+      for outcome in outcomes {
+        try Output.standard.line(
+          "\(outcome.id)  "
+            + (outcome.committedAt.map { "committed at \($0)" } ?? "aborted")
+            + "  in \(outcome.store)  decided \(outcome.decided)")
+      }
+      return
+    }
+    var writer = JSONWriter()
+    writer.beginArray()
+    for outcome in outcomes {
+      writer.beginObject()
+      writer.member("id", "\(outcome.id)")
+      writer.member("store", outcome.store)
+      writer.member("outcome", outcome.committedAt == nil ? "aborted" : "committed")
+      if let time = outcome.committedAt { writer.member("committed_at", time.rawValue) }
+      writer.member("decided", outcome.decided.rawValue)
+      writer.endObject()
+    }
+    writer.endArray()
+    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
   }
 
   private func list(_ doubts: [InDoubtTransaction]) throws {
