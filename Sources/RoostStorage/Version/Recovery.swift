@@ -108,17 +108,7 @@ struct Recovery {
         throw StoreError(.notFound, "there is no store: the directory does not exist", file: path.string)
       }
       try doing("create the store's directory") { () throws(FileSystemError) in
-        // Each directory that is created is durable once the one above it is synced.
-        var created: [FilePath] = []
-        var above = path
-        while !above.isEmpty, try fileSystem.info(of: above) == nil {
-          created.append(above.removingLastComponent())
-          above = above.removingLastComponent()
-        }
-        try fileSystem.createDirectory(path)
-        for parent in created.reversed() {
-          try fileSystem.sync(directory: parent.isEmpty ? "." : parent)
-        }
+        try fileSystem.createDirectoryDurably(path)
       }
       return
     }

@@ -42,7 +42,7 @@ package struct ReplacedFile: Sendable {
     return try readWholeFile(directory.appending(name), fileSystem, limit: limit)
   }
 
-  /// Puts new bytes in the place of the old ones, durably. Makes the directory where it is missing.
+  /// Puts new bytes in the place of the old ones, durably.
   ///
   /// - Throws: `.outcomeUnknown` where either may be in force; else the old ones are.
   package func replace(_ bytes: [UInt8]) throws(StoreError) {
@@ -65,12 +65,12 @@ package struct ReplacedFile: Sendable {
     }
   }
 
-  /// Makes the directory, and those above it that are missing.
+  /// Makes the directory, and those above it that are missing, durably.
   ///
   /// - Throws: `.permissionDenied`, `.diskFull`, `.io`.
   package func makeDirectory() throws(StoreError) {
     try doing("make \(directory.string)") { () throws(FileSystemError) in
-      try fileSystem.createDirectory(directory)
+      try fileSystem.createDirectoryDurably(directory)
     }
   }
 
@@ -86,5 +86,24 @@ package struct ReplacedFile: Sendable {
       if error.code == .locked { return nil }
       throw StoreError("lock \(directory.string)", error)
     }
+  }
+}
+
+extension FileSystem {
+  /// Makes a directory, and those above it that are missing: each is durable once the one above it is synced.
+  func createDirectoryDurably(_ path: FilePath) throws(FileSystemError) {
+    var parents: [FilePath] = []
+    var above = path
+    while !above.isEmpty, try info(of: above) == nil {
+      above = above.removingLastComponent()
+      parents.append(above)
+    }
+    if parents.isEmpty {
+      // Whoever made it may have ended before this. Where it cannot be synced, nor could its maker.
+      let parent = path.removingLastComponent()
+      return (try? sync(directory: parent.isEmpty ? "." : parent)) ?? ()
+    }
+    try createDirectory(path)
+    for parent in parents.reversed() { try sync(directory: parent.isEmpty ? "." : parent) }
   }
 }
