@@ -42,6 +42,13 @@ struct LockSlot: Sendable {
     waiters.insert(waiter, at: index)
   }
 
+  /// Holds `target` where no waiter is here and no other holds what conflicts.
+  mutating func holdFree(_ target: LockTarget, _ transaction: TransactionID) -> Bool {
+    guard waiters.isEmpty, conflictingHolders(target, except: transaction).isEmpty else { return false }
+    hold(target, transaction)
+    return true
+  }
+
   mutating func hold(_ target: LockTarget, _ transaction: TransactionID) {
     switch target {
     case .shared(let key): hold(key.key, transaction, isExclusive: false)
