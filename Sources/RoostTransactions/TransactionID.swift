@@ -36,7 +36,7 @@ public struct TransactionID: Hashable, Comparable, Sendable {
 extension TransactionID {
   public func hash(into hasher: inout Hasher) { hasher.combine(mixed) }
 
-  public func _rawHashValue(seed: Int) -> Int { Int(truncatingIfNeeded: mixed &+ UInt64(bitPattern: Int64(seed))) }
+  public func _rawHashValue(seed: Int) -> Int { Int(truncatingIfNeeded: mixed) ^ seed }
 
   /// Its bits, each of which depends on all of both numbers.
   private var mixed: UInt64 {

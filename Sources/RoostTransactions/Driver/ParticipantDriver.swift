@@ -197,11 +197,13 @@ final class ParticipantDriver: @unchecked Sendable {
     case .send(let to, let message):
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .write(let number, let write, let isForced):
-      var committed: TransactionID?
-      if isForced, case .commit(let transaction, _, _) = write { committed = transaction }
-      writes.run(of: committed) { [self] mayWait in
+      let job: WriteQueue.Job = { [self] mayWait in
         perform(number, write, isForced: isForced, mayWait: mayWait, now)
       }
+      guard case .commit(let transaction, _, _) = write else { return writes.run(job) }
+      if isForced, writes.sit(transaction, job) { return }
+      // A commit needs no place in the queue, except to wait in.
+      if member.store.mayWait { writes.run(job) } else { job(false) }
     case .readLocked(let to, let transaction, let request, let read):
       let body: Message.Body
       do throws(DatabaseError) {

@@ -30,15 +30,8 @@ final class WriteQueue: @unchecked Sendable {
 
   /// Does `job` once all before it are done: before this returns, or later. It must not wait for
   /// another.
-  ///
-  /// - Parameter transaction: whose commit it is, where that is all that commits it.
-  func run(of transaction: TransactionID? = nil, _ job: @escaping Job) {
+  func run(_ job: @escaping Job) {
     let isMine = lock.withLock {
-      if !isBusy, transaction != nil, seat == transaction {
-        isBusy = true
-        seated = job
-        return false
-      }
       jobs.append(job)
       defer { isBusy = true }
       return !isBusy
@@ -59,6 +52,19 @@ final class WriteQueue: @unchecked Sendable {
     lock.withLock {
       if isBusy || seat != nil { return false }
       seat = transaction
+      return true
+    }
+  }
+
+  /// Leaves `job` to who took the seat for this transaction, if anyone did and nothing is before it.
+  ///
+  /// - Parameter transaction: whose commit it is, where that is all that commits it.
+  /// - Returns: whether it is left to them.
+  func sit(_ transaction: TransactionID, _ job: @escaping Job) -> Bool {
+    lock.withLock {
+      if isBusy || seat != transaction { return false }
+      isBusy = true
+      seated = job
       return true
     }
   }

@@ -39,6 +39,10 @@ package struct LockTable: Sendable {
   struct Place: Hashable, Sendable {
     var keyspace: UInt64
     var partition: Int
+
+    func hash(into hasher: inout Hasher) {
+      hasher.combine(keyspace &<< 16 ^ UInt64(truncatingIfNeeded: partition))
+    }
   }
 
   struct Owner: Sendable {
@@ -66,12 +70,13 @@ package struct LockTable: Sendable {
     _ targets: [LockTarget], for transaction: TransactionID, age: TransactionID, request: UInt64
   ) -> Changes {
     let rank = Rank(age: age, transaction: transaction)
-    if targets.count == 1, acquireFree(targets[0], rank) {
+    let covers = owners[transaction]?.covers(targets) ?? false
+    if covers || targets.count == 1 && acquireFree(targets[0], rank) {
       var changes = Changes()
       changes.granted.append(Ticket(transaction, request))
       return changes
     }
-    var owner = owners[transaction] ?? Owner(rank: rank)
+    var owner = owners.removeValue(forKey: transaction) ?? Owner(rank: rank)
     let wanted = Set(targets).filter { !owner.covers($0) }
     owner.missing[request] = wanted.count
     var touched: Set<Place> = []
@@ -186,7 +191,6 @@ extension LockTable {
   private mutating func acquireFree(_ target: LockTarget, _ rank: Rank) -> Bool {
     let place = target.place
     let transaction = rank.transaction
-    if owners[transaction]?.covers(target) ?? false { return true }
     guard slots[place, default: LockSlot()].holdFree(target, transaction) else { return false }
     owners[transaction, default: Owner(rank: rank)].note(target, in: place)
     return true
@@ -238,6 +242,8 @@ extension LockTable.Owner {
     held.insert(target)
     places.insert(place)
   }
+
+  func covers(_ targets: [LockTarget]) -> Bool { targets.allSatisfy { covers($0) } }
 
   /// Whether holding what it holds makes asking for this pointless.
   func covers(_ target: LockTarget) -> Bool {
