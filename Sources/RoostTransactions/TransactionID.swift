@@ -38,12 +38,17 @@ extension TransactionID {
 
   public func _rawHashValue(seed: Int) -> Int { Int(truncatingIfNeeded: mixed) ^ seed }
 
-  /// Its bits, each of which depends on all of both numbers.
   private var mixed: UInt64 {
-    var bits = start.rawValue ^ (coordinator.rawValue &* 0x9E37_79B9_7F4A_7C15)
-    bits = (bits ^ (bits >> 33)) &* 0xFF51_AFD7_ED55_8CCD
-    bits = (bits ^ (bits >> 33)) &* 0xC4CE_B9FE_1A85_EC53
-    return bits ^ (bits >> 33)
+    start.rawValue.scattered ^ (coordinator.rawValue &* 0x9E37_79B9_7F4A_7C15)
+  }
+}
+
+extension UInt64 {
+  /// Another number for each, whose every bit depends on all of this one's.
+  var scattered: UInt64 {
+    let once = (self ^ (self >> 33)) &* 0xFF51_AFD7_ED55_8CCD
+    let twice = (once ^ (once >> 33)) &* 0xC4CE_B9FE_1A85_EC53
+    return twice ^ (twice >> 33)
   }
 }
 

@@ -104,7 +104,8 @@ final class CoordinatorDriver: @unchecked Sendable {
       isFinishing = true
       while !isStopped, services.monotonicMilliseconds < deadline {
         let unfinished = machine.unfinished
-        if !isPerforming, queuedEffects == 0, unfinished.isEmpty || !unfinished.allSatisfy(isReachable) { return }
+        let isAtRest = !isPerforming && queuedEffects == 0
+        if isAtRest, unfinished.isEmpty || !unfinished.allSatisfy(isReachable) { return }
         _ = services.shared.environment.time.wait(
           on: progress, untilMonotonicNanoseconds: deadline * 1_000_000)
       }

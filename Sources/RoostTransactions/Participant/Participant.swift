@@ -60,6 +60,16 @@ package struct Participant: Sendable {
     case branch(TransactionID)
     case snapshot(UInt64)
     case opening
+
+    func hash(into hasher: inout Hasher) { hasher.combine(_rawHashValue(seed: 0)) }
+
+    func _rawHashValue(seed: Int) -> Int {
+      switch self {
+      case .branch(let transaction): transaction._rawHashValue(seed: seed)
+      case .snapshot(let request): Int(truncatingIfNeeded: request.scattered) ^ seed
+      case .opening: seed
+      }
+    }
   }
 
   var locks = LockTable()
