@@ -34,7 +34,7 @@ struct LockSlot: Sendable {
 
     init(_ bytes: [UInt8]) { self.bytes = bytes }
 
-    func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { unsafe hasher.combine(bytes: $0) } }
+    func hash(into hasher: inout Hasher) { unsafe bytes.withUnsafeBytes { unsafe hasher.combine(bytes: $0) } }
   }
 
   /// Never with an empty list. More than one exclusive holder only where a restart adopted them.
