@@ -8,6 +8,8 @@ import RoostEnvironment
 /// while the log is synced for one group of transactions the next one gathers, and shares the sync
 /// after it.
 ///
+/// Commits that need not wait pass it by: their keys are locked, so no other write is about them.
+///
 /// One caller at a time may *take the seat*: to wait for the sync of its own commit itself, where that
 /// commit finds the queue empty. It saves the way to the worker and back.
 ///
