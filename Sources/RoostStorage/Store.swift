@@ -264,9 +264,9 @@ public final class Store: @unchecked Sendable {
     try submit(.sync(.synced))
   }
 
-  /// The same, while others go on writing: for a worker that syncs what callers have written. It leads to see
-  /// how far the log reaches, and again to note in a mark that this is durable; what is written in between goes
-  /// into the log and the memtables, and waits for the next sync.
+  /// The same, while others go on writing: for a worker that syncs what callers have written. It leads to
+  /// see how far the log reaches, and again to note in a mark that this is durable; what is written in
+  /// between goes into the log and the memtables, and waits for the next sync.
   ///
   /// What is unsynced is visible all the same, as after every `.applied` write. A write that must not be seen
   /// before it is durable (rule 4) is made `.synced`.
