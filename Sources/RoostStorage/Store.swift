@@ -264,6 +264,48 @@ public final class Store: @unchecked Sendable {
     try submit(.sync(.synced))
   }
 
+  /// The same, while others go on writing: for a worker that syncs what callers have written. It leads to
+  /// see how far the log reaches, and again to note in a mark that this is durable; what is written in
+  /// between goes into the log and the memtables, and waits for the next sync.
+  ///
+  /// What is unsynced is visible all the same, as after every `.applied` write. A write that must not be seen
+  /// before it is durable (rule 4) is made `.synced`.
+  ///
+  /// - Throws: as ``sync()``.
+  package func syncBesideWriters() throws(StoreError) {
+    guard let target = try beginSync() else { return }
+    do throws(StoreError) {
+      for segment in target.segments { try segment.sync() }
+    } catch {
+      // The segment remembers it: no later sync of it succeeds, and nothing is appended any more.
+      failure.set(error)
+      throw error
+    }
+    counters.syncs.add(1)
+    // All is durable. Where the mark has to wait too long the next one states it.
+    guard (try? commits.lead()) != nil else { return }
+    writer.endSync(target)
+    commits.release()
+  }
+
+  private func beginSync() throws(StoreError) -> LogWriter.SyncTarget? {
+    try commits.lead()
+    defer { commits.release() }
+    try checkOpen()
+    try failure.check()
+    do throws(StoreError) {
+      let target = try writer.beginSync()
+      if target != nil { log.noteSync() }
+      return target
+    } catch {
+      failure.set(error)
+      throw StoreError(
+        .outcomeUnknown,
+        "the log failed while writes were being made durable: they may or may not be there after a restart",
+        file: error.file, cause: error.cause)
+    }
+  }
+
   // MARK: - Reading
 
   /// A moment to read at: all trees, as they are now.

@@ -51,7 +51,7 @@ package final class DeferredCalls: @unchecked Sendable {
     }
     if waiting.isEmpty { return }
     var failure: DatabaseError?
-    do throws(StoreError) { try store.sync() } catch {
+    do throws(StoreError) { try store.syncBesideWriters() } catch {
       failure = DatabaseError(error, "\(path) could not be synced")
     }
     for answer in waiting { answer(failure) }

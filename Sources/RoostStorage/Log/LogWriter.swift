@@ -4,7 +4,7 @@ import RoostEnvironment
 ///
 /// Invariants:
 /// - Frames stand in the file in the order of `commit`; none follows a failed write.
-/// - Behind every record there is room for a mark and an end frame.
+/// - Behind every record there is room for a mark and an end frame, behind every mark for an end frame.
 /// - A mark states only what a sync that returned had covered.
 /// - Behind the last frame of a mapped or recycled segment stands a header of zeros.
 ///
@@ -187,10 +187,49 @@ final class LogWriter: @unchecked Sendable {
     guard cursor != cleanOffset || !unsyncedEnded.isEmpty else { return }
     try flush()
     try syncFiles()
-    syncedOffset = cursor
-    appendMark()
-    cleanOffset = cursor
-    isMarkUnsynced = true
+    noteSynced(cursor)
+  }
+
+  /// What is to be synced beside the writer, and how far that reaches.
+  struct SyncTarget {
+    /// The oldest first.
+    fileprivate(set) var segments: [LogSegment]
+    fileprivate(set) var position: LogPosition
+  }
+
+  /// Hands over what is committed, for someone who syncs it while others go on appending.
+  ///
+  /// - Returns: `nil` where nothing is to be synced. Else each segment is to be synced, in order, and
+  ///   ``endSync(_:)`` to be called where that succeeds.
+  /// - Throws: as ``flush()``.
+  func beginSync() throws(StoreError) -> SyncTarget? {
+    try checkOpen()
+    guard cursor != cleanOffset || !unsyncedEnded.isEmpty else { return nil }
+    try flush()
+    let segments = unsyncedEnded.filter { !$0.isSynced.load(ordering: .acquiring) } + [segment]
+    return SyncTarget(segments: segments, position: position)
+  }
+
+  /// Notes in a mark that what ``beginSync()`` handed over is durable.
+  func endSync(_ target: SyncTarget) {
+    unsyncedEnded.removeAll { $0.isSynced.load(ordering: .acquiring) }
+    // In a later segment, or behind a later sync, there is nothing new to say.
+    guard state == .open, target.position.log == segment.number, target.position.offset > syncedOffset
+    else { return }
+    noteSynced(target.position.offset)
+  }
+
+  /// All before `offset` is durable.
+  private func noteSynced(_ offset: Int) {
+    syncedOffset = offset
+    let isAll = cursor == offset
+    // Behind a record there is room for one mark. A second one, of a sync beside the writer, may find none at
+    // the segment's end: the next segment's marks state it.
+    if cursor <= limit {
+      appendMark(offset)
+      isMarkUnsynced = true
+    }
+    if isAll { cleanOffset = cursor }
     // Where the mark cannot be written the records are safe all the same: only later appends fail.
     try? flush()
   }
@@ -345,10 +384,10 @@ final class LogWriter: @unchecked Sendable {
     }
   }
 
-  /// Notes that all before the cursor is durable. The reserve has room for it: a record always
-  /// leaves that of a mark and an end, and between two marks stands a record.
-  private func appendMark() {
-    appendControl(.mark, segment.number, UInt64(cursor))
+  /// Notes that all before `offset` is durable. A cursor that is not behind the limit has room for a mark
+  /// and an end.
+  private func appendMark(_ offset: Int) {
+    appendControl(.mark, segment.number, UInt64(offset))
   }
 
   private func appendEnd(_ next: UInt64) {

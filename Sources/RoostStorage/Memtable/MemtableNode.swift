@@ -251,12 +251,12 @@ struct MemtableNode {
   func childIndex(
     _ permutation: Permutation, head: UInt64, key: ByteView, tagWord: UInt64
   ) -> Int {
-    var index = lowerBound(permutation, from: 1, head: head)
-    if index < permutation.count, self.head(permutation.slot(index)) == head {
-      index = resolveTies(
-        permutation, from: index, head: head, key: key, tagWord: tagWord, after: true)
-    }
-    return index &- 1
+    let index = lowerBound(permutation, from: 1, head: head)
+    guard index < permutation.count, self.head(permutation.slot(index)) == head else { return index &- 1 }
+    // Where one key has many versions, the newest is looked for or added: before all of them.
+    if least(permutation.slot(index)).order(key, tagWord, skipping: prefixCount) > 0 { return index &- 1 }
+    return resolveTies(
+      permutation, from: index &+ 1, head: head, key: key, tagWord: tagWord, after: true) &- 1
   }
 }
 

@@ -11,7 +11,7 @@ struct ActiveTransaction: Sendable {
     /// PREPARE is out.
     case preparing
     /// COMMIT is being written: from here on it is never aborted.
-    case logging(CommitRecord)
+    indirect case logging(CommitRecord)
     /// COMMIT could not be written, or may have been. Nobody is told anything before the log is opened
     /// anew.
     case lost

@@ -4,8 +4,19 @@ import RoostEnvironment
 import RoostStorage
 
 /// Runs a ``Coordinator``: gives it its events, sends its messages, writes its log, and answers its
-/// callers. Thread-safe.
+/// callers.
+///
+/// As into a ``ParticipantDriver`` there are two ways in: the loop, and for what a transaction of one store
+/// is made of the bringing thread itself, behind the lock for the machine's step only.
+///
+/// Thread-safe.
 final class CoordinatorDriver: @unchecked Sendable {
+  private enum Work: Sendable {
+    case event(CoordinatorEvent)
+    /// What an event that entered led to, in the machine's order.
+    case effects([CoordinatorEffect], Instant)
+  }
+
   typealias AcquireReply = @Sendable (Result<ReadAnswer, TransactionAborted>) -> Void
   typealias CommitReply = @Sendable (TransactionOutcome) -> Void
 
@@ -26,10 +37,12 @@ final class CoordinatorDriver: @unchecked Sendable {
   private var isStopped = false
   /// END, say, is about to be appended.
   private var isPerforming = false
+  /// How many `.effects` the loop has yet to do.
+  private var queuedEffects = 0
   /// Someone waits for what is decided to be done.
   private var isFinishing = false
   private var isRetired = false
-  private var loop: EventLoop<CoordinatorEvent>!
+  private var loop: EventLoop<Work>!
 
   /// Callers wait until then, by the monotonic clock, where the coordinator cannot answer.
   private struct WaitingAcquire {
@@ -55,14 +68,12 @@ final class CoordinatorDriver: @unchecked Sendable {
     self.services = services
     endpoint = .coordinator(machine.id)
     progress = Condition(lock)
-    loop = EventLoop { [weak self] event in self?.handle(event) }
-    services.transport.attach(endpoint) { [weak self] envelope in
-      self?.loop.post(.received(envelope), isDroppable: true)
-    }
+    loop = EventLoop { [weak self] work in self?.handle(work) }
+    services.transport.attach(endpoint) { [weak self] envelope in self?.receive(envelope) }
   }
 
   /// Goes on with what was decided before the last stop.
-  func resume() { loop.post(.timer) }
+  func resume() { post(.timer) }
 
   /// Ends it: callers that wait are told that they cannot know.
   func stop() {
@@ -93,7 +104,8 @@ final class CoordinatorDriver: @unchecked Sendable {
       isFinishing = true
       while !isStopped, services.monotonicMilliseconds < deadline {
         let unfinished = machine.unfinished
-        if !isPerforming, unfinished.isEmpty || !unfinished.allSatisfy(isReachable) { return }
+        let isAtRest = !isPerforming && queuedEffects == 0
+        if isAtRest, unfinished.isEmpty || !unfinished.allSatisfy(isReachable) { return }
         _ = services.shared.environment.time.wait(
           on: progress, untilMonotonicNanoseconds: deadline * 1_000_000)
       }
@@ -105,10 +117,10 @@ final class CoordinatorDriver: @unchecked Sendable {
   /// - Parameter age: the first attempt's id, where this is another.
   /// - Returns: `nil` where it begins nothing any more: another does.
   func begin(age: TransactionID?) throws(DatabaseError) -> TransactionID? {
-    let now = try services.instant()
-    return try lock.withLock { () throws(DatabaseError) in
+    try lock.withLock { () throws(DatabaseError) in
       if isRetired { return nil }
       if isStopped { throw DatabaseError(.closed, "the database is closed") }
+      let now = try services.instant()
       switch machine.begin(age: age, at: now) {
       case .success(let id): return id
       case .failure(let refusal): throw DatabaseError(refusal)
@@ -144,7 +156,7 @@ final class CoordinatorDriver: @unchecked Sendable {
     guard let request else {
       return reply(.failure(TransactionAborted(.failed("the database is closed"))))
     }
-    loop.post(.acquire(request: request, transaction, at: member, locks: locks, read: read))
+    enter(.acquire(request: request, transaction, at: member, locks: locks, read: read))
   }
 
   func commit(
@@ -158,7 +170,7 @@ final class CoordinatorDriver: @unchecked Sendable {
       return nextRequest
     }
     guard let request else { return reply(.aborted(.failed("the database is closed"))) }
-    loop.post(
+    enter(
       .commit(
         CommitCall(request: request, transaction, writes: writes, effects: effects, isSynced: isSynced)))
   }
@@ -170,7 +182,7 @@ final class CoordinatorDriver: @unchecked Sendable {
   }
 
   func abort(_ transaction: TransactionID, _ reason: AbortReason) {
-    loop.post(.abort(transaction, reason))
+    post(.abort(transaction, reason))
   }
 
   func outcome(of transaction: TransactionID) throws(DatabaseError) -> KnownOutcome {
@@ -180,23 +192,66 @@ final class CoordinatorDriver: @unchecked Sendable {
 
   // MARK: - Events
 
-  private func handle(_ event: CoordinatorEvent) {
-    let now: Instant
-    do throws(DatabaseError) {
-      if case .received(let envelope) = event { try services.observe(envelope) }
-      now = try services.instant()
-    } catch {
-      return postpone(event, error)
+  private func post(_ event: CoordinatorEvent) { loop.post(.event(event)) }
+
+  private func receive(_ envelope: Envelope) {
+    switch envelope.message.body {
+    // Who was wounded must know before it reads on: nothing that it waits for may overtake that.
+    case .acquired, .committedAtOnce, .wounded, .refused: enter(.received(envelope))
+    default: loop.post(.event(.received(envelope)), isDroppable: true)
     }
-    let effects = lock.withLock {
-      isPerforming = true
-      return machine.receive(event, at: now)
+  }
+
+  private func handle(_ work: Work) {
+    switch work {
+    case .event(let event):
+      do throws(DatabaseError) {
+        try observe(event)
+        let (effects, now) = try lock.withLock { () throws(DatabaseError) in
+          let result = try step(event)
+          isPerforming = true
+          return result
+        }
+        for effect in effects { perform(effect, now) }
+      } catch { return postpone(event, error) }
+    case .effects(let effects, let now):
+      for effect in effects { perform(effect, now) }
+      lock.withLock { queuedEffects -= 1 }
     }
-    for effect in effects { perform(effect, now) }
     lock.withLock {
       isPerforming = false
       if isFinishing { progress.broadcast() }
     }
+  }
+
+  /// Handles an event beside the loop.
+  private func enter(_ event: CoordinatorEvent) {
+    let (effects, now): ([CoordinatorEffect], Instant)
+    var mustDrain = false
+    do throws(DatabaseError) {
+      try observe(event)
+      (effects, now) = try lock.withLock { () throws(DatabaseError) in
+        if isStopped { return ([], machine.now) }
+        let (effects, now) = try step(event)
+        if effects.allSatisfy(\.needsNoOrder) { return (effects, now) }
+        // Behind the lock: so it stands behind what the machine decided before.
+        queuedEffects += 1
+        if case .mustDrain = loop.enqueue(.effects(effects, now)) { mustDrain = true }
+        return ([], now)
+      }
+    } catch { return postpone(event, error) }
+    if mustDrain { loop.drain() }
+    for effect in effects { perform(effect, now) }
+  }
+
+  private func observe(_ event: CoordinatorEvent) throws(DatabaseError) {
+    if case .received(let envelope) = event { try services.observe(envelope) }
+  }
+
+  /// Gives the machine an event, with the lock held. So is its time taken, which never goes back.
+  private func step(_ event: CoordinatorEvent) throws(DatabaseError) -> ([CoordinatorEffect], Instant) {
+    let now = try services.instant()
+    return (machine.receive(event, at: now), now)
   }
 
   /// The clock could not be raised, as no store can be written: so nothing can be decided. A message counts
@@ -218,7 +273,7 @@ final class CoordinatorDriver: @unchecked Sendable {
     answerOverdue(error)
     let retried = event
     services.timers.schedule(atMonotonicMilliseconds: services.monotonicMilliseconds + 100) { [weak self] in
-      self?.loop.post(retried)
+      self?.post(retried)
     }
   }
 
@@ -243,17 +298,17 @@ final class CoordinatorDriver: @unchecked Sendable {
     case .send(let member, let message):
       let envelope = services.envelope(from: endpoint, to: .participant(member), message, now)
       if !services.transport.send(envelope) {
-        loop.post(.undeliverable(envelope, "the store \(member) is not open"))
+        post(.undeliverable(envelope, "the store \(member) is not open"))
       }
     case .reply(let to, let message):
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .logCommit(let number, let record):
       guard let log else {
-        loop.post(.logged(number, failure: "the coordinator is over"))
+        post(.logged(number, failure: "the coordinator is over"))
         return
       }
       log.append(record) { [weak self] error in
-        self?.loop.post(.logged(number, failure: error.map { "\($0)" }))
+        self?.post(.logged(number, failure: error.map { "\($0)" }))
       }
       workers.submit(.urgent) { [log] in log.run() }
       while workers.runOneHere() {}
@@ -267,7 +322,7 @@ final class CoordinatorDriver: @unchecked Sendable {
     case .answerCommit(let request, let outcome):
       takeCommit(request)?(outcome)
     case .wake(let time):
-      services.timers.schedule(atMonotonicMilliseconds: time) { [weak self] in self?.loop.post(.timer) }
+      services.timers.schedule(atMonotonicMilliseconds: time) { [weak self] in self?.post(.timer) }
     case .warn(let text):
       services.warn(text)
     }
@@ -279,6 +334,22 @@ final class CoordinatorDriver: @unchecked Sendable {
 
   private func takeCommit(_ request: UInt64) -> CommitReply? {
     lock.withLock { commits.removeValue(forKey: request) }?.reply
+  }
+}
+
+extension CoordinatorEffect {
+  /// Whether it may be done beside the effects of other events. Messages may overtake each other; but what
+  /// tells a decision stays behind the log.
+  fileprivate var needsNoOrder: Bool {
+    switch self {
+    case .send(to: _, let message):
+      switch message.body {
+      case .acquire, .commitAtOnce: true
+      default: false
+      }
+    case .answerAcquire, .failAcquire, .answerCommit, .wake: true
+    default: false
+    }
   }
 }
 

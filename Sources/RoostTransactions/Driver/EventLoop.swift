@@ -28,23 +28,35 @@ final class EventLoop<Event: Sendable>: @unchecked Sendable {
   /// - Returns: `false` where it was dropped: the queue was full, or the loop has stopped.
   @discardableResult
   func post(_ event: Event, isDroppable: Bool = false) -> Bool {
-    lock.lock()
-    if isStopped || (isDroppable && events.count >= limit) {
-      lock.unlock()
-      return false
-    }
-    events.append(event)
-    if isBusy {
-      lock.unlock()
+    switch enqueue(event, isDroppable: isDroppable) {
+    case .dropped: return false
+    case .queued: return true
+    case .mustDrain:
+      drain()
       return true
     }
-    isBusy = true
-    lock.unlock()
-    drain()
-    return true
   }
 
-  private func drain() {
+  enum Queued {
+    case dropped
+    /// Someone handles it, or will.
+    case queued
+    /// The caller must call ``EventLoop/drain()``.
+    case mustDrain
+  }
+
+  /// Puts an event into the queue and handles nothing: for callers with a lock held.
+  func enqueue(_ event: Event, isDroppable: Bool = false) -> Queued {
+    lock.withLock {
+      if isStopped || (isDroppable && events.count >= limit) { return .dropped }
+      events.append(event)
+      defer { isBusy = true }
+      return isBusy ? .queued : .mustDrain
+    }
+  }
+
+  /// Handles what is queued, for whoever was told to by ``enqueue(_:isDroppable:)``.
+  func drain() {
     var batch: [Event] = []
     while true {
       lock.lock()

@@ -7,10 +7,19 @@ import RoostStorage
 ///
 /// Events are handled by whoever brings them, and reads are done at once: what is read is locked, so no
 /// write of it is on its way. What writes goes through a ``WriteQueue``, in the order in which the machine
-/// decided on it, and so does what looks for what was written. Thread-safe.
+/// decided on it, and so does what looks for what was written.
+///
+/// There are two ways in. Most events go through an ``EventLoop``, one after the other with all that they
+/// lead to. What a transaction of one store is made of (locks, a commit at once, a write that is done)
+/// *enters* on the thread that brings it: only the machine's step is behind the lock, and what it leads to
+/// is done beside that of others, where that may be in any order. Else the loop does it.
+///
+/// Thread-safe.
 final class ParticipantDriver: @unchecked Sendable {
   private enum Work: Sendable {
     case event(ParticipantEvent)
+    /// What an event that entered led to, in the machine's order.
+    case effects([ParticipantEffect], Instant)
     case effect(Envelope)
     case forgetEffects(TransactionID)
   }
@@ -37,6 +46,9 @@ final class ParticipantDriver: @unchecked Sendable {
   /// Thaws of partitions that are on their way to the machine: until they are there, what it says of freezing
   /// is of the handover before.
   private var thawing: [Int: Int] = [:]
+  private var isStopped = false
+  /// How many `.effects` the loop has yet to do.
+  private var queuedEffects = 0
   private var loop: EventLoop<Work>!
 
   init(
@@ -82,6 +94,7 @@ final class ParticipantDriver: @unchecked Sendable {
     if !isReplaced { services.transport.detach(endpoint) }
     loop.stop()
     let (reads, forces) = lock.withLock {
+      isStopped = true
       defer {
         self.reads = [:]
         self.forces = [:]
@@ -105,6 +118,8 @@ final class ParticipantDriver: @unchecked Sendable {
       loop.post(.effect(envelope), isDroppable: true)
     case .forgetEffects:
       loop.post(.forgetEffects(envelope.message.transaction), isDroppable: true)
+    case .acquire, .commitAtOnce:
+      enter(.received(envelope))
     default:
       loop.post(.event(.received(envelope)), isDroppable: true)
     }
@@ -113,36 +128,68 @@ final class ParticipantDriver: @unchecked Sendable {
   private func post(_ event: ParticipantEvent) { loop.post(.event(event)) }
 
   private func handle(_ work: Work) {
-    let now: Instant
     do throws(DatabaseError) {
-      if case .event(.received(let envelope)) = work { try services.observe(envelope) }
-      if case .event(.snapshot(_, _, let at, _)) = work { try services.shared.observe(at) }
-      now = try services.instant()
-    } catch {
-      return postpone(work, error)
-    }
-    switch work {
-    case .event(let event):
-      let effects = lock.withLock {
-        if case .thaw(let partition) = event {
-          let left = thawing[partition, default: 1] - 1
-          thawing[partition] = left > 0 ? left : nil
-        }
-        return machine.receive(event, at: now)
+      switch work {
+      case .event(let event):
+        try observe(event)
+        let (effects, now) = try lock.withLock { () throws(DatabaseError) in try step(event) }
+        for effect in effects { perform(effect, now) }
+      case .effects(let effects, let now):
+        for effect in effects { perform(effect, now) }
+        lock.withLock { queuedEffects -= 1 }
+      case .effect(let envelope):
+        let now = try services.instant()
+        writes.run(blocks: true) { [self] _ in apply(envelope, now) }
+      case .forgetEffects(let transaction):
+        writes.run { [self] _ in forgetEffects(of: transaction) }
       }
-      for effect in effects { perform(effect, now) }
-    case .effect(let envelope):
-      writes.run(blocks: true) { [self] _ in apply(envelope, now) }
-    case .forgetEffects(let transaction):
-      writes.run { [self] _ in forgetEffects(of: transaction) }
+    } catch { postpone(work, error) }
+  }
+
+  /// Handles an event beside the loop.
+  private func enter(_ event: ParticipantEvent) {
+    let (effects, now): ([ParticipantEffect], Instant)
+    var mustDrain = false
+    do throws(DatabaseError) {
+      try observe(event)
+      (effects, now) = try lock.withLock { () throws(DatabaseError) in
+        if isStopped { return ([], machine.now) }
+        let (effects, now) = try step(event)
+        if effects.allSatisfy(\.needsNoOrder) { return (effects, now) }
+        // Behind the lock: so it stands behind what the machine decided before.
+        queuedEffects += 1
+        if case .mustDrain = loop.enqueue(.effects(effects, now)) { mustDrain = true }
+        return ([], now)
+      }
+    } catch { return postpone(.event(event), error) }
+    if mustDrain { loop.drain() }
+    for effect in effects { perform(effect, now) }
+  }
+
+  private func observe(_ event: ParticipantEvent) throws(DatabaseError) {
+    switch event {
+    case .received(let envelope): try services.observe(envelope)
+    case .snapshot(_, _, let at, _): try services.shared.observe(at)
+    default: break
     }
+  }
+
+  /// Gives the machine an event, with the lock held. So is its time taken: what a snapshot does not wait
+  /// for must not get a time below the snapshot's, whoever brings events meanwhile.
+  private func step(_ event: ParticipantEvent) throws(DatabaseError) -> ([ParticipantEffect], Instant) {
+    let now = try services.instant()
+    if case .thaw(let partition) = event {
+      let left = thawing[partition, default: 1] - 1
+      thawing[partition] = left > 0 ? left : nil
+    }
+    return (machine.receive(event, at: now), now)
   }
 
   /// The clock could not be raised, so nothing can be decided. A message counts as lost: it comes
   /// again. What nobody sends again is tried again.
   private func postpone(_ work: Work, _ error: DatabaseError) {
     switch work {
-    case .event(.received), .effect, .forgetEffects: return
+    case .event(.received), .effects, .effect, .forgetEffects: return
     case .event(.snapshot(let request, _, _, _)):
       finishRead(request, .failure(error))
     case .event(let event):
@@ -159,11 +206,13 @@ final class ParticipantDriver: @unchecked Sendable {
     case .send(let to, let message):
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .write(let number, let write, let isForced):
-      var committed: TransactionID?
-      if isForced, case .commit(let transaction, _, _) = write { committed = transaction }
-      writes.run(of: committed) { [self] mayWait in
+      let job: WriteQueue.Job = { [self] mayWait in
         perform(number, write, isForced: isForced, mayWait: mayWait, now)
       }
+      guard case .commit(let transaction, _, _) = write else { return writes.run(job) }
+      if isForced, writes.sit(transaction, job) { return }
+      // A commit needs no place in the queue, except to wait in.
+      if member.store.mayWait { writes.run(job) } else { job(false) }
     case .readLocked(let to, let transaction, let request, let read):
       let body: Message.Body
       do throws(DatabaseError) {
@@ -171,6 +220,9 @@ final class ParticipantDriver: @unchecked Sendable {
       } catch {
         body = .refused(request: request, .failed(error.description))
       }
+      // Who lost the lock meanwhile may have read what another wrote since, beside what was there before. It
+      // is dead, and told so.
+      guard lock.withLock({ machine.holds(request: request, of: transaction) }) else { return }
       let message = Message(transaction, body)
       _ = services.transport.send(services.envelope(from: endpoint, to: to, message, now))
     case .readSnapshot(let request, let read, let timestamp):
@@ -200,19 +252,19 @@ final class ParticipantDriver: @unchecked Sendable {
     do throws(DatabaseError) {
       try store.execute(write, at: now.timestamp, syncsHere ? .synced : .applied)
     } catch {
-      return post(
+      return enter(
         error.code == .indeterminate
           ? .written(number, failure: error.description)
           : .notWritten(number, reason: error.description))
     }
     guard isForced, !syncsHere else {
       if syncsHere { seat.synced(services.monotonicNanoseconds &- start) }
-      return post(.written(number, failure: nil))
+      return enter(.written(number, failure: nil))
     }
     member.calls.sync { [weak self] error in
       guard let self else { return }
       seat.synced(services.monotonicNanoseconds &- start)
-      post(.written(number, failure: error?.description))
+      enter(.written(number, failure: error?.description))
     }
   }
 
@@ -257,7 +309,8 @@ final class ParticipantDriver: @unchecked Sendable {
   /// Runs `commit`, which asks for a commit here, and does the write and its sync on this thread where
   /// the store is at leisure.
   func committing(_ transaction: TransactionID, _ commit: () -> Void) {
-    guard seat.take() else { return commit() }
+    // With others under way the worker's next sync serves them together, and a thread serves them meanwhile.
+    guard lock.withLock({ machine.isAlone(transaction) }), seat.take() else { return commit() }
     defer { seat.leave() }
     guard writes.takeSeat(transaction) else { return commit() }
     commit()
@@ -299,22 +352,31 @@ final class ParticipantDriver: @unchecked Sendable {
   // MARK: - Handing partitions over
 
   func freeze(_ partition: Int) -> Bool {
-    let isDrained = { [self] in
-      lock.withLock { thawing[partition] == nil && machine.isDrained(partition) }
-    }
-    if isDrained() { return true }
+    if isDrained(partition) { return true }
     post(.freeze(partition: partition))
-    return isDrained()
+    return isDrained(partition)
   }
 
-  /// Once this is not `nil`, what was read before has been read: events are handled one after the other.
+  private func isDrained(_ partition: Int) -> Bool {
+    lock.withLock { isAtRest(partition) && machine.isDrained(partition) }
+  }
+
+  /// Whether the machine speaks of this handover, and what it has decided is done. With the lock held.
+  private func isAtRest(_ partition: Int) -> Bool {
+    queuedEffects == 0 && thawing[partition] == nil
+  }
+
+  /// Once this is not `nil`, what was read before has been read: events are handled one after the other, and
+  /// what those that entered led to is done. Reads under locks aside: a drained partition has none, and what
+  /// is read without them counts for nothing.
   func giveUp(_ partition: Int) -> Timestamp? {
-    let highestRead = { [self] in
-      lock.withLock { thawing[partition] == nil ? machine.highestRead(partition) : nil }
-    }
-    if let highest = highestRead() { return highest }
+    if let highest = highestRead(partition) { return highest }
     post(.giveUp(partition: partition))
-    return highestRead()
+    return highestRead(partition)
+  }
+
+  private func highestRead(_ partition: Int) -> Timestamp? {
+    lock.withLock { isAtRest(partition) ? machine.highestRead(partition) : nil }
   }
 
   func thaw(_ partition: Int) {
@@ -347,6 +409,18 @@ final class ParticipantDriver: @unchecked Sendable {
       isDone = isDone && progress.isRoundDone
     }
     return !isDone
+  }
+}
+
+extension ParticipantEffect {
+  /// Whether it may be done beside the effects of other events. Messages may overtake each other. A locked
+  /// read counts only where the lock is still held after it; a commit is the one write of a transaction
+  /// that holds its keys until it is done.
+  fileprivate var needsNoOrder: Bool {
+    switch self {
+    case .send(to: .coordinator, _), .readLocked, .write(_, .commit, isForced: _), .wake: true
+    default: false
+    }
   }
 }
 

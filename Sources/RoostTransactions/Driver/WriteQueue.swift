@@ -8,6 +8,8 @@ import RoostEnvironment
 /// meanwhile: while the log is synced for one group of transactions the next one gathers, and shares the
 /// sync after it.
 ///
+/// Commits that need not wait pass it by: their keys are locked, so no other write is about them.
+///
 /// One caller at a time may *take the seat*: to wait for the sync of its own commit itself, where that
 /// commit finds the queue empty. It saves the way to the worker and back.
 ///
@@ -33,16 +35,9 @@ final class WriteQueue: @unchecked Sendable {
   /// Does `job` once all before it are done: before this returns, or later. It must not wait for
   /// another.
   ///
-  /// - Parameters:
-  ///   - transaction: whose commit it is, where that is all that commits it.
-  ///   - blocks: whether the job syncs the store itself: then only a worker does it.
-  func run(of transaction: TransactionID? = nil, blocks: Bool = false, _ job: @escaping Job) {
+  /// - Parameter blocks: whether the job syncs the store itself: then only a worker does it.
+  func run(blocks: Bool = false, _ job: @escaping Job) {
     let isMine = lock.withLock {
-      if !isBusy, transaction != nil, seat == transaction {
-        isBusy = true
-        seated = job
-        return false
-      }
       jobs.append(job)
       if blocks { someBlock = true }
       defer { isBusy = true }
@@ -64,6 +59,19 @@ final class WriteQueue: @unchecked Sendable {
     lock.withLock {
       if isBusy || seat != nil { return false }
       seat = transaction
+      return true
+    }
+  }
+
+  /// Leaves `job` to who took the seat for this transaction, if anyone did and nothing is before it.
+  ///
+  /// - Parameter transaction: whose commit it is, where that is all that commits it.
+  /// - Returns: whether it is left to them.
+  func sit(_ transaction: TransactionID, _ job: @escaping Job) -> Bool {
+    lock.withLock {
+      if isBusy || seat != transaction { return false }
+      isBusy = true
+      seated = job
       return true
     }
   }

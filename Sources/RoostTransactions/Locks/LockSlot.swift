@@ -28,8 +28,17 @@ struct LockSlot: Sendable {
     var target: LockTarget
   }
 
+  /// A key's bytes, hashed at once: an array's are hashed one by one.
+  struct Key: Hashable, Sendable {
+    var bytes: [UInt8]
+
+    init(_ bytes: [UInt8]) { self.bytes = bytes }
+
+    func hash(into hasher: inout Hasher) { unsafe bytes.withUnsafeBytes { unsafe hasher.combine(bytes: $0) } }
+  }
+
   /// Never with an empty list. More than one exclusive holder only where a restart adopted them.
-  private(set) var keys: [[UInt8]: [Holder]] = [:]
+  private(set) var keys: [Key: [Holder]] = [:]
   private(set) var ranges: [HeldRange] = []
   /// The oldest first.
   var waiters: [Waiter] = []
@@ -42,6 +51,13 @@ struct LockSlot: Sendable {
     waiters.insert(waiter, at: index)
   }
 
+  /// Holds `target` where no waiter is here and no other holds what conflicts.
+  mutating func holdFree(_ target: LockTarget, _ transaction: TransactionID) -> Bool {
+    guard waiters.isEmpty, conflictingHolders(target, except: transaction).isEmpty else { return false }
+    hold(target, transaction)
+    return true
+  }
+
   mutating func hold(_ target: LockTarget, _ transaction: TransactionID) {
     switch target {
     case .shared(let key): hold(key.key, transaction, isExclusive: false)
@@ -51,10 +67,15 @@ struct LockSlot: Sendable {
   }
 
   private mutating func hold(_ key: [UInt8], _ transaction: TransactionID, isExclusive: Bool) {
-    if let index = keys[key]?.firstIndex(where: { $0.transaction == transaction }) {
-      if isExclusive { keys[key]?[index].isExclusive = true }
+    let holder = Holder(transaction: transaction, isExclusive: isExclusive)
+    guard let found = keys.index(forKey: Key(key)) else {
+      keys[Key(key)] = [holder]
+      return
+    }
+    if let index = keys.values[found].firstIndex(where: { $0.transaction == transaction }) {
+      if isExclusive { keys.values[found][index].isExclusive = true }
     } else {
-      keys[key, default: []].append(Holder(transaction: transaction, isExclusive: isExclusive))
+      keys.values[found].append(holder)
     }
   }
 
@@ -62,8 +83,12 @@ struct LockSlot: Sendable {
   mutating func drop(_ target: LockTarget, _ transaction: TransactionID) {
     switch target {
     case .shared(let key), .exclusive(let key):
-      keys[key.key]?.removeAll { $0.transaction == transaction }
-      if keys[key.key]?.isEmpty ?? false { keys[key.key] = nil }
+      guard let found = keys.index(forKey: Key(key.key)) else { return }
+      if keys.values[found].allSatisfy({ $0.transaction == transaction }) {
+        keys.remove(at: found)
+      } else {
+        keys.values[found].removeAll { $0.transaction == transaction }
+      }
     case .sharedRange(let range):
       ranges.removeAll { $0.transaction == transaction && $0.range == range }
     }
@@ -73,9 +98,9 @@ struct LockSlot: Sendable {
     var found: Set<TransactionID> = []
     switch target {
     case .shared(let key):
-      for holder in keys[key.key] ?? [] where holder.isExclusive { found.insert(holder.transaction) }
+      for holder in keys[Key(key.key)] ?? [] where holder.isExclusive { found.insert(holder.transaction) }
     case .exclusive(let key):
-      for holder in keys[key.key] ?? [] { found.insert(holder.transaction) }
+      for holder in keys[Key(key.key)] ?? [] { found.insert(holder.transaction) }
       for held in ranges where held.range.contains(key) { found.insert(held.transaction) }
     case .sharedRange(let range): found = exclusiveHolders(in: range)
     }
@@ -85,14 +110,14 @@ struct LockSlot: Sendable {
 
   func exclusiveHolders(of key: [UInt8]) -> Set<TransactionID> {
     var found: Set<TransactionID> = []
-    for holder in keys[key] ?? [] where holder.isExclusive { found.insert(holder.transaction) }
+    for holder in keys[Key(key)] ?? [] where holder.isExclusive { found.insert(holder.transaction) }
     return found
   }
 
   func exclusiveHolders(in range: RangeReference) -> Set<TransactionID> {
     var found: Set<TransactionID> = []
     for (key, holders) in keys {
-      for holder in holders where holder.isExclusive && range.contains(key: key) {
+      for holder in holders where holder.isExclusive && range.contains(key: key.bytes) {
         found.insert(holder.transaction)
       }
     }

@@ -6,6 +6,17 @@ package enum Endpoint: Hashable, Sendable {
   case coordinator(CoordinatorID)
   /// A store.
   case participant(MemberID)
+
+  package func hash(into hasher: inout Hasher) { hasher.combine(rawValue) }
+
+  package func _rawHashValue(seed: Int) -> Int { Int(truncatingIfNeeded: rawValue.scattered) ^ seed }
+
+  private var rawValue: UInt64 {
+    switch self {
+    case .coordinator(let id): id.rawValue
+    case .participant(let id): ~id.rawValue
+    }
+  }
 }
 
 /// A message and what the receiver's clock must know of the sender's.

@@ -14,6 +14,11 @@ package struct KeyReference: Hashable, Comparable, Sendable {
     self.key = key
   }
 
+  /// The key tells them apart: its partition follows from it.
+  package func hash(into hasher: inout Hasher) {
+    unsafe key.withUnsafeBytes { unsafe hasher.combine(bytes: $0) }
+  }
+
   package static func < (a: KeyReference, b: KeyReference) -> Bool {
     if a.keyspace != b.keyspace { return a.keyspace < b.keyspace }
     if a.partition != b.partition { return a.partition < b.partition }

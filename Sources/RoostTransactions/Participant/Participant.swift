@@ -60,6 +60,16 @@ package struct Participant: Sendable {
     case branch(TransactionID)
     case snapshot(UInt64)
     case opening
+
+    func hash(into hasher: inout Hasher) { hasher.combine(_rawHashValue(seed: 0)) }
+
+    func _rawHashValue(seed: Int) -> Int {
+      switch self {
+      case .branch(let transaction): transaction._rawHashValue(seed: seed)
+      case .snapshot(let request): Int(truncatingIfNeeded: request.scattered) ^ seed
+      case .opening: seed
+      }
+    }
   }
 
   var locks = LockTable()
@@ -222,6 +232,20 @@ package struct Participant: Sendable {
 
   /// Whether no transaction holds or waits for anything, and nothing is being written.
   package var isIdle: Bool { branches.isEmpty && writes.isEmpty && snapshots.isEmpty }
+
+  /// Whether no other transaction than this one has locks or waits for them.
+  package func isAlone(_ transaction: TransactionID) -> Bool {
+    branches.count <= (branches[transaction] == nil ? 0 : 1)
+  }
+
+  /// Whether a transaction that nothing was promised to still has the locks of a request that was granted.
+  /// It has had them since: whoever loses its locks is never granted anything again.
+  package func holds(request: UInt64, of transaction: TransactionID) -> Bool {
+    guard let branch = branches[transaction], case .open = branch.phase,
+      let known = branch.requests[request]
+    else { return false }
+    return known.deadline == nil
+  }
 
   /// How many transactions that are over it remembers.
   package var rememberedCount: Int { finished.count }

@@ -22,6 +22,7 @@ extension ParticipantStore {
       records.append(try PreparedRecord(id, decoding: bytes))
       return true
     }
+    names.add(read: records.map(\.transaction))
     return records
   }
 

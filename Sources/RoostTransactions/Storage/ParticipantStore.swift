@@ -14,6 +14,7 @@ package final class ParticipantStore: Sendable {
   package let member: Member
   package let tree: Tree
   private let keyspaces: OpenedKeyspaces
+  let names = PreparedNames()
 
   /// - Parameter keyspaces: finds a transactional keyspace by its id, and opens it where it must.
   /// - Throws: `.storage`, `.closed`.
@@ -52,6 +53,7 @@ package final class ParticipantStore: Sendable {
     switch write {
     case .prepare(let record):
       var batch = WriteBatch()
+      names.add(record.transaction)
       batch.put(TransactionKey.make(.prepared, record.transaction), record.encoded(), in: tree)
       try commit(batch, durability)
     case .commit(let id, let timestamp, let writes):
@@ -60,6 +62,7 @@ package final class ParticipantStore: Sendable {
       var batch = WriteBatch()
       batch.delete(TransactionKey.make(.prepared, id), in: tree)
       try commit(batch, durability)
+      names.remove(id)
     case .refuse(let id): try finish(id, .aborted, [], at: now, durability)
     case .force(let id, let outcome, let writes):
       try finish(id, outcome, writes, at: now, durability, isForced: true)
@@ -71,14 +74,17 @@ package final class ParticipantStore: Sendable {
     _ durability: Durability, isForced: Bool = false
   ) throws(DatabaseError) {
     let record = OutcomeRecord(outcome, recorded: now).encoded()
+    let mayBePrepared = names.mayContain(id)
     try member.versionGate.committing { () throws(DatabaseError) in
       var batch = WriteBatch()
       if case .committed(let timestamp) = outcome { try append(writes, at: timestamp, to: &batch) }
       batch.put(TransactionKey.make(.outcome, id), record, in: tree)
       if isForced { batch.put(TransactionKey.make(.forced, id), record, in: tree) }
-      batch.delete(TransactionKey.make(.prepared, id), in: tree)
+      // What commits at once was not prepared.
+      if mayBePrepared { batch.delete(TransactionKey.make(.prepared, id), in: tree) }
       try commit(batch, durability)
     }
+    if mayBePrepared { names.remove(id) }
   }
 
   private func append(
@@ -149,6 +155,29 @@ package final class ParticipantStore: Sendable {
 
   private func part(_ keyspace: UInt64) throws(DatabaseError) -> VersionedPart {
     try keyspaces[keyspace].part(of: member)
+  }
+}
+
+/// Which transactions may have a prepared record. Thread-safe.
+///
+/// A name is there from before its record is written until after that is deleted; and before those of an
+/// earlier process were read, every transaction may have one.
+final class PreparedNames: @unchecked Sendable {
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var names: Set<TransactionID> = []
+  private var isWhole = false
+
+  func add(_ id: TransactionID) { lock.withLock { _ = names.insert(id) } }
+  func remove(_ id: TransactionID) { lock.withLock { _ = names.remove(id) } }
+  func mayContain(_ id: TransactionID) -> Bool { lock.withLock { !isWhole || names.contains(id) } }
+
+  /// Adds those that were read from the store: with those that were added since, they are all.
+  func add(read ids: [TransactionID]) {
+    lock.withLock {
+      names.formUnion(ids)
+      isWhole = true
+    }
   }
 }
 

@@ -2,29 +2,57 @@ import RoostCausality
 
 /// When to look after what: one time a key, and the earliest of them quickly.
 ///
-/// A binary heap whose entries may be out of date: a key's time is what the dictionary says. Bounded
-/// by about twice the keys that have a time.
+/// A binary heap whose entries may be out of date: a key's time is what the dictionary says. A time that
+/// moves back, as most do, leaves the key's entry where it is; it is moved once it is the first. Bounded by
+/// about twice the keys that have a time.
 struct Deadlines<Key: Hashable & Sendable>: Sendable {
   private struct Entry: Sendable {
     var time: UInt64
     var key: Key
   }
 
-  private var times: [Key: UInt64] = [:]
+  private struct Due: Sendable {
+    var time: UInt64
+    /// The time of the entry that stands for the key; not after its own.
+    var entered: UInt64
+  }
+
+  private var dues: [Key: Due] = [:]
   private var heap: [Entry] = []
 
   /// - Parameter time: monotonic milliseconds; `nil` for none any more.
   mutating func set(_ key: Key, _ time: UInt64?) {
-    if times[key] == time { return }
-    times[key] = time
-    if let time { push(Entry(time: time, key: key)) }
-    if heap.count > 2 * times.count + 64 { rebuild() }
+    guard let time else {
+      dues[key] = nil
+      return bound()
+    }
+    if let index = dues.index(forKey: key) {
+      if dues.values[index].entered <= time {
+        dues.values[index].time = time
+        return
+      }
+      dues.values[index] = Due(time: time, entered: time)
+    } else {
+      dues[key] = Due(time: time, entered: time)
+    }
+    push(Entry(time: time, key: key))
+    bound()
   }
 
   var earliest: UInt64? {
     mutating get {
-      while let first = heap.first, times[first.key] != first.time { pop() }
-      return heap.first?.time
+      while let first = heap.first {
+        guard let index = dues.index(forKey: first.key), dues.values[index].entered == first.time else {
+          pop()
+          continue
+        }
+        let time = dues.values[index].time
+        if time == first.time { return time }
+        dues.values[index].entered = time
+        pop()
+        push(Entry(time: time, key: first.key))
+      }
+      return nil
     }
   }
 
@@ -33,14 +61,15 @@ struct Deadlines<Key: Hashable & Sendable>: Sendable {
     guard let earliest, earliest <= now else { return nil }
     let key = heap[0].key
     pop()
-    times[key] = nil
+    dues[key] = nil
     return key
   }
 
-  private mutating func rebuild() {
+  private mutating func bound() {
+    if heap.count <= 2 * dues.count + 64 { return }
     // From the heap, not from the dictionary, whose order is another in each run.
     var seen: Set<Key> = []
-    let current = heap.filter { times[$0.key] == $0.time && seen.insert($0.key).inserted }
+    let current = heap.filter { dues[$0.key]?.entered == $0.time && seen.insert($0.key).inserted }
     heap.removeAll(keepingCapacity: true)
     for entry in current { push(entry) }
   }

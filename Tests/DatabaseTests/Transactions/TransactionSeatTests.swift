@@ -33,8 +33,9 @@ import Testing
     let done = Done()
     #expect(queue.takeSeat(transaction(1)))
     #expect(!queue.takeSeat(transaction(2)), "there is one seat")
-    queue.run(of: transaction(1), done.job("first"))
-    queue.run(of: transaction(2), done.job("second"))
+    #expect(!queue.sit(transaction(2), done.job("another")))
+    #expect(queue.sit(transaction(1), done.job("first")))
+    queue.run(done.job("second"))
     queue.run(done.job("third"))
     #expect(done.all.isEmpty)
     #expect(queue.leaveSeat())
@@ -42,8 +43,7 @@ import Testing
     // A seat that nobody came to.
     #expect(queue.takeSeat(transaction(3)))
     #expect(!queue.leaveSeat())
-    queue.run(of: transaction(3), done.job("late"))
-    #expect(done.all.last == "late")
+    #expect(!queue.sit(transaction(3), done.job("late")))
     try world.close()
   }
 
@@ -54,12 +54,13 @@ import Testing
     #expect(queue.takeSeat(transaction(1)))
     queue.run { [self] mayWait in
       // While this one is under way.
-      queue.run(of: transaction(1), done.job("seated"))
+      #expect(!queue.sit(transaction(1), done.job("seated")))
+      queue.run(done.job("behind"))
       #expect(!mayWait && done.all.isEmpty)
       #expect(!queue.leaveSeat())
       #expect(!queue.takeSeat(transaction(2)), "the queue is at work")
     }
-    #expect(done.all == ["seated"])
+    #expect(done.all == ["behind"])
     try world.close()
   }
 

@@ -99,6 +99,64 @@ import Testing
     #expect(fixture.replay().records == [[1]])
   }
 
+  // MARK: Syncs beside the writer
+
+  /// However records fill a segment before, during and after such syncs, marks and the end frame fit, and a
+  /// mark states what was there when its sync began.
+  @Test(arguments: [StoreOptions.LogAccess.mapped, .calls], [0, 1, 2])
+  func aSyncBesideTheWriterStatesWhatItCovered(_ access: StoreOptions.LogAccess, meanwhile: Int) throws {
+    for size in 0...300 {
+      let fixture = LogFixture(access, capacity: 512)
+      let writer = try fixture.writer()
+      var count = 0
+      func append() throws {
+        try writer.append(numbered(count, size))
+        count += 1
+      }
+      for _ in 0..<4 {
+        try append()
+        let target = try #require(try writer.beginSync(), "size \(size)")
+        for segment in target.segments { try segment.sync() }
+        for _ in 0..<meanwhile { try append() }
+        writer.endSync(target)
+        if writer.segment.number == target.position.log {
+          let mark = try #require(fixture.replay().report?.highestMark)
+          #expect(mark <= target.position, "size \(size)")
+        }
+      }
+      if meanwhile == 0 {
+        let target = try writer.beginSync()
+        #expect(target == nil && writer.unsyncedBytes == 0, "size \(size)")
+      } else {
+        // Once more without a record in between, and by the writer itself.
+        if let target = try writer.beginSync() {
+          for segment in target.segments { try segment.sync() }
+          writer.endSync(target)
+        }
+        try writer.sync()
+      }
+      try append()
+      try writer.close()
+      let outcome = fixture.replay()
+      #expect(outcome.records == (0..<count).map { numbered($0, size) }, "size \(size)")
+      #expect(outcome.report?.tornTail == nil && outcome.error == nil, "size \(size)")
+      #expect(outcome.report?.highestMark?.log == fixture.logs.last?.number, "size \(size)")
+      for name in fixture.files.contents.keys { #expect(fixture.files[name].count <= 512) }
+    }
+  }
+
+  @Test func aSyncThatAnotherOvertookSaysNothing() throws {
+    let fixture = LogFixture(.mapped)
+    let writer = try fixture.writer()
+    try writer.append([1])
+    let target = try #require(try writer.beginSync())
+    try writer.append([2])
+    try writer.sync()
+    let position = writer.position
+    writer.endSync(target)
+    #expect(writer.position == position)
+  }
+
   // MARK: Rule 2: a sync covers everything before it
 
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])

@@ -38,6 +38,58 @@ import Testing
     #expect(try world.crashed().open().tree("t").keys().count == 2500)
   }
 
+  @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])
+  func othersWriteWhileAWorkerSyncs(_ access: StoreOptions.LogAccess) throws {
+    let world = SimulatedStore()
+    let store = try world.open(
+      .small {
+        $0.logAccess = access
+        $0.memtableBytes = 4 << 20
+      })
+    let tree = try store.tree("t")
+    try tree.fill(2500)
+    let meanwhile = Mutex(0)
+    world.fileSystem.onOperation { operation in
+      guard operation.kind == .sync, operation.path.string.hasSuffix(".log") else { return }
+      let isFirst = meanwhile.withLock { (count: inout Int) in
+        count += 1
+        return count == 1
+      }
+      guard isFirst else { return }
+      #expect(!store.mayWait)
+      // Enough for other segments.
+      do { try tree.fill(500, prefix: "m") } catch { Issue.record(error) }
+    }
+    try store.syncBesideWriters()
+    world.fileSystem.onOperation(nil)
+    #expect(meanwhile.withLock { $0 } > 0)
+    #expect(try tree.keys().count == 3000)
+    let first = try world.crashed().open()
+    #expect(try first.tree("t").keys().count >= 2500)
+    try store.syncBesideWriters()
+    let again = try world.crashed().open()
+    #expect(try again.tree("t").keys().count == 3000)
+    #expect(again.statistics.recovery.tornTail == nil)
+    let syncs = world.fileSystem.counts.fileSyncs
+    try store.syncBesideWriters()
+    #expect(world.fileSystem.counts.fileSyncs == syncs, "nothing was written since")
+    try store.close()
+    #expect(throws: StoreError.self) { try store.syncBesideWriters() }
+  }
+
+  @Test func afterASyncBesideWritersFailedNothingIsWritten() throws {
+    let world = SimulatedStore()
+    let store = try world.open()
+    let tree = try store.tree("t")
+    try tree.put("a", "v")
+    world.fileSystem.inject(FaultRule([.sync], pathSuffix: ".log", .fail(.io)))
+    #expect(storeError { try store.syncBesideWriters() }?.code == .outcomeUnknown)
+    world.fileSystem.clearFaults()
+    #expect(storeError { try tree.put("b", "v") }?.code == .readOnly)
+    #expect(storeError { try store.syncBesideWriters() }?.code == .readOnly)
+    #expect(storeError { try store.close() } != nil)
+  }
+
   /// A log gets its end frame only after its successor is named. A flush that syncs the log in
   /// between has not made the end durable, and without the end replay does not enter the successor.
   @Test(arguments: [StoreOptions.LogAccess.mapped, .calls])

@@ -34,6 +34,21 @@ struct ParticipantTests {
     #expect(bench.votes == [.no(.wounded)])
   }
 
+  @Test("what a transaction holds it holds until it is wounded, or votes")
+  mutating func holding() {
+    bench.acquire(txn(2), .exclusive(key("a")))
+    #expect(bench.participant.holds(request: 1, of: txn(2)) && bench.participant.isAlone(txn(2)))
+    #expect(!bench.participant.holds(request: 2, of: txn(2)) && !bench.participant.isAlone(txn(1)))
+    bench.acquire(txn(3), .shared(key("a")))
+    #expect(!bench.participant.holds(request: 1, of: txn(3)), "it waits")
+    #expect(!bench.participant.isAlone(txn(2)))
+    bench.acquire(txn(1), .exclusive(key("a")))
+    #expect(!bench.participant.holds(request: 1, of: txn(2)))
+    #expect(bench.participant.holds(request: 1, of: txn(1)))
+    bench.prepare(txn(1), put("a"))
+    #expect(!bench.participant.holds(request: 1, of: txn(1)), "nothing more is read")
+  }
+
   @Test("a lock is waited for up to its deadline, then the transaction is dead here")
   mutating func lockDeadline() {
     bench.acquire(txn(1), .exclusive(key("a")))
