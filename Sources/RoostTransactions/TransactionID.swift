@@ -36,19 +36,21 @@ public struct TransactionID: Hashable, Comparable, Sendable {
 extension TransactionID {
   public func hash(into hasher: inout Hasher) { hasher.combine(mixed) }
 
-  public func _rawHashValue(seed: Int) -> Int { Int(truncatingIfNeeded: mixed) ^ seed }
+  public func _rawHashValue(seed: Int) -> Int { mixed.scattered(seed) }
 
   private var mixed: UInt64 {
-    start.rawValue.scattered ^ (coordinator.rawValue &* 0x9E37_79B9_7F4A_7C15)
+    start.rawValue ^ (coordinator.rawValue &* 0x9E37_79B9_7F4A_7C15)
   }
 }
 
 extension UInt64 {
-  /// Another number for each, whose every bit depends on all of this one's.
-  var scattered: UInt64 {
-    let once = (self ^ (self >> 33)) &* 0xFF51_AFD7_ED55_8CCD
+  /// Another number for each, whose every bit depends on all of this one's and on the seed. (Were the seed
+  /// only laid over the result, what is read out of one table would fill another in runs.)
+  func scattered(_ seed: Int) -> Int {
+    let word = self ^ UInt64(bitPattern: Int64(seed))
+    let once = (word ^ (word >> 33)) &* 0xFF51_AFD7_ED55_8CCD
     let twice = (once ^ (once >> 33)) &* 0xC4CE_B9FE_1A85_EC53
-    return twice ^ (twice >> 33)
+    return Int(truncatingIfNeeded: twice ^ (twice >> 33))
   }
 }
 

@@ -51,6 +51,8 @@ struct ActiveTransaction: Sendable {
   // Committed.
 
   var unacknowledged: Set<MemberID> = []
+  /// Whether some store has writes of it, and records what became of it.
+  var hasWriters = true
   /// Of those that only read: they are told for a while, and ask for themselves later.
   var readers: Set<MemberID> = []
   var readersUntil: UInt64 = 0

@@ -39,6 +39,7 @@ extension Coordinator {
     let writers = Set(found.writers)
     active[transaction]?.phase = .committed(timestamp)
     active[transaction]?.unacknowledged = writers
+    active[transaction]?.hasWriters = !writers.isEmpty
     active[transaction]?.readers = Set(found.participants.keys).subtracting(writers)
     active[transaction]?.readersUntil =
       now.monotonicMilliseconds &+ 2 &* times.durationMilliseconds
@@ -63,7 +64,7 @@ extension Coordinator {
     for member in recipients(found) { send(member, transaction, .commit(timestamp)) }
     for (index, effect) in found.effects.sorted(by: { $0.key < $1.key }) {
       // One that writes nothing else has no participant that records what became of it.
-      let outcome = found.writers.isEmpty ? timestamp : nil
+      let outcome = found.hasWriters ? nil : timestamp
       send(effect.target, transaction, .effect(effect, index: index, outcome: outcome))
     }
   }

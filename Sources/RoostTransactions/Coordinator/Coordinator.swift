@@ -78,6 +78,7 @@ package struct Coordinator: Sendable {
       recovered.phase = .committed(record.timestamp)
       recovered.isLogged = true
       recovered.unacknowledged = Set(record.writers)
+      recovered.hasWriters = !record.writers.isEmpty
       for (index, effect) in record.effects.enumerated() {
         recovered.effects[index] = effect
         recovered.effectTargets.insert(effect.target)

@@ -9,7 +9,7 @@ package enum Endpoint: Hashable, Sendable {
 
   package func hash(into hasher: inout Hasher) { hasher.combine(rawValue) }
 
-  package func _rawHashValue(seed: Int) -> Int { Int(truncatingIfNeeded: rawValue.scattered) ^ seed }
+  package func _rawHashValue(seed: Int) -> Int { rawValue.scattered(seed) }
 
   private var rawValue: UInt64 {
     switch self {

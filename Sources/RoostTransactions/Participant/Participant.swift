@@ -66,7 +66,7 @@ package struct Participant: Sendable {
     func _rawHashValue(seed: Int) -> Int {
       switch self {
       case .branch(let transaction): transaction._rawHashValue(seed: seed)
-      case .snapshot(let request): Int(truncatingIfNeeded: request.scattered) ^ seed
+      case .snapshot(let request): request.scattered(seed)
       case .opening: seed
       }
     }
