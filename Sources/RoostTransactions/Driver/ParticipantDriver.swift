@@ -192,6 +192,8 @@ final class ParticipantDriver: @unchecked Sendable {
     case .event(.received), .effects, .effect, .forgetEffects: return
     case .event(.snapshot(let request, _, _, _)):
       finishRead(request, .failure(error))
+    // Whoever wants these asks again; one that came late would hold for ever.
+    case .event(.freeze), .event(.giveUp): return
     case .event(let event):
       services.timers.schedule(atMonotonicMilliseconds: services.monotonicMilliseconds + 100) { [weak self] in
         self?.post(event)
@@ -252,14 +254,15 @@ final class ParticipantDriver: @unchecked Sendable {
     do throws(DatabaseError) {
       try store.execute(write, at: now.timestamp, syncsHere ? .synced : .applied)
     } catch {
-      return enter(
+      // Not entered: what it leads to may be the next write of the same keys, and so on for all that wait.
+      return post(
         error.code == .indeterminate
           ? .written(number, failure: error.description)
           : .notWritten(number, reason: error.description))
     }
     guard isForced, !syncsHere else {
       if syncsHere { seat.synced(services.monotonicNanoseconds &- start) }
-      return enter(.written(number, failure: nil))
+      return post(.written(number, failure: nil))
     }
     member.calls.sync { [weak self] error in
       guard let self else { return }
