@@ -223,10 +223,9 @@ final class LogWriter: @unchecked Sendable {
   private func noteSynced(_ offset: Int) {
     syncedOffset = offset
     let isAll = cursor == offset
-    // Behind a record there is room for one mark. At the segment's end it is kept for the sync that covers
-    // all, which a clean close asks for: what a sync beside the writer covers, a later mark states too.
-    let room = isAll ? 0 : LogFrame.headerBytes + LogFrame.markPayloadBytes
-    if cursor + room <= limit {
+    // Behind a record there is room for one mark. A second one, of a sync beside the writer, may find none at
+    // the segment's end: the next segment's marks state it.
+    if cursor <= limit {
       appendMark(offset)
       isMarkUnsynced = true
     }
