@@ -151,7 +151,9 @@ extension Store {
       stateLock.unlock()
       let ranOne = workers.runOneHere()
       stateLock.lock()
-      if ranOne || condition() { continue }
+      // What happened without the lock has been told already, to nobody: looked at again before waiting.
+      if ranOne || condition() || shared.isClosed.load(ordering: .acquiring) { continue }
+      if failure.current != nil || backgroundFailure != nil { continue }
       if !time.wait(on: stateChanged, untilMonotonicNanoseconds: deadline), !condition() {
         problem = StoreError(.deadlineExceeded, "waited \(options.stallDeadline) for \(what())")
         break
