@@ -85,8 +85,8 @@ package final class HintStore: @unchecked Sendable {
   /// - Parameters:
   ///   - now: of the database's clock.
   ///   - durability: what it must survive before this returns.
-  /// - Throws: `.busy` where the hints' bytes are used up: nothing was kept; `.corruption`, `.storage`,
-  ///   `.indeterminate`.
+  /// - Throws: `.busy` where the hints' bytes are used up; `.storage` also for a user key of more than 65,517
+  ///   bytes: in both cases nothing was kept. `.corruption`, `.indeterminate`.
   /// - Complexity: a lookup and a write.
   package func keep(
     for target: MemberID, keyspace: UInt64, partition: Int, _ userKey: [UInt8], _ state: Record,
