@@ -156,9 +156,9 @@ final class ParticipantDriver: @unchecked Sendable {
         if isStopped { return ([], machine.now) }
         let (effects, now) = try step(event)
         if effects.allSatisfy(\.needsNoOrder) { return (effects, now) }
-        // Behind the lock: those that enter are done in the order of their steps. An event that the loop has in
-        // hand meanwhile may be done first: what needs an order with it (an END before the next COMMIT) must
-        // be decided by the loop.
+        // Behind the lock: those that enter are done in the order of their steps. An event that the loop
+        // has in hand meanwhile may be done first: what needs an order with it (an END before the next
+        // COMMIT) must be decided by the loop.
         queuedEffects += 1
         if case .mustDrain = loop.enqueue(.effects(effects, now)) { mustDrain = true }
         return ([], now)
