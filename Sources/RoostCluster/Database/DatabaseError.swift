@@ -7,7 +7,7 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
   /// A kind of failure. New kinds may be added: a `switch` needs a default.
   public struct Code: Sendable, Hashable, CustomStringConvertible {
     public let description: String
-    init(_ description: String) { self.description = description }
+    package init(_ description: String) { self.description = description }
 
     /// A key of no bytes or too many, a name or a bound that is not allowed.
     public static let invalidArgument = Code("invalidArgument")

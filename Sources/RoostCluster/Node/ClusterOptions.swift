@@ -1,0 +1,56 @@
+/// How a node takes part in its cluster.
+public struct ClusterOptions: Sendable {
+  /// 1 to 255 bytes; the nodes of a cluster say the same.
+  public var cluster: String
+  /// Of a cluster that is yet to be founded: how many nodes it waits for before it makes the ring of them. All
+  /// say the same.
+  public var foundingNodes = 3
+  /// This node's share of the partitions beside the others': 1 to 1000. Of its founding.
+  public var weight = 100
+  /// What fails together with this node: replicas go to distinct zones where possible. Of its founding.
+  public var zone = ""
+  /// How long a call waits for the other founders; `nil` without end.
+  public var foundingTimeout: Duration? = .seconds(60)
+  /// How long a replica may take to answer before the write goes to another store as a hint.
+  public var replicaTimeout: Duration = .seconds(1)
+  /// After how long a read asks one replica more.
+  public var impatience: Duration = .milliseconds(50)
+  /// How long a call of a client may take that says nothing else.
+  public var requestTimeout: Duration = .seconds(5)
+  /// Requests of clients under way at a time; more are refused with `.busy`.
+  public var requestLimit = 4_096
+  /// How long the directory keeps a node that no longer says where it is.
+  public var lease: Duration = .seconds(10)
+  /// Bytes a second in which hints are handed over.
+  public var hintBytesPerSecond = 8 << 20
+
+  public init(cluster: String) { self.cluster = cluster }
+
+  /// - Throws: `.invalidOption` naming the first option outside its limits.
+  package func validate() throws(DatabaseError) {
+    func check(_ ok: Bool, _ text: @autoclosure () -> String) throws(DatabaseError) {
+      if !ok { throw DatabaseError(.invalidOption, text()) }
+    }
+    try check((1...255).contains(cluster.utf8.count), "a cluster's name has 1 to 255 bytes")
+    try check((1...64).contains(foundingNodes), "foundingNodes is \(foundingNodes), must be 1 to 64")
+    try check((1...1_000).contains(weight), "weight is \(weight), must be 1 to 1000")
+    try check(zone.utf8.count <= 255, "a zone's name has at most 255 bytes")
+    for (name, value) in [
+      ("replicaTimeout", replicaTimeout), ("impatience", impatience), ("requestTimeout", requestTimeout),
+    ] {
+      try check(
+        value >= .milliseconds(1) && value <= .seconds(600), "\(name) is \(value), must be 1 ms to ten minutes")
+    }
+    if let foundingTimeout {
+      try check(
+        foundingTimeout >= .zero && foundingTimeout <= .seconds(86_400),
+        "foundingTimeout is \(foundingTimeout), must be 0 to one day")
+    }
+    try check((1...1_000_000).contains(requestLimit), "requestLimit is \(requestLimit), must be 1 to a million")
+    try check(
+      lease >= .milliseconds(100) && lease <= .seconds(3_600), "lease is \(lease), must be 100 ms to an hour")
+    try check(
+      (1_024...(1 << 40)).contains(hintBytesPerSecond),
+      "hintBytesPerSecond is \(hintBytesPerSecond), must be 1024 to \(1 << 40)")
+  }
+}

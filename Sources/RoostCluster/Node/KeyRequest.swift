@@ -1,0 +1,150 @@
+package import RoostCausality
+
+// What clients ask of a node about a key, and what they are told. Bodies of messages between nodes:
+//
+//   request := version u8 (1) | keyspace lengthPrefixed | key lengthPrefixed | flags u8 | quorum varint (0: a
+//              majority) | context lengthPrefixed (a context token; empty for none) | operation u8
+//            | what the operation takes
+//   flags   := bit 0 conditional, bit 1 handed on by another node, bit 2 synced
+//   put (2)       takes: time to live varint, in ms, 0 for none | value lengthPrefixed
+//   increment (4) takes: amount varint, zigzag
+//   add (5), remove (6) take: element lengthPrefixed
+//   get (1) and delete (3) take nothing
+//
+//   answer  := version u8 (1) | context token lengthPrefixed | has record u8 | record, where it has one
+
+/// What is asked about one key of an eventual keyspace.
+package struct KeyRequest: Sendable, Equatable {
+  package enum Operation: Sendable, Equatable {
+    case get
+    case put([UInt8], timeToLiveMilliseconds: UInt64?)
+    case delete
+    /// Of a counter.
+    case increment(Int64)
+    /// Of a set.
+    case add([UInt8])
+    case remove([UInt8])
+  }
+
+  package var keyspace: String
+  package var key: [UInt8]
+  package var operation: Operation
+  package var context: CausalContext?
+  /// Whether it is done only where nothing was written since the context was read.
+  package var isConditional = false
+  /// How many replicas must have answered; `nil` for a majority of them.
+  package var quorum: Int?
+  /// Whether a replica counts once the write would survive its machine.
+  package var isSynced = false
+  /// Whether another node, which is no replica, has handed it on: it is not handed on again.
+  package var isHandedOn = false
+
+  package init(_ operation: Operation, _ key: [UInt8], in keyspace: String) {
+    self.keyspace = keyspace
+    self.key = key
+    self.operation = operation
+  }
+
+  package var isWrite: Bool { operation != .get }
+
+  package func encoded() -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: 1)
+    writer.write(text: keyspace)
+    writer.write(lengthPrefixed: key)
+    writer.write(byte: (isConditional ? 1 : 0) | (isHandedOn ? 2 : 0) | (isSynced ? 4 : 0))
+    writer.write(count: quorum ?? 0)
+    writer.write(lengthPrefixed: context?.bytes ?? [])
+    switch operation {
+    case .get: writer.write(byte: 1)
+    case .put(let value, let timeToLive):
+      writer.write(byte: 2)
+      writer.write(varint: timeToLive ?? 0)
+      writer.write(lengthPrefixed: value)
+    case .delete: writer.write(byte: 3)
+    case .increment(let amount):
+      writer.write(byte: 4)
+      writer.write(varint: UInt64(bitPattern: amount << 1 ^ amount >> 63))
+    case .add(let element):
+      writer.write(byte: 5)
+      writer.write(lengthPrefixed: element)
+    case .remove(let element):
+      writer.write(byte: 6)
+      writer.write(lengthPrefixed: element)
+    }
+    return writer.bytes
+  }
+
+  /// - Throws: `.invalidArgument`, `.newerFormat`, and what a context token is refused with.
+  package init(decoding bytes: [UInt8]) throws(DatabaseError) {
+    var reader = FieldReader(bytes, "a request", .invalidArgument)
+    _ = try reader.readVersion(upTo: 1)
+    keyspace = try reader.readText()
+    key = try reader.readLengthPrefixed()
+    let flags = try reader.readByte()
+    guard flags < 8 else { throw reader.damaged("flags of \(flags)") }
+    isConditional = flags & 1 != 0
+    isHandedOn = flags & 2 != 0
+    isSynced = flags & 4 != 0
+    let size = try reader.readVarint()
+    guard size <= 1_000 else { throw reader.damaged("a quorum of \(size)") }
+    quorum = size == 0 ? nil : Int(size)
+    let token = try reader.readLengthPrefixed()
+    context = token.isEmpty ? nil : try CausalContext(bytes: token)
+    let code = try reader.readByte()
+    switch code {
+    case 1: operation = .get
+    case 2:
+      let timeToLive = try reader.readVarint()
+      operation = .put(
+        try reader.readLengthPrefixed(), timeToLiveMilliseconds: timeToLive == 0 ? nil : timeToLive)
+    case 3: operation = .delete
+    case 4:
+      let zigzag = try reader.readVarint()
+      operation = .increment(Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1))
+    case 5: operation = .add(try reader.readLengthPrefixed())
+    case 6: operation = .remove(try reader.readLengthPrefixed())
+    default: throw reader.damaged("an operation of \(code)")
+    }
+    try reader.readEnd()
+  }
+}
+
+/// What a node answers about a key.
+package struct KeyAnswer: Sendable, Equatable {
+  /// Of a read: what the replicas that answered hold together, what has expired left out; `nil` where the
+  /// key was never written.
+  package var record: Record?
+  /// Of a read: what it saw. Of a write: what the writer may replace next.
+  package var context: CausalContext
+
+  package init(record: Record? = nil, context: CausalContext) {
+    self.record = record
+    self.context = context
+  }
+
+  package func encoded() -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: 1)
+    writer.write(lengthPrefixed: context.bytes)
+    writer.write(byte: record == nil ? 0 : 1)
+    if let record {
+      var bytes: [UInt8] = []
+      record.encode(into: &bytes)
+      writer.write(lengthPrefixed: bytes)
+    }
+    return writer.bytes
+  }
+
+  /// - Throws: `.corruption`, `.newerFormat`.
+  package init(decoding bytes: [UInt8]) throws(DatabaseError) {
+    var reader = FieldReader(bytes, "an answer")
+    _ = try reader.readVersion(upTo: 1)
+    context = try CausalContext(bytes: try reader.readLengthPrefixed())
+    if try reader.readFlag() {
+      let bytes = try reader.readLengthPrefixed()
+      record = try causally { () throws(CausalityError) in try unsafe Record(decoding: bytes.span.bytes) }
+    }
+    try reader.readEnd()
+  }
+}

@@ -1,0 +1,247 @@
+// What nodes of a cluster say to each other: kinds of messages, and how failures travel. Every answer begins
+// with a byte: 0 for what was asked for, behind it; 1 for a failure:
+//
+//   failure := code lengthPrefixed | message lengthPrefixed
+
+/// The kinds of messages between nodes. Numbers are for good; those of transactions have a range of their own.
+package enum NodeMessageKind {
+  /// A replica joins a state into a key's record.
+  package static let apply: UInt16 = 1
+  /// A replica's record of a key.
+  package static let fetch: UInt16 = 2
+  /// A store keeps a state for another one.
+  package static let hint: UInt16 = 3
+  /// A client's ``KeyRequest``; any node.
+  package static let key: UInt16 = 4
+  /// A client makes a keyspace: ``KeyspaceRequest``.
+  package static let makeKeyspace: UInt16 = 5
+  /// A client asks for the node's ``NodeStatus``.
+  package static let status: UInt16 = 6
+  /// A client has the node compare what it holds with the other replicas.
+  package static let repair: UInt16 = 7
+}
+
+/// An answer's body.
+package enum NodeAnswer {
+  package static func encode(_ result: Result<[UInt8], DatabaseError>) -> [UInt8] {
+    var writer = FieldWriter()
+    switch result {
+    case .success(let body):
+      writer.write(byte: 0)
+      return writer.bytes + body
+    case .failure(let error):
+      writer.write(byte: 1)
+      writer.write(text: error.code.description)
+      writer.write(text: error.message)
+      return writer.bytes
+    }
+  }
+
+  /// - Throws: the failure that the other side answered with; `.corruption` for what is no answer.
+  package static func decode(_ bytes: [UInt8]) throws(DatabaseError) -> [UInt8] {
+    var reader = FieldReader(bytes, "a node's answer")
+    switch try reader.readByte() {
+    case 0: return Array(bytes.dropFirst())
+    case 1:
+      let code = try reader.readText()
+      let message = try reader.readText()
+      try reader.readEnd()
+      throw DatabaseError(DatabaseError.Code(code), message)
+    case let other: throw reader.damaged("an answer of kind \(other)")
+    }
+  }
+
+  /// What a request that got no answer comes to.
+  ///
+  /// - Parameter isWrite: whether it would have changed anything, had it arrived.
+  package static func failure(_ error: TransportError, of node: String, isWrite: Bool) -> DatabaseError {
+    if isWrite, error.mayHaveArrived {
+      return DatabaseError(.indeterminate, "\(node): \(error.message); the write may still appear")
+    }
+    let code: DatabaseError.Code =
+      switch error.code {
+      case .deadlineExceeded: .deadlineExceeded
+      case .overloaded: .busy
+      case .tooLarge: .invalidArgument
+      case .closed: .closed
+      default: .unreachable
+      }
+    return DatabaseError(code, "\(node): \(error.message)")
+  }
+}
+
+/// Makes a keyspace in the whole cluster, or finds that it is there.
+///
+///   request := version u8 (1) | name lengthPrefixed | kind u8 (as in the schema)
+package struct KeyspaceRequest: Sendable, Equatable {
+  package var name: String
+  package var kind: KeyspacePolicy.Kind
+
+  package init(name: String, kind: KeyspacePolicy.Kind) {
+    self.name = name
+    self.kind = kind
+  }
+
+  package func encoded() -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: 1)
+    writer.write(text: name)
+    writer.write(byte: kind.rawValue)
+    return writer.bytes
+  }
+
+  /// - Throws: `.invalidArgument`, `.newerFormat`.
+  package init(decoding bytes: [UInt8]) throws(DatabaseError) {
+    var reader = FieldReader(bytes, "a request for a keyspace", .invalidArgument)
+    _ = try reader.readVersion(upTo: 1)
+    name = try reader.readText()
+    let raw = try reader.readByte()
+    guard let kind = KeyspacePolicy.Kind(rawValue: raw) else { throw reader.damaged("a kind of \(raw)") }
+    self.kind = kind
+    try reader.readEnd()
+  }
+}
+
+/// What a node says of itself and of the cluster as it sees it.
+///
+///   status := version u8 (1) | cluster lengthPrefixed | database high u64 | low u64 | epoch varint
+///           | partitions varint | replicas varint | member count varint | member*
+///           | keyspace count varint | (name lengthPrefixed, kind u8)* | hints varint | hint bytes varint
+///           | hints refused varint | hints handed over varint | repaired by reads varint
+///           | writes varint | reads varint | indeterminate writes varint | unavailable reads varint
+///   member := id u64 | name lengthPrefixed | address lengthPrefixed | zone lengthPrefixed | weight varint
+///           | partitions varint | state u8 (0 this node, 1 reachable, 2 not reachable)
+package struct NodeStatus: Sendable, Equatable {
+  package struct Member: Sendable, Equatable {
+    package enum State: UInt8, Sendable { case this = 0, reachable = 1, unreachable = 2 }
+    package var id: MemberID
+    package var name: String
+    package var address: String
+    package var zone: String
+    package var weight: Int
+    /// Partitions of which it is a replica.
+    package var partitions: Int
+    package var state: State
+  }
+
+  package struct Keyspace: Sendable, Equatable {
+    package var name: String
+    package var kind: KeyspacePolicy.Kind
+  }
+
+  package struct Counters: Sendable, Equatable {
+    package var hints: UInt64 = 0
+    package var hintBytes: UInt64 = 0
+    package var hintsRefused: UInt64 = 0
+    package var hintsHandedOver: UInt64 = 0
+    package var repairedByReads: UInt64 = 0
+    package var writes: UInt64 = 0
+    package var reads: UInt64 = 0
+    package var indeterminateWrites: UInt64 = 0
+    package var unavailableReads: UInt64 = 0
+
+    package init() {}
+
+    var all: [UInt64] {
+      [
+        hints, hintBytes, hintsRefused, hintsHandedOver, repairedByReads, writes, reads, indeterminateWrites,
+        unavailableReads,
+      ]
+    }
+  }
+
+  package var cluster: String
+  package var database: DatabaseID
+  package var epoch: UInt64
+  package var partitionCount: Int
+  package var replicas: Int
+  package var members: [Member]
+  package var keyspaces: [Keyspace]
+  package var counters: Counters
+
+  package init(
+    cluster: String, database: DatabaseID, epoch: UInt64, partitionCount: Int, replicas: Int,
+    members: [Member], keyspaces: [Keyspace], counters: Counters
+  ) {
+    self.cluster = cluster
+    self.database = database
+    self.epoch = epoch
+    self.partitionCount = partitionCount
+    self.replicas = replicas
+    self.members = members
+    self.keyspaces = keyspaces
+    self.counters = counters
+  }
+
+  package func encoded() -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: 1)
+    writer.write(text: cluster)
+    writer.write(fixed: database.high)
+    writer.write(fixed: database.low)
+    writer.write(varint: epoch)
+    writer.write(count: partitionCount)
+    writer.write(count: replicas)
+    writer.write(count: members.count)
+    for member in members {
+      writer.write(fixed: member.id.rawValue)
+      writer.write(text: member.name)
+      writer.write(text: member.address)
+      writer.write(text: member.zone)
+      writer.write(count: member.weight)
+      writer.write(count: member.partitions)
+      writer.write(byte: member.state.rawValue)
+    }
+    writer.write(count: keyspaces.count)
+    for keyspace in keyspaces {
+      writer.write(text: keyspace.name)
+      writer.write(byte: keyspace.kind.rawValue)
+    }
+    for counter in counters.all { writer.write(varint: counter) }
+    return writer.bytes
+  }
+
+  /// - Throws: `.corruption`, `.newerFormat`.
+  package init(decoding bytes: [UInt8]) throws(DatabaseError) {
+    var reader = FieldReader(bytes, "a node's status")
+    _ = try reader.readVersion(upTo: 1)
+    cluster = try reader.readText()
+    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    epoch = try reader.readOrdinal()
+    partitionCount = Int(try reader.readOrdinal())
+    replicas = Int(try reader.readOrdinal())
+    members = []
+    for _ in 0..<(try reader.readCount(of: 14)) {
+      let id = MemberID(rawValue: try reader.readFixed())
+      let name = try reader.readText()
+      let address = try reader.readText()
+      let zone = try reader.readText()
+      let weight = Int(try reader.readOrdinal())
+      let partitions = Int(try reader.readOrdinal())
+      let raw = try reader.readByte()
+      guard let state = Member.State(rawValue: raw) else { throw reader.damaged("a state of \(raw)") }
+      members.append(
+        Member(
+          id: id, name: name, address: address, zone: zone, weight: weight, partitions: partitions,
+          state: state))
+    }
+    keyspaces = []
+    for _ in 0..<(try reader.readCount(of: 2)) {
+      let name = try reader.readText()
+      let raw = try reader.readByte()
+      guard let kind = KeyspacePolicy.Kind(rawValue: raw) else { throw reader.damaged("a kind of \(raw)") }
+      keyspaces.append(Keyspace(name: name, kind: kind))
+    }
+    counters = Counters()
+    counters.hints = try reader.readVarint()
+    counters.hintBytes = try reader.readVarint()
+    counters.hintsRefused = try reader.readVarint()
+    counters.hintsHandedOver = try reader.readVarint()
+    counters.repairedByReads = try reader.readVarint()
+    counters.writes = try reader.readVarint()
+    counters.reads = try reader.readVarint()
+    counters.indeterminateWrites = try reader.readVarint()
+    counters.unavailableReads = try reader.readVarint()
+    try reader.readEnd()
+  }
+}
