@@ -223,7 +223,7 @@ package enum DatabaseOpening {
     }
   }
 
-  private static func assemble(
+  static func assemble(
     _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) -> DatabaseCore {
     let complete = candidates.filter { $0.identity?.isComplete == true }

@@ -1,26 +1,565 @@
+import RoostCausality
 package import RoostEnvironment
-package import RoostStorage
+import RoostStorage
+import Synchronization
+
+// How keys of eventual keyspaces are replicated between processes. Each node holds one store of the database,
+// opened without the others (`FoundingStore`); the others are other nodes'.
+//
+// - Any replica of a key coordinates a write: it changes the record that it holds, as in one process, and
+//   sends the new state to the other replicas, which join it into theirs (`QuorumWrite`). A node that is no
+//   replica hands the request on to one.
+// - A read joins what a quorum of replicas holds (`QuorumRead`), and sends the join to those that had less.
+// - What a replica missed is kept as a hint, by the next node behind the preference list or by the
+//   coordinator, and handed over when the replica is there again.
+//
+// Nothing here waits with a lock held, and no thread of the transport runs what may wait for a disk: that is
+// the workers' part.
 
 /// One process of a cluster: a store of the cluster's database, and what replicates its keys.
+///
+/// Thread-safe.
 package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   package typealias Answer<Value> = @Sendable (Result<Value, DatabaseError>) -> Void
 
   /// The part of the database that is here.
   package let core: DatabaseCore
-  /// Begins. The transport is known already, and its peers are told by `connect` whenever they change.
+  package let options: ClusterOptions
+  /// The store that is here.
+  let local: Member
+  let transport: any NodeTransport
+  let directory: any ClusterDirectory
+  let environment: Environment
+  let hints: HintStore
+  let peers = NodePeers()
+  let counters = NodeCounters()
+  private let address: NodeAddress
+  private let connect: @Sendable ([NodeID: NodeAddress]) -> Void
+  private let workers: any Workers
+  private let timers: Timers
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var keyspaces: [UInt64: KeyspaceCore] = [:]
+  private var underWay: [UInt64: any UnderWay] = [:]
+  private var nextNumber: UInt64 = 0
+  private var isTicking = false
+  private var isHandingOver = false
+  private var isClosed = false
+  private var lease: DirectoryLease?
+  private var watch: DirectoryWatch?
+
+  /// Takes part in a cluster: founds it with others, or comes back to it.
+  ///
+  /// - Parameters:
+  ///   - path: the directory of the node's store; made where it is missing.
+  ///   - options: of the store, and of the database where it is founded: all founders say the same.
+  ///   - records: where the cluster's nodes agree.
+  ///   - transport: carries the messages; it is to this node what `connect` says.
+  ///   - address: where others reach this node.
+  ///   - connect: told where the nodes listen, whenever that changes, this node's own place among them. Must
+  ///     not wait.
+  /// - Throws: `.invalidOption`, `.deadlineExceeded` (too few founders came), `.notAMember` (the cluster was
+  ///   founded without this store), `.foreignStore`, `.tooManyReplicas`, and what opening a store or the
+  ///   directory throws.
   package static func start(
-    at directory: String, _ options: DatabaseOptions, _ cluster: ClusterOptions,
+    at path: String, _ options: DatabaseOptions, _ cluster: ClusterOptions,
     directory records: any ClusterDirectory, transport: any NodeTransport, address: NodeAddress,
     connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void, _ environment: Environment
-  ) throws(DatabaseError) -> ClusterNode { fatalError() }
+  ) throws(DatabaseError) -> ClusterNode {
+    let founding = try ClusterFounding(
+      at: path, options, cluster, directory: records, address: address, environment)
+    let now = environment.time.monotonicNanoseconds
+    return try start(
+      founding, transport: transport, address: address,
+      until: cluster.foundingTimeout.map { now &+ $0.wholeNanoseconds } ?? .max, connect: connect)
+  }
 
-  private init(_ core: DatabaseCore) { self.core = core }
+  /// Takes part with a store that has registered.
+  ///
+  /// - Throws: as ``start(at:_:_:directory:transport:address:connect:_:)``.
+  package static func start(
+    _ founding: ClusterFounding, transport: any NodeTransport, address: NodeAddress,
+    until deadline: UInt64 = .max, connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
+  ) throws(DatabaseError) -> ClusterNode {
+    let core = try founding.finish(until: deadline)
+    do throws(DatabaseError) {
+      let node = try ClusterNode(core, founding, transport, address, connect)
+      try node.begin()
+      return node
+    } catch {
+      try? core.close()
+      throw error
+    }
+  }
 
-  /// Answers once, from any thread, perhaps before this returns. `deadline` is of the monotonic clock, in ns.
-  package func perform(_ request: KeyRequest, deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {}
-  package func makeKeyspace(_ request: KeyspaceRequest) throws(DatabaseError) {}
-  package var status: NodeStatus { fatalError() }
-  package func receive(_ message: ReceivedMessage) {}
-  /// Leaves: hands nothing over, keeps its data.
-  package func close() throws(DatabaseError) {}
+  private init(
+    _ core: DatabaseCore, _ founding: ClusterFounding, _ transport: any NodeTransport,
+    _ address: NodeAddress, _ connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
+  ) throws(DatabaseError) {
+    guard let local = core.presentMembers.first else {
+      throw DatabaseError(.closed, "the database is closed")
+    }
+    self.core = core
+    self.local = local
+    self.transport = transport
+    self.address = address
+    self.connect = connect
+    options = founding.cluster
+    directory = founding.directory
+    environment = founding.environment
+    hints = try HintStore(local.store)
+    workers = environment.makeWorkers()
+    timers = Timers(environment.time, environment.makeWorkers())
+  }
+
+  private func begin() throws(DatabaseError) {
+    do throws(DatabaseError) { try beat() } catch {
+      endThreads()
+      throw error
+    }
+    transport.attach(self)
+    let watch = directory.watch(prefix: ClusterRecordName.nodes) { [weak self] records in
+      guard let self else { return }
+      connect(peers.adopt(records))
+    }
+    lock.withLock { self.watch = watch }
+    scheduleBeat()
+  }
+
+  // MARK: - Time
+
+  var now: UInt64 { environment.time.monotonicNanoseconds }
+
+  private func scheduleBeat() {
+    let interval = min(options.lease.wholeNanoseconds / 3, 1_000_000_000)
+    timers.schedule(atMonotonicNanoseconds: now &+ interval) { [weak self] in
+      guard let self, !hasClosed else { return }
+      workers.submit(.background) { [weak self] in
+        guard let self, !hasClosed else { return }
+        do throws(DatabaseError) { try beat() } catch {
+          core.options.warn("the cluster's directory could not be told of this node: \(error)")
+        }
+        scheduleBeat()
+      }
+    }
+  }
+
+  /// What is to be done now and then: says in the directory that this node is there, and hands hints over.
+  ///
+  /// - Throws: what the directory throws.
+  package func beat() throws(DatabaseError) {
+    try announce()
+    handHintsOver()
+    workers.submit(.background) { [weak self] in
+      guard let self, let now = try? core.shared.clock.now() else { return }
+      _ = try? hints.dropExpired(at: now)
+    }
+    runHere()
+  }
+
+  private func announce() throws(DatabaseError) {
+    let known = lock.withLock { self.lease }
+    if let known { if try directory.renew(known) { return } }
+    let lease = try directory.grantLease(options.lease)
+    let name = ClusterRecordName.node(transport.node)
+    let record = NodeRecord(member: local.id, address: address)
+    let old = try directory.record(name)
+    _ = try directory.compareAndSet(name, version: old?.version ?? 0, record.encoded(), lease: lease)
+    lock.withLock { self.lease = lease }
+  }
+
+  /// Ends what has taken too long, and asks further replicas where reads wait for long.
+  package func tick() {
+    let operations = lock.withLock { Array(underWay.values) }
+    let now = now
+    for operation in operations { operation.look(at: now) }
+    let isLeft = lock.withLock {
+      isTicking = !underWay.isEmpty && !isClosed
+      return isTicking
+    }
+    if isLeft { scheduleTick() }
+  }
+
+  private func scheduleTick() {
+    timers.schedule(atMonotonicNanoseconds: now &+ 10_000_000) { [weak self] in self?.tick() }
+  }
+
+  // MARK: - Work
+
+  /// Runs `job` on a thread that may wait.
+  func run(_ lane: WorkLane = .urgent, _ job: @escaping @Sendable () -> Void) {
+    workers.submit(lane, job)
+    runHere()
+  }
+
+  /// Where the workers have no threads of their own (the simulator's), the caller's does the work.
+  private func runHere() { while workers.runOneHere() {} }
+
+  private var hasClosed: Bool { lock.withLock { isClosed } }
+
+  /// Notes an operation, which is looked at until it is struck.
+  func enlist(_ operation: any UnderWay) -> UInt64 {
+    let (number, mustTick) = lock.withLock { () -> (UInt64, Bool) in
+      nextNumber += 1
+      underWay[nextNumber] = operation
+      defer { isTicking = true }
+      return (nextNumber, !isTicking)
+    }
+    if mustTick { scheduleTick() }
+    return number
+  }
+
+  func strike(_ number: UInt64) { lock.withLock { _ = underWay.removeValue(forKey: number) } }
+
+  // MARK: - Requests of clients
+
+  /// Does what a client asks, here or at a replica.
+  ///
+  /// - Parameters:
+  ///   - deadline: when the client stops waiting, by the monotonic clock, in nanoseconds.
+  ///   - reply: called once, from any thread, perhaps before this returns. Failures: as the calls of
+  ///     `Keyspace`, and `.unreachable` (fewer replicas than asked for are there: nothing was written),
+  ///     `.indeterminate` (fewer have acknowledged: it may still appear), `.deadlineExceeded`, `.busy`.
+  package func perform(_ request: KeyRequest, deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
+    guard counters.enter(limit: options.requestLimit) else {
+      return reply(
+        .failure(DatabaseError(.busy, "the node has \(options.requestLimit) requests in hand already")))
+    }
+    let counted: Answer<KeyAnswer> = { [counters] result in
+      counters.leave()
+      reply(result)
+    }
+    run { [self] in begin(request, deadline, counted) }
+  }
+
+  private func begin(_ request: KeyRequest, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
+    do throws(DatabaseError) {
+      if hasClosed { throw DatabaseError(.closed, "the node is closed") }
+      guard now < deadline else {
+        throw DatabaseError(.deadlineExceeded, "the request came with no time left")
+      }
+      let keyspace = try keyspace(request.keyspace)
+      let place = try place(keyspace, request.key, quorum: request.quorum, isSynced: request.isSynced)
+      guard place.isReplica else {
+        return handOn(request, place, ArraySlice(inOrderOfTrust(place.replicas)), deadline, nil, reply)
+      }
+      switch request.operation {
+      case .get:
+        read(place, deadline) { result in reply(result.map { place.answer($0) }) }
+      case .delete where request.context == nil:
+        // What a read would show goes: some of it may be known elsewhere only.
+        read(place, deadline) { [self] result in
+          switch result {
+          case .failure(let error): reply(.failure(error))
+          case .success(let record):
+            var request = request
+            request.context = place.context(record)
+            run { [self, request] in write(request, place, deadline, reply) }
+          }
+        }
+      default: write(request, place, deadline, reply)
+      }
+    } catch { reply(.failure(error)) }
+  }
+
+  private func write(
+    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
+  ) {
+    do throws(DatabaseError) {
+      let context = try place.keyspace.write(request)
+      try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+    } catch { reply(.failure(error)) }
+  }
+
+  /// Sends a request to the replicas, one after the other, until one has taken it.
+  private func handOn(
+    _ request: KeyRequest, _ place: KeyPlace, _ candidates: ArraySlice<MemberID>, _ deadline: UInt64,
+    _ last: DatabaseError?, _ reply: @escaping Answer<KeyAnswer>
+  ) {
+    if request.isHandedOn {
+      return reply(
+        .failure(
+          DatabaseError(.unreachable, "the request was handed on to \(local.path), which is no replica")))
+    }
+    guard let next = candidates.first else {
+      let none = DatabaseError(.unreachable, "no replica of partition \(place.partition) is within reach")
+      return reply(.failure(last ?? none))
+    }
+    let rest = candidates.dropFirst()
+    guard let node = peers.node(of: next) else {
+      return handOn(request, place, rest, deadline, last, reply)
+    }
+    var handed = request
+    handed.isHandedOn = true
+    transport.request(NodeMessage(kind: NodeMessageKind.key, body: handed.encoded()), of: node, deadline: deadline) {
+      [self] result in
+      switch result {
+      case .success(let body):
+        reply(answered { () throws(DatabaseError) in try KeyAnswer(decoding: NodeAnswer.decode(body)) })
+      case .failure(let error):
+        let failure = NodeAnswer.failure(error, of: "node \(node)", isWrite: request.isWrite)
+        if failure.code == .indeterminate { return reply(.failure(failure)) }
+        handOn(request, place, rest, deadline, failure, reply)
+      }
+    }
+  }
+
+  // MARK: - Keyspaces
+
+  /// A keyspace by its name; asks the directory for one that is not known here.
+  ///
+  /// - Throws: `.unknownKeyspace`, `.wrongPolicy` where it is transactional, `.closed`, what the directory or
+  ///   the store throws.
+  package func keyspace(_ name: String) throws(DatabaseError) -> KeyspaceCore {
+    if !core.keyspaceEntries.contains(where: { $0.name == name }) { try learnKeyspaces() }
+    let keyspace = try core.keyspace(name, nil)
+    try keyspace.checkEventual()
+    return keyspace
+  }
+
+  func keyspace(_ id: UInt64) throws(DatabaseError) -> KeyspaceCore {
+    if let known = lock.withLock({ keyspaces[id] }) { return known }
+    if !core.keyspaceEntries.contains(where: { $0.id == id }) { try learnKeyspaces() }
+    guard let entry = core.keyspaceEntries.first(where: { $0.id == id }) else {
+      throw DatabaseError(.unknownKeyspace, "there is no keyspace with the id \(id)")
+    }
+    let opened = try keyspace(entry.name)
+    lock.withLock { keyspaces[id] = opened }
+    return opened
+  }
+
+  private func learnKeyspaces() throws(DatabaseError) {
+    guard let record = try directory.record(ClusterRecordName.schema) else { return }
+    try core.adopt(try Schema(decoding: record.value).keyspaces)
+  }
+
+  /// Makes a keyspace in the whole cluster, or finds that it is there.
+  ///
+  /// - Throws: `.invalidArgument` (the name), `.wrongPolicy` (it is there with another policy, or is to be
+  ///   transactional, which a cluster does not have), `.busy` (others changed the schema all the while), what
+  ///   the directory or the store throws.
+  package func makeKeyspace(_ request: KeyspaceRequest) throws(DatabaseError) {
+    if let problem = Schema.problem(name: request.name, of: "a keyspace's name") { throw problem }
+    guard request.kind != .transactional else {
+      throw DatabaseError(
+        .wrongPolicy, "the keyspace `\(request.name)` cannot be transactional: it is one of a cluster")
+    }
+    for _ in 0..<16 {
+      let record = try directory.record(ClusterRecordName.schema)
+      var schema = try record.map { record throws(DatabaseError) in try Schema(decoding: record.value) } ?? Schema()
+      if let known = schema.keyspace(request.name) {
+        guard known.kind == request.kind else {
+          throw DatabaseError(
+            .wrongPolicy,
+            "the keyspace `\(request.name)` was created with the policy \(known.kind), not \(request.kind)")
+        }
+        return try core.adopt(schema.keyspaces)
+      }
+      let id = (schema.keyspaces.map(\.id).max() ?? 0) + 1
+      _ = schema.adopt([
+        Schema.Keyspace(
+          id: id, name: request.name, kind: request.kind, replicas: core.ring.replicas, indexes: [])
+      ])
+      schema.revision += 1
+      let version = try directory.compareAndSet(
+        ClusterRecordName.schema, version: record?.version ?? 0, schema.encoded(), lease: nil)
+      if version != nil { return try core.adopt(schema.keyspaces) }
+    }
+    throw DatabaseError(.busy, "the cluster's keyspaces are being changed by others")
+  }
+
+  // MARK: - Messages
+
+  package func heard(_ sign: NodeSign) { peers.heard(sign.node, at: now) }
+
+  package func receive(_ message: ReceivedMessage) {
+    switch message.message.kind {
+    case NodeMessageKind.apply:
+      serve(message) { [self] body, answer throws(DatabaseError) in try apply(body, answer) }
+    case NodeMessageKind.fetch:
+      serve(message) { [self] body, answer throws(DatabaseError) in try fetch(body, answer) }
+    case NodeMessageKind.hint:
+      serve(message) { [self] body, answer throws(DatabaseError) in try takeHint(body, answer) }
+    case NodeMessageKind.key:
+      do throws(DatabaseError) {
+        let request = try KeyRequest(decoding: message.message.body)
+        perform(request, deadline: message.deadline) { result in
+          message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
+        }
+      } catch { message.answer(NodeAnswer.encode(.failure(error))) }
+    case NodeMessageKind.makeKeyspace:
+      serve(message, .background) { [self] body, answer throws(DatabaseError) in
+        try makeKeyspace(try KeyspaceRequest(decoding: body))
+        answer(.success([]))
+      }
+    case NodeMessageKind.status:
+      serve(message) { [self] _, answer in answer(.success(status.encoded())) }
+    case NodeMessageKind.repair:
+      repair(until: message.deadline) { result in
+        message.answer(
+          NodeAnswer.encode(
+            result.map { keys in
+              var writer = FieldWriter()
+              writer.write(count: keys)
+              return writer.bytes
+            }))
+      }
+    default:
+      message.answer(
+        .failure(TransportError(.failed, "node \(transport.node) knows no messages of kind \(message.message.kind)")))
+    }
+  }
+
+  /// Runs what a message asks for on a worker, and answers with what it throws.
+  private func serve(
+    _ message: ReceivedMessage, _ lane: WorkLane = .urgent,
+    _ body: @escaping @Sendable ([UInt8], @escaping Answer<[UInt8]>) throws(DatabaseError) -> Void
+  ) {
+    run(lane) { [self] in
+      let answer: Answer<[UInt8]> = { message.answer(NodeAnswer.encode($0)) }
+      if message.isCancelled { return answer(.failure(DatabaseError(.deadlineExceeded, "nobody waits any more"))) }
+      do throws(DatabaseError) {
+        if hasClosed { throw DatabaseError(.closed, "the node is closed") }
+        try body(message.message.body, answer)
+      } catch { answer(.failure(error)) }
+    }
+  }
+
+  /// A message of a replica, if it is of this database and goes by the same ring.
+  private func replicaMessage(_ body: [UInt8]) throws(DatabaseError) -> ReplicaMessage {
+    let message = try ReplicaMessage(decoding: body)
+    guard message.database == core.id else {
+      throw DatabaseError(.foreignStore, "the message is of the database \(message.database), not \(core.id)")
+    }
+    let epoch = core.ring.epoch
+    guard message.epoch == epoch else {
+      throw DatabaseError(.unreachable, "the message goes by the ring of epoch \(message.epoch), not \(epoch)")
+    }
+    return message
+  }
+
+  private func apply(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
+    let message = try replicaMessage(body)
+    guard let record = message.record else {
+      throw DatabaseError(.invalidArgument, "a message without the state that it brings")
+    }
+    let keyspace = try keyspace(message.keyspace)
+    _ = try unsafe keyspace.join(message.key.span.bytes, record)
+    sync(message.isSynced) { failure in answer(failure.map { .failure($0) } ?? .success([])) }
+  }
+
+  private func fetch(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
+    let message = try replicaMessage(body)
+    answer(.success(ReplicaMessage.bytes(of: try keyspace(message.keyspace).held(message.key))))
+  }
+
+  private func takeHint(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
+    let message = try replicaMessage(body)
+    guard let record = message.record else {
+      throw DatabaseError(.invalidArgument, "a hint without a state")
+    }
+    try keepHint(for: message.target, try keyspace(message.keyspace), message.key, record, .synced)
+    answer(.success([]))
+  }
+
+  /// Keeps a state for another member's store.
+  func keepHint(
+    for target: MemberID, _ keyspace: KeyspaceCore, _ key: [UInt8], _ record: Record,
+    _ durability: Durability
+  ) throws(DatabaseError) {
+    try hints.keep(
+      for: target, keyspace: keyspace.schemaID, partition: try keyspace.partition(of: key), key, record,
+      at: try core.shared.clock.now(), durability)
+  }
+
+  /// Calls `then` once what was written here before survives the machine, where that is asked for.
+  func sync(_ isAsked: Bool, _ then: @escaping @Sendable (DatabaseError?) -> Void) {
+    if isAsked { local.calls.sync(then) } else { then(nil) }
+  }
+
+  // MARK: - Hints
+
+  /// Hands over what is kept for members that are there, as much as a second's worth.
+  private func handHintsOver() {
+    let mayBegin = lock.withLock {
+      if isHandingOver || isClosed { return false }
+      isHandingOver = true
+      return true
+    }
+    guard mayBegin else { return }
+    let targets = hints.statistics.hints.keys.sorted().filter { !peers.isSuspected($0, at: now) }
+    HintHandover(self, targets, byteLimit: options.hintBytesPerSecond) { [self] in
+      lock.withLock { isHandingOver = false }
+    }.begin()
+  }
+
+  // MARK: - The end
+
+  /// Leaves: what is under way fails, the store keeps what it has, and the directory is told.
+  ///
+  /// - Throws: the first failure; the store is closed all the same.
+  package func close() throws(DatabaseError) {
+    let (operations, lease, watch) = lock.withLock { () -> ([any UnderWay], DirectoryLease?, DirectoryWatch?) in
+      if isClosed { return ([], nil, nil) }
+      isClosed = true
+      defer {
+        underWay = [:]
+        self.lease = nil
+        self.watch = nil
+      }
+      return (Array(underWay.values), self.lease, self.watch)
+    }
+    watch?.cancel()
+    for operation in operations { operation.end() }
+    // Where the directory cannot be told, the lease tells.
+    if let lease { try? directory.revoke(lease) }
+    endThreads()
+    try core.close()
+  }
+
+  private func endThreads() {
+    timers.stop()
+    timers.shutdown()
+    workers.shutdown()
+  }
+}
+
+/// An operation that waits for other nodes.
+protocol UnderWay: AnyObject, Sendable {
+  /// Does what is due by now.
+  func look(at nanoseconds: UInt64)
+  /// Ends it: the node is closed.
+  func end()
+}
+
+/// What a node counts. Thread-safe.
+final class NodeCounters: Sendable {
+  private let requests = Atomic<Int>(0)
+  let writes = Atomic<UInt64>(0)
+  let reads = Atomic<UInt64>(0)
+  let indeterminateWrites = Atomic<UInt64>(0)
+  let unavailableReads = Atomic<UInt64>(0)
+  let repairs = Atomic<UInt64>(0)
+
+  /// - Returns: `false` where there are too many already.
+  func enter(limit: Int) -> Bool {
+    if requests.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
+    leave()
+    return false
+  }
+
+  func leave() { requests.wrappingSubtract(1, ordering: .relaxed) }
+}
+
+/// The outcome of a call, as a value.
+func answered<Value>(_ body: () throws(DatabaseError) -> Value) -> Result<Value, DatabaseError> {
+  do throws(DatabaseError) { return .success(try body()) } catch { return .failure(error) }
+}
+
+extension Duration {
+  /// Of what was checked to be neither negative nor too long.
+  var wholeNanoseconds: UInt64 {
+    let (seconds, attoseconds) = components
+    return UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
+  }
 }

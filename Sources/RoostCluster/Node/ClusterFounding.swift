@@ -1,0 +1,151 @@
+package import RoostEnvironment
+import RoostStorage
+
+// How a cluster begins: each node writes its store into the directory as a founder. Once as many are there as
+// were asked for, whoever sees it makes the ring of those that registered first, and writes it as the
+// directory's `database`, if nobody has before. All nodes take what stands there.
+
+/// A node that has registered, and waits for its cluster to be founded. Not thread-safe, but for `cancel`.
+package final class ClusterFounding: @unchecked Sendable {
+  let store: FoundingStore
+  let options: DatabaseOptions
+  let cluster: ClusterOptions
+  let directory: any ClusterDirectory
+  let environment: Environment
+  private let lock = Lock()
+  private let changed: Condition
+  // Guarded by `lock`.
+  private var hasChanged = true
+  private var isCancelled = false
+
+  /// Opens the node's store, and registers it where the cluster does not know it yet.
+  ///
+  /// - Parameters:
+  ///   - path: the store's directory.
+  ///   - address: what people know the store by, from now on.
+  /// - Throws: `.invalidOption`, `.foreignStore`, what opening a store or the directory throws.
+  package init(
+    at path: String, _ options: DatabaseOptions, _ cluster: ClusterOptions,
+    directory: any ClusterDirectory, address: NodeAddress, _ environment: Environment
+  ) throws(DatabaseError) {
+    try cluster.validate()
+    store = try FoundingStore(path, options, environment)
+    self.options = options
+    self.cluster = cluster
+    self.directory = directory
+    self.environment = environment
+    changed = Condition(lock)
+    do throws(DatabaseError) { try register(address) } catch {
+      store.letGo()
+      throw error
+    }
+  }
+
+  private func register(_ address: NodeAddress) throws(DatabaseError) {
+    if store.isMember { return }
+    let name = ClusterRecordName.founder(store.member)
+    if try directory.record(name) != nil { return }
+    let founder = FounderRecord(name: address.description, zone: cluster.zone, weight: cluster.weight)
+    _ = try directory.compareAndSet(name, version: 0, founder.encoded(), lease: nil)
+  }
+
+  /// Ends the wait in ``finish(until:)``, from any thread.
+  package func cancel() {
+    lock.withLock {
+      isCancelled = true
+      changed.broadcast()
+    }
+  }
+
+  /// Lets the store go: the cluster waits on without this node, which may come back.
+  package func letGo() { store.letGo() }
+
+  /// Waits until the cluster is founded.
+  ///
+  /// - Parameter deadline: of the monotonic clock, in nanoseconds.
+  /// - Returns: the part of its database that is here.
+  /// - Throws: `.deadlineExceeded` (says how many founders there are), `.closed` where it was cancelled,
+  ///   `.notAMember`, `.foreignStore`, `.tooManyReplicas`, what the directory or the store throws. The store
+  ///   is closed then.
+  package func finish(until deadline: UInt64 = .max) throws(DatabaseError) -> DatabaseCore {
+    let (database, schema): (DatabaseRecord, Schema)
+    do throws(DatabaseError) {
+      database = try waitForDatabase(until: deadline)
+      schema = try directory.record(ClusterRecordName.schema).map { record throws(DatabaseError) in
+        try Schema(decoding: record.value)
+      } ?? Schema()
+    } catch {
+      store.letGo()
+      throw error
+    }
+    return try store.complete(database.database, database.ring, schema.keyspaces)
+  }
+
+  private func waitForDatabase(until deadline: UInt64) throws(DatabaseError) -> DatabaseRecord {
+    let watch = directory.watch(prefix: "") { [weak self] _ in self?.directoryChanged() }
+    defer { watch.cancel() }
+    while true {
+      if let record = try directory.record(ClusterRecordName.database) {
+        return try DatabaseRecord(decoding: record.value)
+      }
+      if store.isMember {
+        throw DatabaseError(
+          .notAMember, "the directory knows no database of the cluster that the store was a member of")
+      }
+      let count = try found()
+      guard count < cluster.foundingNodes else { continue }
+      try wait(until: deadline, count)
+    }
+  }
+
+  private func directoryChanged() {
+    lock.withLock {
+      hasChanged = true
+      changed.broadcast()
+    }
+  }
+
+  private func wait(until deadline: UInt64, _ count: Int) throws(DatabaseError) {
+    try lock.withLock { () throws(DatabaseError) in
+      while !hasChanged {
+        if isCancelled { throw DatabaseError(.closed, "the node was ended before its cluster was founded") }
+        guard environment.time.monotonicNanoseconds < deadline else {
+          throw DatabaseError(
+            .deadlineExceeded,
+            "waited for the cluster `\(cluster.cluster)` to be founded: \(count) of \(cluster.foundingNodes) "
+              + "nodes have registered")
+        }
+        _ = environment.time.wait(on: changed, untilMonotonicNanoseconds: deadline)
+      }
+      hasChanged = false
+    }
+  }
+
+  /// Makes the ring, where enough have registered.
+  ///
+  /// - Returns: how many have.
+  private func found() throws(DatabaseError) -> Int {
+    let founders = try directory.records(prefix: ClusterRecordName.founders)
+    guard founders.count >= cluster.foundingNodes else { return founders.count }
+    var members: [RingMember] = []
+    var places: [MemberID: String] = [:]
+    for record in founders.sorted(by: { $0.version < $1.version }).prefix(cluster.foundingNodes) {
+      let founder = try FounderRecord(decoding: record.value)
+      let member = try FounderRecord.member(ofRecord: record.name)
+      members.append(
+        RingMember(id: member, name: founder.name, weight: founder.weight, zone: founder.zone))
+      places[member] = founder.name
+    }
+    let ring: Ring
+    do throws(RingError) {
+      ring = try Ring(
+        partitionCount: options.partitionCount(stores: members.count), replicas: options.replicas,
+        members: members)
+    } catch { throw DatabaseError(error) }
+    let database = DatabaseRecord(database: store.database, ring: RingState(ring: ring, places: places))
+    // Where another founder was first, its ring is the one.
+    _ = try directory.compareAndSet(
+      ClusterRecordName.database, version: 0, database.encoded(), lease: nil)
+    return founders.count
+  }
+}

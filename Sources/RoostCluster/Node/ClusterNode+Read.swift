@@ -1,0 +1,203 @@
+import RoostCausality
+import RoostEnvironment
+
+extension ClusterNode {
+  /// Reads a key from a quorum of its replicas.
+  ///
+  /// - Parameter reply: called once, by the deadline: with what they hold together, expired or not; with
+  ///   `.unreachable` where too few answer.
+  func read(_ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<Record?>) {
+    counters.reads.wrappingAdd(1, ordering: .relaxed)
+    ReplicatedRead(self, place, deadline, askingAll: false, reply).begin()
+  }
+
+  /// Compares every key that this node holds with the other replicas, and mends those that have less.
+  ///
+  /// - Parameter reply: called once, with how many keys were looked at; with the first failure.
+  package func repair(until deadline: UInt64, _ reply: @escaping Answer<Int>) {
+    run(.background) { [self] in
+      do throws(DatabaseError) {
+        var keyspaces: [KeyspaceCore] = []
+        for entry in core.keyspaceEntries where entry.kind != .transactional {
+          keyspaces.append(try keyspace(entry.name))
+        }
+        ClusterRepair(self, keyspaces, deadline, reply).goOn()
+      } catch { reply(.failure(error)) }
+    }
+  }
+}
+
+/// A read on its way to the replicas: drives a ``QuorumRead``. Thread-safe.
+final class ReplicatedRead: UnderWay, @unchecked Sendable {
+  private let node: ClusterNode
+  private let place: KeyPlace
+  private let deadline: UInt64
+  private let asksAll: Bool
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var reply: ClusterNode.Answer<Record?>?
+  /// A key that was never written is an empty record.
+  private var read: QuorumRead<Record>?
+  private var number: UInt64 = 0
+  private var nextLook: UInt64
+
+  init(
+    _ node: ClusterNode, _ place: KeyPlace, _ deadline: UInt64, askingAll: Bool,
+    _ reply: @escaping ClusterNode.Answer<Record?>
+  ) {
+    self.node = node
+    self.place = place
+    self.deadline = deadline
+    self.reply = reply
+    asksAll = askingAll
+    nextLook = node.now &+ node.options.impatience.wholeNanoseconds
+  }
+
+  func begin() {
+    let (read, effects) = QuorumRead<Record>.begin(
+      replicas: node.inOrderOfTrust(place.replicas).map(node.target), quorum: place.quorum,
+      askingAll: asksAll
+    ) { one, other in
+      var joined = one
+      joined.join(other)
+      return joined
+    }
+    let number = node.enlist(self)
+    lock.withLock {
+      self.read = read
+      self.number = number
+    }
+    carryOut(effects)
+  }
+
+  private func receive(_ event: QuorumRead<Record>.Event) {
+    let effects = lock.withLock { read?.receive(event) ?? [] }
+    carryOut(effects)
+  }
+
+  private func carryOut(_ effects: [QuorumRead<Record>.Effect]) {
+    for effect in effects {
+      switch effect {
+      case .ask(let member): ask(member)
+      case .answer(let record): answer(.success(record == Record() ? nil : record))
+      case .unavailable(let count):
+        node.counters.unavailableReads.wrappingAdd(1, ordering: .relaxed)
+        answer(
+          .failure(
+            DatabaseError(
+              .unreachable,
+              "\(count) of \(place.quorum.count) replicas of partition \(place.partition) have answered")))
+      case .repair(let member, let record): repair(member, record)
+      }
+    }
+    let isFinished = lock.withLock { read?.isFinished ?? true }
+    if isFinished { node.strike(lock.withLock { number }) }
+  }
+
+  private func ask(_ member: MemberID) {
+    if member == node.local.id {
+      return node.run { [self] in
+        switch answered({ () throws(DatabaseError) in try place.keyspace.held(place.key) }) {
+        case .success(let record): receive(.found(member, record ?? Record()))
+        case .failure(let error): failed(member, error)
+        }
+      }
+    }
+    let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+    node.send(NodeMessageKind.fetch, place.message, to: member, deadline: limit) { [self] result in
+      let found = result.flatMap { bytes in
+        answered { () throws(DatabaseError) in try ReplicaMessage.record(bytes) }
+      }
+      switch found {
+      case .success(let record): receive(.found(member, record ?? Record()))
+      case .failure(let error): failed(member, error)
+      }
+    }
+  }
+
+  private func failed(_ member: MemberID, _ error: DatabaseError) {
+    // Others may have the key whole: who runs the node should know all the same.
+    if error.code == .corruption { node.core.options.warn("a replica could not be read: \(error)") }
+    receive(.failed(member))
+  }
+
+  /// Nobody waits for it: what fails is found again by the next read.
+  private func repair(_ member: MemberID, _ record: Record) {
+    node.counters.repairs.wrappingAdd(1, ordering: .relaxed)
+    if member == node.local.id {
+      return node.run { [place] in _ = try? unsafe place.keyspace.join(place.key.span.bytes, record) }
+    }
+    var message = place.message
+    message.record = record
+    let limit = node.now &+ node.options.replicaTimeout.wholeNanoseconds
+    node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { _ in }
+  }
+
+  private func answer(_ result: Result<Record?, DatabaseError>) {
+    let reply = lock.withLock {
+      defer { self.reply = nil }
+      return self.reply
+    }
+    reply?(result)
+  }
+
+  func look(at nanoseconds: UInt64) {
+    if nanoseconds >= deadline { return receive(.deadline) }
+    let isImpatient = lock.withLock {
+      guard nanoseconds >= nextLook, reply != nil else { return false }
+      nextLook = nanoseconds &+ node.options.impatience.wholeNanoseconds
+      return true
+    }
+    if isImpatient { receive(.impatient) }
+  }
+
+  func end() { answer(.failure(DatabaseError(.closed, "the node was closed"))) }
+}
+
+/// Reads every key that a node holds from all its replicas, one after the other, so that those that have
+/// less are repaired. Used by one thread at a time.
+private final class ClusterRepair: @unchecked Sendable {
+  private static let pageKeys = 256
+
+  private let node: ClusterNode
+  private var keyspaces: ArraySlice<KeyspaceCore>
+  private let deadline: UInt64
+  private let reply: ClusterNode.Answer<Int>
+  private var keys: ArraySlice<[UInt8]> = []
+  private var last: [UInt8]?
+  private var count = 0
+
+  init(
+    _ node: ClusterNode, _ keyspaces: [KeyspaceCore], _ deadline: UInt64,
+    _ reply: @escaping ClusterNode.Answer<Int>
+  ) {
+    self.node = node
+    self.keyspaces = ArraySlice(keyspaces)
+    self.deadline = deadline
+    self.reply = reply
+  }
+
+  /// On a worker.
+  func goOn() {
+    do throws(DatabaseError) {
+      while keys.isEmpty {
+        guard let keyspace = keyspaces.first else { return reply(.success(count)) }
+        let page = try keyspace.heldKeys(after: last, on: node.local, limit: Self.pageKeys)
+        last = page.last
+        keys = ArraySlice(page.map { Array($0.dropFirst(StoredKey.prefixBytes)) })
+        if page.isEmpty {
+          keyspaces.removeFirst()
+          last = nil
+        }
+      }
+      guard let keyspace = keyspaces.first, let key = keys.popFirst() else { return }
+      let ring = node.core.ring
+      let place = try node.place(keyspace, key, quorum: ring.replicas, isSynced: false)
+      count += 1
+      ReplicatedRead(node, place, deadline, askingAll: true) { [self] result in
+        if case .failure(let error) = result { return reply(.failure(error)) }
+        node.run(.background) { [self] in goOn() }
+      }.begin()
+    } catch { reply(.failure(error)) }
+  }
+}

@@ -1,0 +1,184 @@
+import RoostCausality
+import RoostEnvironment
+import RoostStorage
+
+extension ClusterNode {
+  /// Sends what this node holds of a key to the other replicas: it was changed here.
+  ///
+  /// - Parameter reply: called once, by the deadline, with `.indeterminate` where too few have it.
+  /// - Throws: what reading the key throws.
+  func replicate(
+    _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<Void>
+  ) throws(DatabaseError) {
+    counters.writes.wrappingAdd(1, ordering: .relaxed)
+    // It may hold more by now: what others wrote since goes along.
+    guard let record = try place.keyspace.held(place.key) else { return reply(.success(())) }
+    ReplicatedWrite(self, place, record, deadline, reply).begin()
+  }
+
+  /// Sends what was changed here by a call of this process.
+  ///
+  /// - Parameters:
+  ///   - quorum: how many replicas must have it; `nil` for a majority.
+  ///   - reply: called once, with `.indeterminate` where too few have it by the deadline.
+  package func replicate(
+    _ key: [UInt8], of keyspace: KeyspaceCore, quorum: Int? = nil, isSynced: Bool, deadline: UInt64,
+    _ reply: @escaping Answer<Void>
+  ) {
+    run { [self] in
+      do throws(DatabaseError) {
+        try replicate(try place(keyspace, key, quorum: quorum, isSynced: isSynced), deadline, reply)
+      } catch { reply(.failure(error)) }
+    }
+  }
+}
+
+/// A write on its way to the replicas: drives a ``QuorumWrite``. Thread-safe.
+private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
+  private let node: ClusterNode
+  private let place: KeyPlace
+  private let record: Record
+  private let deadline: UInt64
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var reply: ClusterNode.Answer<Void>?
+  private var write: QuorumWrite?
+  private var number: UInt64 = 0
+  /// Whether this node's own part survives what it has to.
+  private var isKept = false
+  private var isWritten = false
+
+  init(
+    _ node: ClusterNode, _ place: KeyPlace, _ record: Record, _ deadline: UInt64,
+    _ reply: @escaping ClusterNode.Answer<Void>
+  ) {
+    self.node = node
+    self.place = place
+    self.record = record
+    self.deadline = deadline
+    self.reply = reply
+  }
+
+  func begin() {
+    let local = node.local.id
+    let ring = node.core.ring
+    let now = node.now
+    let fallbacks = ring.members.map(\.id).filter {
+      !place.replicas.contains($0) && !node.peers.isSuspected($0, at: now)
+    }
+    let (write, effects) = QuorumWrite.begin(
+      coordinator: local, replicas: place.replicas.map(node.target), fallbacks: fallbacks.map(node.target),
+      down: Set(place.replicas.filter { $0 != local && node.peers.node(of: $0) == nil }),
+      quorum: place.quorum, isSloppy: true)
+    let number = node.enlist(self)
+    lock.withLock {
+      self.write = write
+      self.number = number
+    }
+    // Beside the messages: a crash of this node before its sync takes a dot that others have by then, and
+    // this node's next incarnation mints others.
+    node.sync(place.isSynced) { [self] failure in kept(failure) }
+    carryOut(effects)
+  }
+
+  private func receive(_ event: QuorumWrite.Event) {
+    let effects = lock.withLock { write?.receive(event) ?? [] }
+    carryOut(effects)
+  }
+
+  private func carryOut(_ effects: [QuorumWrite.Effect]) {
+    for effect in effects {
+      switch effect {
+      case .send(let member): send(to: member)
+      case .hint(let fallback, let member): hint(at: fallback, for: member)
+      case .answer(.written): written()
+      case .answer(.indeterminate(let count)):
+        node.counters.indeterminateWrites.wrappingAdd(1, ordering: .relaxed)
+        answer(
+          .failure(
+            DatabaseError(
+              .indeterminate,
+              "\(count) of \(place.quorum.count) replicas have acknowledged: the write may still appear")))
+      case .pendingMissed: break
+      case .missed(let member): keepHint(for: member)
+      }
+    }
+    let isFinished = lock.withLock { write?.isFinished ?? true }
+    if isFinished { node.strike(lock.withLock { number }) }
+  }
+
+  private func send(to member: MemberID) {
+    var message = place.message
+    message.record = record
+    let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+    node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
+      if case .success = result { receive(.acknowledged(member)) } else { receive(.failed(member)) }
+    }
+  }
+
+  private func hint(at fallback: MemberID, for member: MemberID) {
+    var message = place.message
+    message.record = record
+    message.target = member
+    let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+    node.send(NodeMessageKind.hint, message, to: fallback, deadline: limit) { [self] result in
+      if case .success = result { receive(.hinted(for: member)) } else { receive(.hintFailed(for: member)) }
+    }
+  }
+
+  /// No other store keeps a hint: this one does. It has the state already, so that is no acknowledgement.
+  private func keepHint(for member: MemberID) {
+    node.run(.background) { [node, place, record] in
+      do throws(DatabaseError) {
+        try node.keepHint(for: member, place.keyspace, place.key, record, .applied)
+      } catch {
+        if error.code == .closed || error.code == .busy { return }
+        node.core.options.warn("a hint could not be kept: \(error)")
+      }
+    }
+  }
+
+  private func kept(_ failure: DatabaseError?) {
+    if let failure {
+      return answer(
+        .failure(
+          DatabaseError(
+            .indeterminate, "the write was applied, and could not be made durable: \(failure.message)",
+            cause: failure.cause)))
+    }
+    let isDone = lock.withLock {
+      isKept = true
+      return isWritten
+    }
+    if isDone { answer(.success(())) }
+  }
+
+  private func written() {
+    let isDone = lock.withLock {
+      isWritten = true
+      return isKept
+    }
+    if isDone { answer(.success(())) }
+  }
+
+  private func answer(_ result: Result<Void, DatabaseError>) {
+    let reply = lock.withLock {
+      defer { self.reply = nil }
+      return self.reply
+    }
+    reply?(result)
+  }
+
+  func look(at nanoseconds: UInt64) { if nanoseconds >= deadline { overdue() } }
+
+  private func overdue() {
+    receive(.deadline)
+    // Its sync may take longer than anybody waits.
+    answer(
+      .failure(DatabaseError(.indeterminate, "the deadline passed before the write was durable at its replicas")))
+  }
+
+  func end() {
+    answer(.failure(DatabaseError(.indeterminate, "the node was closed: the write may still appear")))
+  }
+}

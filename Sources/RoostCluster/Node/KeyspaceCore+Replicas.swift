@@ -1,0 +1,74 @@
+import RoostCausality
+import RoostStorage
+
+extension KeyspaceCore {
+  /// A key's partition.
+  ///
+  /// - Throws: `.invalidArgument`.
+  func partition(of key: [UInt8]) throws(DatabaseError) -> Int {
+    try unsafe locate(key.span.bytes).partition
+  }
+
+  /// What this process holds of a key, expired or not; `nil` where that is nothing.
+  ///
+  /// - Throws: `.invalidArgument`, `.unreachable` where no store here is a replica of it, `.corruption`,
+  ///   `.storage`, `.closed`.
+  func held(_ key: [UInt8]) throws(DatabaseError) -> Record? {
+    let partition = try partition(of: key)
+    return try unsafe StoredKey.withStoredKey(partition, key.span.bytes) {
+      storedKey throws(DatabaseError) in
+      try join(try allParts(partition).owners, storedKey).0
+    }
+  }
+
+  /// Does what a request asks for to what is held here.
+  ///
+  /// - Returns: what the writer may replace next.
+  /// - Throws: as the calls of `Keyspace`.
+  func write(_ request: KeyRequest) throws(DatabaseError) -> CausalContext {
+    let key = request.key
+    switch request.operation {
+    case .get: throw DatabaseError(.invalidArgument, "a read is no write")
+    case .put(let value, let timeToLive):
+      guard timeToLive ?? 0 < 1 << 50 else {
+        throw DatabaseError(.invalidArgument, "a time to live of \(timeToLive ?? 0) ms")
+      }
+      return try unsafe put(
+        key.span.bytes, value, context: request.context, isConditional: request.isConditional,
+        timeToLive: timeToLive.map { .milliseconds(Int64($0)) })
+    case .delete:
+      return try unsafe delete(
+        key.span.bytes, context: request.context, isConditional: request.isConditional)
+    case .increment(let amount):
+      try unsafe change(key.span.bytes, PNCounter.self) { counter, stamp throws(CausalityError) in
+        (true, try counter.increment(by: amount, dot: stamp.dot))
+      }
+    case .add(let element):
+      try unsafe change(key.span.bytes, ORSet.self) { set, stamp throws(CausalityError) in
+        set.insert(element, dot: stamp.dot)
+        return (true, ())
+      }
+    case .remove(let element):
+      try unsafe change(key.span.bytes, ORSet.self) { set, _ throws(CausalityError) in
+        (set.remove(element), ())
+      }
+    }
+    return try unsafe context(key.span.bytes, held(key))
+  }
+}
+
+extension KeyspaceCore {
+  /// Stored keys of a store, in order.
+  ///
+  /// - Parameter key: where an earlier page ended.
+  /// - Throws: `.storage`, `.corruption`.
+  func heldKeys(after key: [UInt8]?, on member: Member, limit: Int) throws(DatabaseError) -> [[UInt8]] {
+    guard let part = parts[member.slot] else { return [] }
+    return try storing { () throws(StoreError) in
+      var cursor = try part.records.cursor(from: key.map { $0 + [0] } ?? [0])
+      var keys: [[UInt8]] = []
+      while keys.count < limit, try cursor.next() { keys.append(cursor.keyBytes) }
+      return keys.filter { $0.count > StoredKey.prefixBytes }
+    }
+  }
+}

@@ -1,0 +1,58 @@
+import RoostEnvironment
+
+/// The nodes of a cluster as one of them knows them: where each member's is, and which are suspected to be
+/// down. Thread-safe.
+final class NodePeers: @unchecked Sendable {
+  struct Entry {
+    var node: NodeID
+    var address: NodeAddress
+    fileprivate var version: UInt64
+  }
+
+  /// Above it a node is suspected: asked last, and never less an owner.
+  private static let suspicion = 8.0
+
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var entries: [MemberID: Entry] = [:]
+  private var detectors: [NodeID: PhiAccrualDetector] = [:]
+
+  /// Takes the directory's records of nodes over. Of two for one member the later counts: the other is of a
+  /// process that has ended.
+  ///
+  /// - Returns: where all nodes listen.
+  func adopt(_ records: [DirectoryRecord]) -> [NodeID: NodeAddress] {
+    var found: [MemberID: Entry] = [:]
+    for record in records {
+      // One that cannot be read is as good as none: its node is not there.
+      guard let raw = UInt64(record.name.dropFirst(ClusterRecordName.nodes.count), radix: 16), raw != 0,
+        let node = try? NodeRecord(decoding: record.value)
+      else { continue }
+      if let known = found[node.member], known.version > record.version { continue }
+      found[node.member] = Entry(
+        node: NodeID(rawValue: raw), address: node.address, version: record.version)
+    }
+    let nodes = Set(found.values.map(\.node))
+    lock.withLock {
+      entries = found
+      detectors = detectors.filter { nodes.contains($0.key) }
+    }
+    return Dictionary(found.values.map { ($0.node, $0.address) }, uniquingKeysWith: { first, _ in first })
+  }
+
+  func entry(of member: MemberID) -> Entry? { lock.withLock { entries[member] } }
+  func node(of member: MemberID) -> NodeID? { entry(of: member)?.node }
+
+  func heard(_ node: NodeID, at nanoseconds: UInt64) {
+    lock.withLock { detectors[node, default: PhiAccrualDetector()].heartbeat(at: nanoseconds) }
+  }
+
+  /// Whether a member is likely to be down: nobody says where it is, or it has been silent for long.
+  func isSuspected(_ member: MemberID, at nanoseconds: UInt64) -> Bool {
+    lock.withLock {
+      guard let entry = entries[member] else { return true }
+      guard let phi = detectors[entry.node]?.phi(at: nanoseconds) else { return false }
+      return phi > Self.suspicion
+    }
+  }
+}

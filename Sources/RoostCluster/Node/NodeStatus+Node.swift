@@ -1,0 +1,35 @@
+import RoostCausality
+
+extension ClusterNode {
+  /// What this node knows of itself and of the cluster.
+  package var status: NodeStatus {
+    let ring = core.ring
+    let now = now
+    var shares: [MemberID: Int] = [:]
+    for partition in 0..<ring.partitionCount {
+      for member in ring.replicas(of: partition) { shares[member, default: 0] += 1 }
+    }
+    let members = ring.members.map { member in
+      NodeStatus.Member(
+        id: member.id, name: member.name, address: peers.entry(of: member.id)?.address.description ?? "",
+        zone: member.zone, weight: member.weight, partitions: shares[member.id] ?? 0,
+        state: member.id == local.id ? .this : peers.isSuspected(member.id, at: now) ? .unreachable : .reachable)
+    }
+    let kept = hints.statistics
+    var counted = NodeStatus.Counters()
+    counted.hints = UInt64(kept.hints.values.reduce(0, +))
+    counted.hintBytes = UInt64(kept.bytes)
+    counted.hintsRefused = kept.refused
+    counted.hintsHandedOver = kept.handedOver
+    counted.repairedByReads = counters.repairs.load(ordering: .relaxed)
+    counted.writes = counters.writes.load(ordering: .relaxed)
+    counted.reads = counters.reads.load(ordering: .relaxed)
+    counted.indeterminateWrites = counters.indeterminateWrites.load(ordering: .relaxed)
+    counted.unavailableReads = counters.unavailableReads.load(ordering: .relaxed)
+    return NodeStatus(
+      cluster: options.cluster, database: core.id, epoch: ring.epoch, partitionCount: ring.partitionCount,
+      replicas: ring.replicas, members: members,
+      keyspaces: core.keyspaceEntries.map { NodeStatus.Keyspace(name: $0.name, kind: $0.kind) },
+      counters: counted)
+  }
+}

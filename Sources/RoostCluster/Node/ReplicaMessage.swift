@@ -1,0 +1,70 @@
+import RoostCausality
+
+// What replicas say to each other about a key:
+//
+//   message := version u8 (1) | database high u64 | low u64 | epoch varint | keyspace id varint
+//            | flags u8 (bit 0: synced) | target u64 (of a hint, else 0) | key lengthPrefixed
+//            | record lengthPrefixed (empty in a fetch)
+//
+// The answer to an apply or a hint is empty, to a fetch a record, or nothing where the key was never written.
+
+/// A message between replicas of a key.
+struct ReplicaMessage {
+  var database: DatabaseID
+  /// Of the sender's ring.
+  var epoch: UInt64
+  var keyspace: UInt64
+  var key: [UInt8]
+  /// Whether it is to survive the machine before it is acknowledged.
+  var isSynced = false
+  /// Whom a hint is for.
+  var target = MemberID(rawValue: 0)
+  var record: Record?
+
+  init(database: DatabaseID, epoch: UInt64, keyspace: UInt64, key: [UInt8]) {
+    self.database = database
+    self.epoch = epoch
+    self.keyspace = keyspace
+    self.key = key
+  }
+
+  func encoded() -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: 1)
+    writer.write(fixed: database.high)
+    writer.write(fixed: database.low)
+    writer.write(varint: epoch)
+    writer.write(varint: keyspace)
+    writer.write(byte: isSynced ? 1 : 0)
+    writer.write(fixed: target.rawValue)
+    writer.write(lengthPrefixed: key)
+    writer.write(lengthPrefixed: Self.bytes(of: record))
+    return writer.bytes
+  }
+
+  /// - Throws: `.invalidArgument`, `.newerFormat`, `.corruption` (the record).
+  init(decoding bytes: [UInt8]) throws(DatabaseError) {
+    var reader = FieldReader(bytes, "a replica's message", .invalidArgument)
+    _ = try reader.readVersion(upTo: 1)
+    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    epoch = try reader.readOrdinal()
+    keyspace = try reader.readOrdinal()
+    isSynced = try reader.readFlag()
+    target = MemberID(rawValue: try reader.readFixed())
+    key = try reader.readLengthPrefixed()
+    record = try Self.record(try reader.readLengthPrefixed())
+    try reader.readEnd()
+  }
+
+  static func bytes(of record: Record?) -> [UInt8] {
+    var bytes: [UInt8] = []
+    record?.encode(into: &bytes)
+    return bytes
+  }
+
+  /// - Throws: `.corruption`, `.newerFormat`.
+  static func record(_ bytes: [UInt8]) throws(DatabaseError) -> Record? {
+    if bytes.isEmpty { return nil }
+    return try causally { () throws(CausalityError) in try unsafe Record(decoding: bytes.span.bytes) }
+  }
+}
