@@ -1,0 +1,201 @@
+import RoostCausality
+import RoostEnvironment
+import RoostSimulation
+import TestSupport
+import Testing
+
+@testable import RoostCluster
+
+/// Nodes of one cluster in a simulated world: a disk each, one clock, calls in place of a network.
+final class NodeWorld {
+  let time = SimulatedTime()
+  let directory: MemoryDirectory
+  let messages: LocalNodes
+  let replicas: Int
+  private(set) var disks: [SimulatedEnvironment]
+  private(set) var nodes: [ClusterNode?]
+  private var numbers: [NodeID]
+  private var lastNumber: UInt64
+  private var cuts: [(from: Int, to: Int)] = []
+
+  init(_ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1) throws {
+    let time = time
+    directory = MemoryDirectory(time)
+    messages = LocalNodes(time: time)
+    self.replicas = replicas
+    disks = (0..<count).map { SimulatedEnvironment(seed: seed &* 1_000 &+ UInt64($0), time: time) }
+    numbers = (0..<count).map { NodeID(rawValue: UInt64($0) + 1) }
+    lastNumber = UInt64(count)
+    nodes = disks.map { _ in nil }
+    let founders = try (0..<count).map { try founding($0) }
+    for index in 0..<count { try start(index, founders[index]) }
+  }
+
+  static func options(replicas: Int) -> DatabaseOptions {
+    var options = DatabaseOptions()
+    options.partitionCount = 16
+    options.replicas = replicas
+    options.store.memtableBytes = 64 << 10
+    options.store.memoryBudgetBytes = 4 << 20
+    options.store.blockCacheBytes = 1 << 20
+    options.store.logSegmentBytes = 64 << 10
+    options.store.logLimitBytes = 256 << 10
+    return options
+  }
+
+  static func address(_ index: Int) -> NodeAddress { try! NodeAddress(host: "127.0.0.1", port: 7_420 + index) }
+
+  func founding(_ index: Int, of count: Int? = nil) throws -> ClusterFounding {
+    var cluster = ClusterOptions(cluster: "test")
+    cluster.foundingNodes = count ?? disks.count
+    return try ClusterFounding(
+      at: "/disk/db", Self.options(replicas: replicas), cluster, directory: directory,
+      address: Self.address(index), disks[index].environment)
+  }
+
+  private func start(_ index: Int, _ founding: ClusterFounding) throws {
+    nodes[index] = try ClusterNode.start(
+      founding, transport: messages.transport(of: numbers[index]), address: Self.address(index),
+      until: time.monotonicNanoseconds + 1_000_000_000) { _ in }
+  }
+
+  subscript(_ index: Int) -> ClusterNode { nodes[index]! }
+
+  var running: [Int] { nodes.indices.filter { nodes[$0] != nil } }
+
+  // MARK: - Faults
+
+  /// The node is gone, as after a kill and the loss of power: what was not synced may be lost.
+  func crash(_ index: Int, _ policy: CrashPolicy = .random, seed: UInt64 = 7) {
+    nodes[index] = nil
+    disks[index] = disks[index].crashed(policy, seed: seed)
+  }
+
+  func close(_ index: Int) throws {
+    try self[index].close()
+    nodes[index] = nil
+  }
+
+  func wipe(_ index: Int) {
+    nodes[index] = nil
+    disks[index] = SimulatedEnvironment(seed: 99 + UInt64(index), time: time)
+  }
+
+  func restart(_ index: Int) throws {
+    lastNumber += 1
+    numbers[index] = NodeID(rawValue: lastNumber)
+    try start(index, try founding(index))
+    for cut in cuts where cut.from == index || cut.to == index { apply(cut) }
+  }
+
+  func cut(_ one: Int, _ other: Int) {
+    for pair in [(from: one, to: other), (from: other, to: one)] {
+      cuts.append(pair)
+      apply(pair)
+    }
+  }
+
+  private func apply(_ cut: (from: Int, to: Int)) {
+    messages.cut(from: numbers[cut.from], to: numbers[cut.to])
+  }
+
+  func heal() {
+    for cut in cuts { messages.mend(from: numbers[cut.from], to: numbers[cut.to]) }
+    cuts = []
+  }
+
+  /// Lets each node do what it does now and then.
+  func beat(_ times: Int = 1) throws {
+    for _ in 0..<times {
+      time.advance(byNanoseconds: 1_000_000_000)
+      for index in running { try self[index].beat() }
+    }
+  }
+
+  // MARK: - Calls
+
+  func perform(_ request: KeyRequest, at index: Int) throws -> KeyAnswer {
+    let answer = Guarded<Result<KeyAnswer, DatabaseError>?>(nil)
+    self[index].perform(request, deadline: time.monotonicNanoseconds + 5_000_000_000) { result in
+      answer.withLock {
+        #expect($0 == nil, "answered twice")
+        $0 = result
+      }
+    }
+    // Whoever has not answered by now is lost: the deadline decides.
+    if answer.withLock({ $0 == nil }) {
+      time.advance(byNanoseconds: 6_000_000_000)
+      messages.expire()
+      self[index].tick()
+    }
+    return try #require(answer.withLock { $0 }, "never answered").get()
+  }
+
+  func make(_ keyspace: String = "k", _ kind: KeyspacePolicy.Kind = .keep) throws {
+    try self[0].makeKeyspace(KeyspaceRequest(name: keyspace, kind: kind))
+  }
+
+  @discardableResult
+  func put(
+    _ key: String, _ value: String, at index: Int, context: CausalContext? = nil, quorum: Int? = nil,
+    isSynced: Bool = false
+  ) throws -> CausalContext {
+    var request = KeyRequest(.put(Array(value.utf8), timeToLiveMilliseconds: nil), Array(key.utf8), in: "k")
+    request.context = context
+    request.quorum = quorum
+    request.isSynced = isSynced
+    return try perform(request, at: index).context
+  }
+
+  @discardableResult
+  func increment(_ key: String, by amount: Int64 = 1, at index: Int, isSynced: Bool = false) throws -> KeyAnswer {
+    var request = KeyRequest(.increment(amount), Array(key.utf8), in: "k")
+    request.isSynced = isSynced
+    return try perform(request, at: index)
+  }
+
+  func get(_ key: String, at index: Int, quorum: Int? = nil) throws -> KeyAnswer {
+    var request = KeyRequest(.get, Array(key.utf8), in: "k")
+    request.quorum = quorum
+    return try perform(request, at: index)
+  }
+
+  func values(_ key: String, at index: Int, quorum: Int? = nil) throws -> [String] {
+    let record = try get(key, at: index, quorum: quorum).record
+    return (record?.siblings.elements ?? []).map { String(decoding: $0.value, as: UTF8.self) }.sorted()
+  }
+
+  func count(_ key: String, at index: Int, quorum: Int? = nil) throws -> Int64 {
+    try get(key, at: index, quorum: quorum).record?.state(as: PNCounter.self).value() ?? 0
+  }
+
+  /// What a node itself holds of a key.
+  func held(_ key: String, at index: Int) throws -> Record? {
+    try self[index].keyspace("k").held(Array(key.utf8))
+  }
+
+  /// Whether all replicas hold the same of a key.
+  func agree(on key: String) throws -> Bool {
+    let replicas = self[running[0]].core.ring.replicas(
+      of: try self[running[0]].keyspace("k").partition(of: Array(key.utf8)))
+    let holders = running.filter { replicas.contains(self[$0].local.id) }
+    let first = try held(key, at: holders[0])
+    return try holders.allSatisfy { try held(key, at: $0) == first }
+  }
+
+  func repair(at index: Int) throws -> Int {
+    let answer = Guarded<Result<Int, DatabaseError>?>(nil)
+    self[index].repair(until: time.monotonicNanoseconds + 600_000_000_000) { result in
+      answer.withLock { $0 = result }
+    }
+    return try #require(answer.withLock { $0 }).get()
+  }
+}
+
+/// The code of what a call throws.
+func code(_ body: () throws -> Void) -> DatabaseError.Code? {
+  do {
+    try body()
+    return nil
+  } catch { return (error as? DatabaseError)?.code }
+}
