@@ -1,7 +1,6 @@
 import Roost
 import RoostEnvironment
 import RoostSimulation
-import Synchronization
 import TestSupport
 import Testing
 
@@ -165,7 +164,7 @@ import Testing
 
 /// Which lanes of which workers got jobs.
 private final class Lanes: Sendable {
-  private let jobs = Mutex<[(ObjectIdentifier, WorkLane)]>([])
+  private let jobs = Guarded<[(ObjectIdentifier, WorkLane)]>([])
 
   func note(_ workers: RecordedWorkers, _ lane: WorkLane) {
     jobs.withLock { $0.append((ObjectIdentifier(workers), lane)) }

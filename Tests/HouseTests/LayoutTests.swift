@@ -33,6 +33,12 @@ import Testing
     expectNone((Self.sources + Self.tests + Self.tools).flatMap(Rules.longLines))
   }
 
+  @Test func `the thread sanitizer sees all locks`() {
+    expectNone((Self.sources + Self.tests + Self.tools).flatMap(Rules.unseenLocks))
+    #expect(Rules.unseenLocks(Repository.File(path: "a", text: "let a = Mutex(0)")).count == 1)
+    #expect(Rules.unseenLocks(Repository.File(path: "a", text: "let a: Mutex<Int>")).count == 1)
+  }
+
   @Test func `each file says what it is`() {
     expectNone((Self.sources + Self.tools).flatMap(Rules.undocumented))
   }

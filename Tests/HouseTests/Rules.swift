@@ -106,6 +106,14 @@ enum Rules {
     }
   }
 
+  /// Locks whose waits the thread sanitizer does not see: it reports races that are none.
+  static func unseenLocks(_ file: Repository.File) -> [Violation] {
+    numbered(codeOnly(file.text)).compactMap { number, line in
+      line.contains("Mutex<") || line.contains("Mutex(")
+        ? Violation(path: file.path, line: number, text: "`Guarded`, or `Lock`, in place of `Mutex`") : nil
+    }
+  }
+
   /// A file says what it is before it does anything: the first lines that are no imports are a
   /// comment, or a documented declaration.
   static func undocumented(_ file: Repository.File) -> [Violation] {

@@ -1,6 +1,5 @@
 import RoostEnvironment
 import RoostSimulation
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -202,7 +201,7 @@ import Testing
   @Test func theHookSeesEachOperationBeforeItHappens() throws {
     let file = try fs.open("/a", .createNew)
     try fs.sync(directory: "/")
-    let seen = Mutex<[String]>([])
+    let seen = Guarded<[String]>([])
     fs.onOperation { [fs] operation throws(FileSystemError) in
       guard operation.changesDisk else { return }
       let size = try? fs.crashClone(.keepAll).open("/a", .read).size()

@@ -1,14 +1,13 @@
 import Foundation
 import RoostEnvironment
 import RoostSimulation
-import Synchronization
 import TestSupport
 import Testing
 
 /// Time and workers that move when told. Budget: 1 s
 @Suite struct SimulatedEnvironmentTests {
   final class Log: Sendable {
-    let entries = Mutex<[String]>([])
+    let entries = Guarded<[String]>([])
     func add(_ entry: String) { entries.withLock { $0.append(entry) } }
     var all: [String] { entries.withLock { $0 } }
   }

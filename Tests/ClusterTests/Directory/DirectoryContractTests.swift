@@ -1,5 +1,5 @@
 import RoostSimulation
-import Synchronization
+import TestSupport
 import Testing
 
 @testable import RoostCluster
@@ -93,7 +93,7 @@ import Testing
   func `who watches is told of what changed, and of nothing else`(_ kind: Kind) throws {
     let world = try World(kind)
     let directory = world.directory
-    let told = Mutex<[[String]]>([])
+    let told = Guarded<[[String]]>([])
     var watch: DirectoryWatch? = directory.watch(prefix: "node/") { records in
       told.withLock { $0.append(records.map { "\($0.name)=\($0.value)" }) }
     }
@@ -117,7 +117,7 @@ import Testing
   @Test(arguments: Kind.allCases)
   func `an observer may change the directory`(_ kind: Kind) throws {
     let directory = try World(kind).directory
-    let seen = Mutex<[Int]>([])
+    let seen = Guarded<[Int]>([])
     let watch = directory.watch(prefix: "n") { records in
       let count = records.first.map { Int($0.value[0]) } ?? 0
       seen.withLock { $0.append(count) }

@@ -1,7 +1,6 @@
 import RoostEnvironment
 import RoostSimulation
 import RoostStorage
-import Synchronization
 import TestSupport
 import Testing
 
@@ -90,8 +89,8 @@ import Testing
     let world = SimulatedEnvironment()
     let directory = try open(world)
     var version = try #require(try directory.compareAndSet("ring", version: 0, [0]))
-    let images = Mutex<[(SimulatedFileSystem, acknowledged: UInt8)]>([])
-    let acknowledged = Mutex<UInt8>(0)
+    let images = Guarded<[(SimulatedFileSystem, acknowledged: UInt8)]>([])
+    let acknowledged = Guarded<UInt8>(0)
     let fileSystem = world.fileSystem
     fileSystem.onOperation { operation in
       guard operation.changesDisk else { return }

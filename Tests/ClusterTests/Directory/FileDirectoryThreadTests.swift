@@ -1,6 +1,5 @@
 import Foundation
 import RoostEnvironment
-import Synchronization
 import TestSupport
 import Testing
 
@@ -19,7 +18,7 @@ import Testing
       if records.first.map({ $0.value.count }) == threads * rounds { seen.signal() }
     }
     let group = DispatchGroup()
-    let failures = Mutex<[String]>([])
+    let failures = Guarded<[String]>([])
     for thread in 0..<threads {
       group.enter()
       Thread {

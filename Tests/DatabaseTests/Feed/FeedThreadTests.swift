@@ -29,8 +29,8 @@ import Testing
     let writers = 3
     let rounds = TestSize.of(quick: 400, full: 4_000)
     let running = Atomic<Int>(writers)
-    let told = Mutex<[[UInt8]: Record]>([:])
-    let failures = Mutex<[String]>([])
+    let told = Guarded<[[UInt8]: Record]>([:])
+    let failures = Guarded<[String]>([])
     runThreads(writers + 1) { index in
       do {
         if index < writers {
@@ -135,7 +135,7 @@ import Testing
     let fast = try #require(others.first)
     try database.put(fast, "v")
     let isDone = SharedFlag()
-    let exported = Mutex<Set<[UInt8]>>([])
+    let exported = Guarded<Set<[UInt8]>>([])
     ends.enter()
     Thread {
       do {

@@ -1,6 +1,5 @@
 import Roost
 import RoostSimulation
-import Synchronization
 import TestSupport
 import Testing
 
@@ -49,7 +48,7 @@ import Testing
   @Test func `a follower of one keyspace is woken by writes to another`() throws {
     let database = try SynchronousDatabase()
     let other = try database.core.keyspace("other", .eventual)
-    let woken = Mutex(0)
+    let woken = Guarded(0)
     for (follows, writes) in [(database.posts, other), (other, database.posts)] {
       follows.signal.beginFollowing()
       _ = follows.signal.wait(after: follows.signal.generation) { woken.withLock { $0 += 1 } }

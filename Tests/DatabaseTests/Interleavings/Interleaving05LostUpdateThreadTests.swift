@@ -1,7 +1,6 @@
 import Foundation
 import Roost
 import RoostSimulation
-import Synchronization
 import TestSupport
 import Testing
 
@@ -22,7 +21,7 @@ import Testing
       try other.put("bio", "other\(round)", try other.context("bio"))
       return try other.posts.export(since: nil, byteLimit: 1 << 20)
     }
-    let failures = Mutex<[String]>([])
+    let failures = Guarded<[String]>([])
     let group = DispatchGroup()
     for thread in 0..<4 {
       group.enter()

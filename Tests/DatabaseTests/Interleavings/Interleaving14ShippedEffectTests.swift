@@ -1,5 +1,4 @@
 import RoostSimulation
-import Synchronization
 import TestSupport
 import Testing
 
@@ -14,7 +13,7 @@ import Testing
     let world = TransferWorld(seed: 14)
     let core = try world.open([0, 1], replicas: 2) { $0.store.logAccess = .calls }
     let statistics = try core.keyspace("statistics", .eventual)
-    let operations = Mutex<[Operation]>([])
+    let operations = Guarded<[Operation]>([])
     for number in 0..<20 {
       operations.withLock { $0 = [] }
       world.fileSystem.onOperation { operation in operations.withLock { $0.append(operation) } }

@@ -1,6 +1,5 @@
 import Roost
 import RoostSimulation
-import Synchronization
 import TestSupport
 import Testing
 
@@ -24,9 +23,9 @@ import Testing
     var latest = Timestamp.zero
   }
 
-  private let told = Mutex(Told())
+  private let told = Guarded(Told())
   /// How many places a crash could be at.
-  private let points = Mutex(0)
+  private let points = Guarded(0)
 
   /// What the program does. Synchronous, so that the file system's hook can stand in the middle.
   private func run(_ world: SimulatedEnvironment, round: Int, closing: Bool = true) throws {

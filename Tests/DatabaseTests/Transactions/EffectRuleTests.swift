@@ -2,7 +2,6 @@ import RoostCausality
 import RoostEnvironment
 import RoostSimulation
 import RoostStorage
-import Synchronization
 import TestSupport
 import Testing
 
@@ -133,7 +132,7 @@ import Testing
   /// Whoever saw it may have carried it on, to another store or another database, and there it stays.
   @Test func `nobody sees an effect whose mark is not durable`() throws {
     let world = try World(stores: [0])
-    let shown = Mutex<[(total: Int64, disk: SimulatedFileSystem)]>([])
+    let shown = Guarded<[(total: Int64, disk: SimulatedFileSystem)]>([])
     let (statistics, fileSystem) = (world.statistics, world.world.fileSystem)
     fileSystem.onOperation { operation in
       guard operation.changesDisk, let total = try? statistics.total(text: "done") else { return }

@@ -1,7 +1,6 @@
 import RoostSimulation
 import RoostStorage
 import RoostTransactions
-import Synchronization
 import TestSupport
 import Testing
 
@@ -80,8 +79,8 @@ import Testing
       Dictionary(uniqueKeysWithValues: names.map { ($0, "new") }), counter: hasEffect ? "n" : nil)
     let id = transaction.id
     let answer = Answer<TransactionOutcome>()
-    let tally = Mutex(Tally())
-    let failure = Mutex<String?>(nil)
+    let tally = Guarded(Tally())
+    let failure = Guarded<String?>(nil)
     let fileSystem = world.world.fileSystem
     fileSystem.onOperation { operation in
       guard operation.changesDisk, failure.withLock({ $0 == nil }) else { return }

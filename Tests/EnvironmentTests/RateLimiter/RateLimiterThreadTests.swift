@@ -106,7 +106,7 @@ import Testing
   @Test func aDeadlineEndsAWaitAndMakesWay() throws {
     let limiter = try RateLimiter(unitsPerSecond: 1, burst: 100, time: time)
     try limiter.acquire(100, within: .zero)
-    let failures = Mutex<[RateLimiterError]>([])
+    let failures = Guarded<[RateLimiterError]>([])
     let passed = Counter()
     Thread {
       do throws(RateLimiterError) {
@@ -141,7 +141,7 @@ import Testing
       }.start()
       try spin { limiter.statistics.waiting == i + 1 }
     }
-    let refusal = Mutex<RateLimiterError?>(nil)
+    let refusal = Guarded<RateLimiterError?>(nil)
     Thread {
       do throws(RateLimiterError) {
         try limiter.acquire(1, priority: .high, within: .seconds(3600))

@@ -1,7 +1,6 @@
 import RoostEnvironment
 import RoostSimulation
 import SystemPackage
-import Synchronization
 import TestSupport
 import Testing
 
@@ -38,7 +37,7 @@ import Testing
       batch.put("k", "v", in: a)
       batch.put("k", "v", in: b)
     }
-    let clones = Mutex<[SimulatedFileSystem]>([])
+    let clones = Guarded<[SimulatedFileSystem]>([])
     world.fileSystem.onOperation { [fs = world.fileSystem] operation throws(FileSystemError) in
       if operation.changesDisk { clones.withLock { $0.append(fs.crashClone(.dropAll)) } }
     }

@@ -1,6 +1,5 @@
 import RoostEnvironment
 import RoostSimulation
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -48,7 +47,7 @@ import Testing
       })
     let tree = try store.tree("t")
     try tree.fill(2500)
-    let meanwhile = Mutex(0)
+    let meanwhile = Guarded(0)
     world.fileSystem.onOperation { operation in
       guard operation.kind == .sync, operation.path.string.hasSuffix(".log") else { return }
       let isFirst = meanwhile.withLock { (count: inout Int) in
@@ -103,7 +102,7 @@ import Testing
     #expect(store.statistics.flushes == 0)
     // 0: waits for the manifest to name a new log; 1: the next write of a log is of its end; 2:
     // done.
-    let step = Mutex(0)
+    let step = Guarded(0)
     let workers = world.workers
     world.fileSystem.onOperation { operation throws(FileSystemError) in
       if operation.kind == .sync, operation.path.string.hasSuffix(".manifest") {

@@ -1,6 +1,5 @@
 import RoostEnvironment
 import RoostSimulation
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -106,7 +105,7 @@ import Testing
     let world = SimulatedStore()
     let store = try world.open()
     let tree = try store.tree("t")
-    let seen = Mutex<[String?]>([])
+    let seen = Guarded<[String?]>([])
     world.fileSystem.onOperation { operation throws(FileSystemError) in
       guard operation.kind == .sync, operation.path.string.hasSuffix(".log") else { return }
       let value = (try? tree.text("k")) ?? nil

@@ -27,7 +27,7 @@ import Testing
     try tree.put("k", "0")
     let faults = Faults()
     let isDone = Atomic<Bool>(false)
-    let first = Mutex<StoreError?>(nil)
+    let first = Guarded<StoreError?>(nil)
     runThreads(7) { thread in
       if thread == 0 {
         for i in 1...4000 {
@@ -70,7 +70,7 @@ import Testing
     try tree.put("k", "0")
     let faults = Faults()
     let isDone = Atomic<Bool>(false)
-    let first = Mutex<StoreError?>(nil)
+    let first = Guarded<StoreError?>(nil)
     runThreads(5) { thread in
       if thread == 0 {
         for i in 1...3000 {
@@ -98,7 +98,7 @@ import Testing
   /// copy that is asked for in between has the snapshot in it.
   @Test func aSnapshotIsInEveryCopyThatIsMadeAfterItsNumberWasTaken() throws {
     let list = SnapshotList()
-    let copies = Mutex<[[UInt64]]>([])
+    let copies = Guarded<[[UInt64]]>([])
     let hasBegun = Atomic<Bool>(false)
     let isTaking = Atomic<Bool>(false)
     runThreads(2) { thread in

@@ -1,6 +1,5 @@
 import RoostEnvironment
 import RoostSimulation
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -83,8 +82,8 @@ import Testing
     let files = Set(world.names)
     let old = world.names(".manifest")
     #expect(old.count == 1 && world.names(".sst").count == 4)
-    let removedEarly = Mutex<[String]>([])
-    let isSwapped = Mutex(false)
+    let removedEarly = Guarded<[String]>([])
+    let isSwapped = Guarded(false)
     world.fileSystem.onOperation { operation throws(FileSystemError) in
       if operation.kind == .rename { isSwapped.withLock { $0 = true } }
       if operation.kind == .remove, !isSwapped.withLock({ $0 }),
@@ -185,8 +184,8 @@ import Testing
     #expect(storeError { try tree.compact() }?.code == .diskFull)
     // The new manifest is written and the marker renamed; then the sync of the directory finds no
     // space.
-    let armed = Mutex(true)
-    let renamed = Mutex(false)
+    let armed = Guarded(true)
+    let renamed = Guarded(false)
     world.fileSystem.onOperation { operation throws(FileSystemError) in
       if operation.kind == .rename { renamed.withLock { $0 = true } }
       if operation.kind == .syncDirectory, renamed.withLock({ $0 }), armed.withLock({ $0 }) {

@@ -38,7 +38,7 @@ import Testing
         release.wait()
       }
     }
-    let compactionError = Mutex<StoreError?>(nil)
+    let compactionError = Guarded<StoreError?>(nil)
     let (compacted, closed) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
     let isClosed = Atomic<Bool>(false)
     Thread {

@@ -63,7 +63,7 @@ import Testing
         while store.commits.queuedCount < 8 { sched_yield() }
       }
     }
-    let codes = Mutex<[Int: StoreError.Code?]>([:])
+    let codes = Guarded<[Int: StoreError.Code?]>([:])
     // Together they are above an eighth of the budget, each by itself is not.
     let value = [UInt8](repeating: 1, count: 100_000)
     let tooLarge = [UInt8](repeating: 1, count: 200_000)
@@ -101,7 +101,7 @@ import Testing
         throw FileSystemError(.io, operation: "fdatasync", path: operation.path.string)
       }
     }
-    let codes = Mutex<[StoreError.Code?]>([])
+    let codes = Guarded<[StoreError.Code?]>([])
     runThreads(5) { thread in
       if thread > 0 { while !isHeld.load(ordering: .acquiring) { sched_yield() } }
       let error = storeError { try tree.put("k\(thread)", "v", thread < 3 ? .synced : .applied) }

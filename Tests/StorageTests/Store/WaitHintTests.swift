@@ -174,7 +174,7 @@ import Testing
     let world = SimulatedStore()
     let store = try world.open()
     let tree = try store.tree("t")
-    let seen = Mutex<[Bool]>([])
+    let seen = Guarded<[Bool]>([])
     world.fileSystem.onOperation { [unowned store] operation in
       if operation.kind == .sync { seen.withLock { $0.append(store.mayWait) } }
     }

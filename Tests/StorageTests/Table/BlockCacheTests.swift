@@ -1,5 +1,5 @@
 import Foundation
-import Synchronization
+import TestSupport
 import Testing
 
 @testable import RoostStorage
@@ -138,7 +138,7 @@ import Testing
 
   @Test func manyThreads() {
     let cache = BlockCache(capacity: 200_000)
-    let wrong = Mutex(0)
+    let wrong = Guarded(0)
     DispatchQueue.concurrentPerform(iterations: 4) { thread in
       var random = TableRandom(20 + UInt64(thread))
       var bad = 0

@@ -2,7 +2,6 @@ import Foundation
 import RoostEnvironment
 import RoostSimulation
 import RoostStorage
-import Synchronization
 import TestSupport
 import Testing
 
@@ -113,7 +112,7 @@ import Testing
     _ writes: (QueueWorld) -> [() throws -> Void], before: (QueueWorld) -> Void = { _ in }
   ) throws -> [StoreError.Code?] {
     let world = try QueueWorld { $0.logAccess = .calls }
-    let answers = Mutex<[StoreError.Code?]>([])
+    let answers = Guarded<[StoreError.Code?]>([])
     let writes = writes(world)
     try world.whileSyncing { world in
       for (number, write) in writes.enumerated() {
@@ -140,7 +139,7 @@ import Testing
     #expect(world.done == [0, 1, 2])
     #expect(!world.workers.runOne())
     // Nothing can be written any more: who asks now is told by the write.
-    let failure = Mutex<StoreError.Code?>(nil)
+    let failure = Guarded<StoreError.Code?>(nil)
     world.queue.run { [world] _ in
       do throws(StoreError) { try world.tree.put("late", "v") } catch {
         failure.withLock { $0 = error.code }
@@ -173,7 +172,7 @@ import Testing
     let queue = WriteQueue(member)
     let tree = try store.tree("t")
     let (threads, count) = (4, TestSize.of(quick: 300, full: 5_000))
-    let log = Mutex<(order: [[Int]], running: Int, most: Int)>(
+    let log = Guarded<(order: [[Int]], running: Int, most: Int)>(
       ([[Int]](repeating: [], count: threads), 0, 0))
     let group = DispatchGroup()
     for thread in 0..<threads {

@@ -2,7 +2,6 @@ import RoostCausality
 import RoostCluster
 import RoostEnvironment
 import RoostSimulation
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -26,8 +25,8 @@ import Testing
     var asked: Set<TransactionID> = []
   }
 
-  private let told = Mutex(Told())
-  private let points = Mutex(0)
+  private let told = Guarded(Told())
+  private let points = Guarded(0)
 
   private func check(_ fileSystem: SimulatedFileSystem, _ told: Told, isKill: Bool, _ place: String) {
     do {

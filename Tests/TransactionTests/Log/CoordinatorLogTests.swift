@@ -2,7 +2,6 @@ import RoostCausality
 import RoostCluster
 import RoostEnvironment
 import RoostSimulation
-import Synchronization
 import SystemPackage
 import TestSupport
 import Testing
@@ -72,7 +71,7 @@ struct LogWorld {
   @Test func `many decisions cost one sync`() throws {
     let world = try LogWorld()
     let before = world.log.syncCount
-    let answered = Mutex(0)
+    let answered = Guarded(0)
     for number in 1...100 {
       world.log.append(LogWorld.record(UInt64(number))) { failure in
         if failure == nil { answered.withLock { $0 += 1 } }
@@ -93,7 +92,7 @@ struct LogWorld {
   @Test func `an end is answered when a sync has covered it`() throws {
     let world = try LogWorld()
     try world.log.commit(LogWorld.record(1))
-    let ends = Mutex(0)
+    let ends = Guarded(0)
     world.log.append(end: LogWorld.id(1)) { failure in
       if failure == nil { ends.withLock { $0 += 1 } }
     }
@@ -143,7 +142,7 @@ struct LogWorld {
     let fileSystem = world.world.fileSystem
     // The second of a group is cut off; with the group fails the first.
     fileSystem.inject(FaultRule([.write], pathSuffix: ".log", .shortWrite(100, .noSpace)))
-    let failures = Mutex(0)
+    let failures = Guarded(0)
     for number in [3, 4] as [UInt64] {
       world.log.append(LogWorld.record(number)) { failure in
         if failure?.cause?.code == .diskFull { failures.withLock { $0 += 1 } }
