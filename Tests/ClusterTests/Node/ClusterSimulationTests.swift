@@ -18,7 +18,7 @@ import Testing
 
   @Test(arguments: [(3, 3), (5, 3)])
   func `what was acknowledged is there when all is well again`(_ count: Int, _ replicas: Int) throws {
-    try withSeeds("ClusterSimulationTests", count: TestSize.scaled(60)) { seed, random in
+    try withSeeds("ClusterSimulationTests", count: TestSize.of(quick: 30, full: 400)) { seed, random in
       let world = try NodeWorld(count, replicas: replicas, seed: seed)
       try world.make()
       var model = Model()
