@@ -69,7 +69,7 @@ let package = Package(
     .executableTarget(
       name: "RoostCommand",
       dependencies: [
-        "Roost", "RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage",
+        "Roost", "RoostNetwork", "RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage",
         "RoostEnvironment", .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],

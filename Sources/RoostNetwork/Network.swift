@@ -19,6 +19,20 @@ package struct NetworkIdentity: Hashable, Sendable {
   }
 }
 
+extension NodeID {
+  /// Where a node is dialled: whoever answers at the address. For clients, which need no directory to find
+  /// one node; nodes name each other, so that a directory that is old cannot lead one astray.
+  package static let anyone = NodeID(rawValue: 0)
+
+  /// One that no other node has, or is as good as certain not to have.
+  package static func random(_ randomness: any Randomness) -> NodeID {
+    while true {
+      let number = randomness.next()
+      if number != anyone.rawValue { return NodeID(rawValue: number) }
+    }
+  }
+}
+
 /// What became of a connection.
 package enum NetworkEvent: Sendable {
   /// Of a node that this one dials; the reason, where it was lost.
@@ -104,7 +118,8 @@ package final class Network: NodeTransport {
   // MARK: - Nodes
 
   /// Says which other nodes there are, and where: dials those that are new, or have moved, and ends the
-  /// connections to those that are gone. This node itself may be among them.
+  /// connections to those that are gone. This node itself may be among them. ``NodeID/anyone`` takes whoever
+  /// answers at its address.
   package func setPeers(_ addresses: [NodeID: NodeAddress]) {
     let (old, new) = state.replace { peers in
       var result: [NodeID: Peer] = [:]

@@ -101,11 +101,14 @@ final class Peer: @unchecked Sendable {
       services.timers.schedule(atMonotonicNanoseconds: time) { [weak self] in self?.run(.tick) }
     case .changed(let state, let error):
       if let error {
+        let name = node == .anyone ? "the node" : "node \(node)"
         services.logger.info(
-          "the connection to node \(node) at \(address) ended", metadata: ["reason": "\(error)"])
+          "the connection to \(name) at \(address) ended", metadata: ["reason": "\(error)"])
       }
       services.tell(.peer(node, state, error))
     case .heard(let milliseconds, let roundTrip):
+      // It would be a sign of nobody's life.
+      if node == .anyone { return }
       services.heard(node, physicalMilliseconds: milliseconds, roundTripNanoseconds: roundTrip)
     case .drained:
       let done = lock.withLock {

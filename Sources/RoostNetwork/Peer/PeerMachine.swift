@@ -105,6 +105,9 @@ struct PeerMachine {
     statistics = PeerStatistics(node: node, address: address)
   }
 
+  /// As errors call the other side: who answers for anyone has no number until it does.
+  private var name: String { node == .anyone ? "the node" : "node \(node)" }
+
   /// Entries that are kept for messages, those included that are gone: for tests.
   var keptCount: Int { items.count + queue.count + deadlines.count + control.count }
 
@@ -215,11 +218,11 @@ struct PeerMachine {
     case .idle, .waiting: throw refusal
     case .dialling, .greeting: break
     case .up(_, let up):
-      if up.isDraining { throw TransportError(.unreachable, "node \(node) is about to leave") }
+      if up.isDraining { throw TransportError(.unreachable, "\(name) is about to leave") }
       limit = min(limit, up.largestBody)
     }
     guard count <= limit else {
-      throw TransportError(.tooLarge, "a body of \(count) bytes; \(limit) are the most to node \(node)")
+      throw TransportError(.tooLarge, "a body of \(count) bytes; \(limit) are the most to \(name)")
     }
     guard deadline > now else {
       statistics.deadlinesExceeded += 1
@@ -231,7 +234,7 @@ struct PeerMachine {
       statistics.shed += 1
       throw TransportError(
         .overloaded,
-        "\(statistics.queuedMessages) messages of \(statistics.queuedBytes) bytes wait for \(node) already"
+        "\(statistics.queuedMessages) messages of \(statistics.queuedBytes) bytes wait for \(name) already"
       )
     }
     items[number] = Item(message: message, deadline: deadline, isRequest: isRequest, byteCount: count)
@@ -351,7 +354,7 @@ struct PeerMachine {
     case (.draining, .up):
       withUp { $0.isDraining = true }
       statistics.state = .draining
-      let error = TransportError(.unreachable, "node \(node) is about to leave")
+      let error = TransportError(.unreachable, "\(name) is about to leave")
       for number in waiting { end(number, error, &effects) }
       effects.append(.changed(.draining, nil))
     default: throw TransportError(.rubbish, "a frame of kind \(frame.kind) out of place")
@@ -366,7 +369,8 @@ struct PeerMachine {
     mine.physicalMilliseconds = moment.physicalMilliseconds
     let age = moment.nanoseconds &- since
     _ = try mine.accept(
-      other, expecting: node, clockBound: options.clockBound.map { $0.wholeNanoseconds / 1_000_000 },
+      other, expecting: node == .anyone ? nil : node,
+      clockBound: options.clockBound.map { $0.wholeNanoseconds / 1_000_000 },
       age: age / 1_000_000 + 1)
     link = .up(
       attempt: attempt,
@@ -380,7 +384,7 @@ struct PeerMachine {
     // What was taken before the other side's limit was known.
     for number in waiting where (items[number]?.byteCount ?? 0) > other.largestBody {
       let error = TransportError(
-        .tooLarge, "a body of \(items[number]?.byteCount ?? 0) bytes; node \(node) takes \(other.largestBody)"
+        .tooLarge, "a body of \(items[number]?.byteCount ?? 0) bytes; \(name) takes \(other.largestBody)"
       )
       end(number, error, &effects)
     }
@@ -395,7 +399,7 @@ struct PeerMachine {
     case .wrongCluster, .wrongDatabase, .wrongVersion, .wrongNode, .clockOutOfBound, .tls, .notSecure,
       .certificate:
       TransportError(lastError.code, lastError.message)
-    default: TransportError(.unreachable, "node \(node) is out of reach: \(lastError)")
+    default: TransportError(.unreachable, "\(name) is out of reach: \(lastError)")
     }
   }
 
@@ -454,14 +458,14 @@ struct PeerMachine {
     while let number = deadlines.take(until: now) {
       if items[number] == nil { continue }
       statistics.deadlinesExceeded += 1
-      end(number, TransportError(.deadlineExceeded, "no answer from node \(node) in time"), &effects)
+      end(number, TransportError(.deadlineExceeded, "no answer from \(name) in time"), &effects)
     }
     switch link {
     case .waiting(let until): if until <= now { dial(moment, &effects) }
     case .dialling(_, let since), .greeting(_, let since):
       if since &+ options.handshakeTimeout.wholeNanoseconds <= now {
         let error = TransportError(
-          .silent, "node \(node) did not introduce itself in \(options.handshakeTimeout)")
+          .silent, "\(name) did not introduce itself in \(options.handshakeTimeout)")
         lose(error, goodbye: true, at: moment, &effects)
       }
     case .up(let attempt, var up):

@@ -103,7 +103,7 @@ extension Hello {
   /// Whether a side that said `self` takes up with one that said `other`.
   ///
   /// - Parameters:
-  ///   - expected: the node that was dialled, where this side dialled.
+  ///   - expected: the node that was dialled, where this side dialled one and not an address alone.
   ///   - clockBound: the greatest difference between physical clocks, in milliseconds; `nil` for any.
   ///   - age: how old the other's reading may be, in milliseconds.
   /// - Returns: the version that both speak.

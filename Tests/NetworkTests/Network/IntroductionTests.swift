@@ -47,6 +47,30 @@ import Testing
     #expect(try a.refused(by: TestNode.id(3)).code == .wrongNode)
   }
 
+  @Test func `whoever answers is taken where an address alone was dialled`() throws {
+    let time = still()
+    let (a, b) = (try TestNode(1, on: time, database: nil), try TestNode(2, on: time))
+    a.network.setPeers([.anyone: try #require(b.network.address)])
+    try a.connected(to: .anyone)
+    #expect(try a.ask(0, [1, 2]) == [2, 1])
+    // Nobody in particular was heard of.
+    #expect(a.handler.signs.values.isEmpty)
+    // All else is looked at as ever.
+    let other = try TestNode(3, on: time, cluster: "films")
+    a.network.setPeers([.anyone: try #require(other.network.address)])
+    let refused = try a.events.wait("a refusal") { events -> TransportError? in
+      for case .peer(.anyone, .waiting, let error?) in events { return error }
+      return nil
+    }
+    #expect(refused.code == .wrongCluster)
+  }
+
+  @Test func `a node is not taken up with itself, by its address either`() throws {
+    let node = try TestNode(1, on: still())
+    node.network.setPeers([.anyone: try #require(node.network.address)])
+    #expect(try node.refused(by: .anyone).code == .wrongNode)
+  }
+
   @Test func `clocks out of bound are refused`() throws {
     let (early, late) = (still(), still())
     late.setWallClock(nanoseconds: early.wallClockNanoseconds + 2_000_000_000)

@@ -265,6 +265,24 @@ import Testing
     #expect(bench.completions()[later]?.failure?.message == "not you")
   }
 
+  @Test func `who dials an address alone takes whoever answers`() throws {
+    var bench = try PeerBench(node: .anyone)
+    bench.receive(.begin)
+    bench.receive(.opened(attempt: 1))
+    let hello = try #require(bench.frames().first)
+    #expect(try Hello(decoding: hello.body).node == TestNode.id(1))
+    bench.receive(.frame(attempt: 1, Hello.test(node: 77).frame))
+    #expect(bench.machine.statistics.state == .connected)
+    var other = Hello.test(node: 78)
+    other.cluster = "films"
+    bench.receive(.ended(attempt: 1, TransportError(.unreachable, "reset")))
+    bench.advance(milliseconds: 1_000)
+    bench.receive(.opened(attempt: 2))
+    let waiting = bench.request()
+    bench.receive(.frame(attempt: 2, other.frame))
+    #expect(bench.completions()[waiting]?.failure?.code == .wrongCluster)
+  }
+
   @Test func `a node that leaves is asked nothing more, and answers what it has`() throws {
     var bench = try PeerBench()
     bench.connect(window: 1)

@@ -9,12 +9,14 @@ struct PeerBench {
   var effects: [PeerEffect] = []
   var nextNumber: UInt64 = 0
 
-  init(seed: UInt64 = 7, _ change: (inout NetworkOptions) -> Void = { _ in }) throws {
+  init(
+    seed: UInt64 = 7, node: NodeID = TestNode.id(2), _ change: (inout NetworkOptions) -> Void = { _ in }
+  ) throws {
     var options = NetworkOptions()
     options.heartbeat = .seconds(3_600)
     change(&options)
     machine = PeerMachine(
-      node: TestNode.id(2), address: try NodeAddress("10.0.0.2:7420"), hello: .test(node: 1), options,
+      node: node, address: try NodeAddress("10.0.0.2:7420"), hello: .test(node: 1), options,
       seed: seed)
   }
 

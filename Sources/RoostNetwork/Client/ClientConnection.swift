@@ -1,0 +1,138 @@
+import RoostCluster
+import RoostEnvironment
+
+/// Asks a client's node, and has what finds no connection wait for one.
+///
+/// A peer refuses at once what comes between two attempts to dial, so that a node can turn to another one.
+/// A client has no other: so
+///
+/// 1. a request goes to the peer;
+/// 2. where that refuses it as out of reach, so that nothing was sent, it waits here;
+/// 3. it is asked anew as soon as a connection stands, and given up at its deadline, or when the node has
+///    refused the client itself: that will be no better the next time.
+///
+/// Each request is answered exactly once. Thread-safe.
+final class ClientConnection: @unchecked Sendable {
+  typealias Reply = @Sendable (Result<[UInt8], TransportError>) -> Void
+
+  private struct Waiting {
+    var message: NodeMessage
+    var deadline: UInt64
+    /// Why there was no connection.
+    var error: TransportError
+    var reply: Reply
+  }
+
+  private let network: Network
+  private let time: any TimeSource
+  private let timers: Timers
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var waiting: [UInt64: Waiting] = [:]
+  private var nextNumber: UInt64 = 0
+  /// Connections so far: who was refused before the last of them has missed it.
+  private var connections = 0
+  private var isConnected = false
+  private var isClosed = false
+
+  init(_ network: Network, _ time: any TimeSource, _ timers: Timers) {
+    self.network = network
+    self.time = time
+    self.timers = timers
+  }
+
+  func ask(_ message: NodeMessage, for nanoseconds: UInt64, _ reply: @escaping Reply) {
+    ask(message, until: time.monotonicNanoseconds &+ nanoseconds, reply)
+  }
+
+  private func ask(_ message: NodeMessage, until deadline: UInt64, _ reply: @escaping Reply) {
+    let before = lock.withLock { connections }
+    network.request(message, of: .anyone, deadline: deadline) { [self] result in
+      guard case .failure(let error) = result, error.code == .unreachable, !error.mayHaveArrived else {
+        return reply(result)
+      }
+      refused(Waiting(message: message, deadline: deadline, error: error, reply: reply), before)
+    }
+  }
+
+  /// - Parameter before: how many connections there had been when it was asked.
+  private func refused(_ request: Waiting, _ before: Int) {
+    enum Next { case askAgain, giveUp, wait(UInt64) }
+    let isUp = network.statistics.peers.first?.state == .connected
+    let next = lock.withLock { () -> Next in
+      if isClosed { return .giveUp }
+      if connections != before { return .askAgain }
+      // The connection stands, and did: it is the node that says so.
+      if isConnected, isUp { return .giveUp }
+      nextNumber += 1
+      waiting[nextNumber] = request
+      return .wait(nextNumber)
+    }
+    switch next {
+    case .askAgain: ask(request.message, until: request.deadline, request.reply)
+    case .giveUp: request.reply(.failure(request.error))
+    case .wait(let number):
+      let isSet = timers.schedule(atMonotonicNanoseconds: request.deadline) { [weak self] in
+        self?.giveUp(number)
+      }
+      if !isSet { giveUp(number) }
+    }
+  }
+
+  private func giveUp(_ number: UInt64) {
+    guard let request = lock.withLock({ waiting.removeValue(forKey: number) }) else { return }
+    request.reply(.failure(request.error))
+  }
+
+  /// What became of the connection.
+  func saw(_ event: NetworkEvent) {
+    guard case .peer(.anyone, let state, let error) = event else { return }
+    let requests = lock.withLock { () -> [Waiting] in
+      isConnected = state == .connected
+      if isConnected {
+        connections += 1
+      } else if let error, error.code.isFinal {
+        for number in waiting.keys { waiting[number]?.error = TransportError(error.code, error.message) }
+      } else {
+        // The next attempt's reason is the one to tell.
+        if let error { for number in waiting.keys { waiting[number]?.error = error } }
+        return []
+      }
+      defer { waiting = [:] }
+      return Array(waiting.values)
+    }
+    for request in requests {
+      if state == .connected {
+        ask(request.message, until: request.deadline, request.reply)
+      } else {
+        request.reply(.failure(request.error))
+      }
+    }
+  }
+
+  /// Gives up what waits. What is under way ends with the network, which is closed next.
+  func close() {
+    let requests = lock.withLock { () -> [Waiting] in
+      isClosed = true
+      defer { waiting = [:] }
+      return Array(waiting.values)
+    }
+    for request in requests {
+      request.reply(.failure(TransportError(.closed, "the client was closed")))
+    }
+    timers.stop()
+    timers.shutdown()
+  }
+}
+
+extension TransportError.Code {
+  /// Whether the two sides do not fit, so that dialling again leads to the same.
+  fileprivate var isFinal: Bool {
+    switch self {
+    case .wrongCluster, .wrongDatabase, .wrongVersion, .wrongNode, .clockOutOfBound, .tls, .notSecure,
+      .certificate:
+      true
+    default: false
+    }
+  }
+}
