@@ -61,7 +61,10 @@ let package = Package(
       swiftSettings: house + [.enableUpcomingFeature("InternalImportsByDefault")]),
     .target(
       name: "Roost",
-      dependencies: ["RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage"],
+      dependencies: [
+        "RoostNetwork", "RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage",
+        "RoostEnvironment",
+      ],
       swiftSettings: house + [
         .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
         .enableUpcomingFeature("InternalImportsByDefault"),
@@ -114,7 +117,8 @@ let package = Package(
       name: "TransactionTests",
       dependencies: ["RoostTransactions", "RoostSimulation", "TestSupport"], swiftSettings: house),
     .testTarget(
-      name: "DatabaseTests", dependencies: ["Roost", "RoostSimulation", "RoostTransactions", "TestSupport"],
+      name: "DatabaseTests",
+      dependencies: ["Roost", "RoostNetwork", "RoostSimulation", "RoostTransactions", "TestSupport"],
       swiftSettings: house),
     .testTarget(
       name: "CommandTests",

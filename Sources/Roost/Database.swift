@@ -19,9 +19,16 @@ package import RoostTransactions
 public final class Database: Sendable {
   package let core: DatabaseCore
   private let opened: OpenedTransactions
+  /// What makes this process one of a cluster; `nil` where the database is this process's alone.
+  let membership: ClusterMembership?
+  var node: ClusterNode? { membership?.node }
 
-  package init(_ core: DatabaseCore, _ transport: any Transport = LocalTransport()) {
+  package init(
+    _ core: DatabaseCore, _ transport: any Transport = LocalTransport(),
+    _ membership: ClusterMembership? = nil
+  ) {
     self.core = core
+    self.membership = membership
     opened = OpenedTransactions(transport)
   }
 
@@ -85,11 +92,11 @@ public final class Database: Sendable {
   public func close() async throws {
     let workers = core.shared.environment.makeWorkers()
     defer { workers.shutdown() }
-    let (core, opened) = (core, opened)
+    let (core, opened, membership) = (core, opened, membership)
     try await onWorkers(workers) { () throws(DatabaseError) in
       var failure: DatabaseError?
       do throws(DatabaseError) { try opened.close() } catch { failure = error }
-      try core.close()
+      if let membership { try membership.leave() } else { try core.close() }
       if let failure { throw failure }
     }
   }
@@ -124,15 +131,27 @@ public final class Database: Sendable {
   private func opened(
     _ name: String, _ policy: KeyspacePolicy?, _ indexes: [Index]
   ) async throws -> Keyspace {
-    let core = core
+    let (core, node) = (core, node)
     let keyspace = try await blocking { () throws(DatabaseError) in
-      try core.keyspace(name, policy, indexes: indexes)
+      if let node {
+        if let policy {
+          try node.makeKeyspace(KeyspaceRequest(name: name, kind: policy.kind))
+        } else {
+          _ = try node.keyspace(name)
+        }
+      }
+      return try core.keyspace(name, policy, indexes: indexes)
     }
     return Keyspace(self, keyspace)
   }
 
   /// The transactions of this process; begins them where nobody has used them yet.
+  ///
+  /// - Throws: `.wrongPolicy` in a cluster, which has none.
   func transactions() async throws -> TransactionManager {
+    if node != nil {
+      throw DatabaseError(.wrongPolicy, "a database of a cluster has no transactions")
+    }
     if let manager = opened.current { return manager }
     let (core, opened) = (core, opened)
     return try await blocking { () throws(DatabaseError) in try opened.manager(of: core) }

@@ -25,11 +25,14 @@ public struct Keyspace: Sendable {
   public var codec: any Codec = .json
 
   @usableFromInline let isTransactional: Bool
+  /// Whether keys are replicated between processes.
+  @usableFromInline let isReplicated: Bool
 
   init(_ database: Database, _ core: KeyspaceCore) {
     self.database = database
     self.core = core
     isTransactional = core.kind == .transactional
+    isReplicated = database.node != nil
   }
 
   public var name: String { core.name }
@@ -48,6 +51,7 @@ public struct Keyspace: Sendable {
   @inlinable
   public func get(_ key: some ByteKey & Sendable) async throws -> Read {
     if isTransactional { return try await getVersions([key])[0] }
+    if isReplicated { return try await getReplicated(key) }
     return try key.withKeyBytes { bytes throws(DatabaseError) in try getBytes(bytes) }
   }
 
@@ -63,7 +67,8 @@ public struct Keyspace: Sendable {
     _ key: RawSpan, _ value: RawSpan, _ context: CausalContext?, _ timeToLive: Duration?,
     _ durability: Durability?
   ) throws(DatabaseError) -> CausalContext? {
-    if isTransactional || (durability ?? core.shared.options.durability) == .synced { return nil }
+    let isSynced = (durability ?? core.shared.options.durability) == .synced
+    if isTransactional || isReplicated || isSynced { return nil }
     return try core.putAtOnce(key, value, context: context, timeToLive: timeToLive)
   }
 
@@ -76,6 +81,9 @@ public struct Keyspace: Sendable {
       if context != nil || timeToLive != nil { try core.checkEventual() }
       return try await commit(key, value, durability)
     }
+    if let node = database.node {
+      return try await put(key, value, context, timeToLive, durability, isConditional: false, at: node)
+    }
     return try await write(key, durability) { key throws(DatabaseError) in
       try core.put(key, value, context: context, timeToLive: timeToLive)
     }
@@ -87,6 +95,10 @@ public struct Keyspace: Sendable {
     if isTransactional { return try await getVersions(keys) }
     var reads: [Read] = []
     reads.reserveCapacity(keys.count)
+    if isReplicated {
+      for key in keys { reads.append(try await getReplicated(key)) }
+      return reads
+    }
     for key in keys {
       reads.append(try key.withKeyBytes { bytes throws(DatabaseError) in try core.read(bytes) })
     }
@@ -143,6 +155,9 @@ public struct Keyspace: Sendable {
     _ durability: Durability? = nil
   ) async throws -> CausalContext {
     let value = value.withValueBytes { [UInt8](copying: $0) }
+    if let node = database.node {
+      return try await put(key, value, context, timeToLive, durability, isConditional: true, at: node)
+    }
     return try await write(key, durability) { key throws(DatabaseError) in
       try core.put(key, value, context: context, isConditional: true, timeToLive: timeToLive)
     }
@@ -161,6 +176,9 @@ public struct Keyspace: Sendable {
     if isTransactional {
       if context != nil { try core.checkEventual() }
       return try await commit(key, nil, durability)
+    }
+    if let node = database.node {
+      return try await perform(.delete, key, context, durability, at: node).context
     }
     return try await write(key, durability) { key throws(DatabaseError) in
       try core.delete(key, context: context)
@@ -200,6 +218,10 @@ public struct Keyspace: Sendable {
       }
     } else {
       result = try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
+    }
+    if let node = database.node {
+      try await replicate(key, durability, from: node)
+      return result
     }
     if (durability ?? core.shared.options.durability) == .synced {
       do throws(DatabaseError) {

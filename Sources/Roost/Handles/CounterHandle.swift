@@ -13,7 +13,7 @@ public struct CounterHandle<Key: ByteKey & Sendable>: Sendable {
   /// - Throws: `.wrongKind`, `.counterOverflow` (the sum of all stores does not fit 64 bits), and as
   ///   ``Keyspace/get(_:)``.
   public func value() async throws -> Int64 {
-    let counter = try place.read(PNCounter.self)
+    let counter = try await place.read(PNCounter.self)
     return try causally { () throws(CausalityError) in try counter.value() }
   }
 
@@ -38,7 +38,7 @@ public struct GrowOnlyCounterHandle<Key: ByteKey & Sendable>: Sendable {
   ///
   /// - Throws: as ``CounterHandle/value()``.
   public func value() async throws -> UInt64 {
-    let counter = try place.read(GCounter.self)
+    let counter = try await place.read(GCounter.self)
     return try causally { () throws(CausalityError) in try counter.value() }
   }
 

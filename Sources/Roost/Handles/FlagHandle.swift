@@ -10,7 +10,7 @@ public struct FlagHandle<Key: ByteKey & Sendable>: Sendable {
   /// Whether it is on; `false` where the key is absent.
   ///
   /// - Throws: `.wrongKind`, and as ``Keyspace/get(_:)``.
-  public func isEnabled() async throws -> Bool { try place.read(EnableWinsFlag.self).isEnabled }
+  public func isEnabled() async throws -> Bool { try await place.read(EnableWinsFlag.self).isEnabled }
 
   /// Switches it on. Where it is on already that is confirmed: a racing switch to off leaves it on.
   ///

@@ -47,9 +47,7 @@ public struct MapHandle<Key: ByteKey & Sendable>: Sendable {
   ///
   /// - Throws: `.wrongKind`; `.counterOverflow`, which names the field; and as ``Keyspace/get(_:)``.
   public func fields() async throws -> [MapField] {
-    let map = try key.withKeyBytes { key throws(DatabaseError) in
-      try keyspace.core.state(key, ORMap.self)
-    }
+    let map = try await StatePlace(keyspace: keyspace, key: key).readWhole(ORMap.self)
     return try map.fields.map(MapField.init)
   }
 

@@ -12,20 +12,20 @@ public struct RegisterHandle<Key: ByteKey & Sendable>: Sendable {
   /// The value; `nil` where nothing was assigned.
   ///
   /// - Throws: `.wrongKind`, and as ``Keyspace/get(_:)``.
-  public func value() async throws -> [UInt8]? { try place.read(LWWRegister.self).value }
+  public func value() async throws -> [UInt8]? { try await place.read(LWWRegister.self).value }
 
   /// The value as text; bytes that are not UTF-8 show as U+FFFD.
   ///
   /// - Throws: as ``value()``.
   public func text() async throws -> String? {
-    try place.read(LWWRegister.self).value.map { String(decoding: $0, as: UTF8.self) }
+    try await place.read(LWWRegister.self).value.map { String(decoding: $0, as: UTF8.self) }
   }
 
   /// The value, decoded by the keyspace's codec; `nil` where nothing was assigned.
   ///
   /// - Throws: `.codec` (the bytes are no such value), and as ``value()``.
   public func value<Value: Decodable>(as type: Value.Type) async throws -> Value? {
-    guard let bytes = try place.read(LWWRegister.self).value else { return nil }
+    guard let bytes = try await place.read(LWWRegister.self).value else { return nil }
     return try place.keyspace.codec.decoded(type, bytes)
   }
 

@@ -10,25 +10,25 @@ public struct SetHandle<Key: ByteKey & Sendable>: Sendable {
   /// All elements, ascending bytewise; none where the key is absent.
   ///
   /// - Throws: `.wrongKind`, and as ``Keyspace/get(_:)``.
-  public func elements() async throws -> [[UInt8]] { try place.read(ORSet.self).values }
+  public func elements() async throws -> [[UInt8]] { try await place.read(ORSet.self).values }
 
   /// All elements as text, ascending bytewise; bytes that are not UTF-8 show as U+FFFD.
   ///
   /// - Throws: as ``elements()``.
   public func texts() async throws -> [String] {
-    try place.read(ORSet.self).values.map { String(decoding: $0, as: UTF8.self) }
+    try await place.read(ORSet.self).values.map { String(decoding: $0, as: UTF8.self) }
   }
 
   /// - Throws: as ``elements()``.
   public func contains(_ element: some ByteValue) async throws -> Bool {
-    let set = try place.read(ORSet.self)
+    let set = try await place.read(ORSet.self)
     return set.contains(bytes(of: element))
   }
 
   /// How many elements there are.
   ///
   /// - Throws: as ``elements()``.
-  public func count() async throws -> Int { try place.read(ORSet.self).count }
+  public func count() async throws -> Int { try await place.read(ORSet.self).count }
 
   /// Inserts elements in one write. One that is in already is confirmed: racing removals leave it.
   ///

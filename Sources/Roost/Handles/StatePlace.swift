@@ -11,11 +11,17 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
   var field: [UInt8]?
 
   /// The state as it is now; empty where it is absent.
-  func read<State: FieldState>(_ type: State.Type) throws(DatabaseError) -> State {
-    try key.withKeyBytes { key throws(DatabaseError) in
-      guard let field else { return try keyspace.core.state(key, State.self) }
-      return try keyspace.core.state(key, ORMap.self).field(field, as: State.self)
+  func read<State: FieldState>(_ type: State.Type) async throws(DatabaseError) -> State {
+    guard let field else { return try await readWhole(State.self) }
+    return try await readWhole(ORMap.self).field(field, as: State.self)
+  }
+
+  /// The key's own state.
+  func readWhole<State: MergeableState>(_ type: State.Type) async throws(DatabaseError) -> State {
+    if let node = keyspace.database.node {
+      return try keyspace.core.state(of: try await keyspace.perform(.get, key, at: node).record, State.self)
     }
+    return try key.withKeyBytes { key throws(DatabaseError) in try keyspace.core.state(key, State.self) }
   }
 
   /// Changes the state.

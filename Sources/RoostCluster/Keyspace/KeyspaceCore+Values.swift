@@ -50,7 +50,16 @@ extension KeyspaceCore {
   package func state<State: MergeableState>(
     _ key: RawSpan, _ type: State.Type
   ) throws(DatabaseError) -> State {
-    guard let record = try record(key) else { return State() }
+    try state(of: try record(key), type)
+  }
+
+  /// The typed state of a record that was read; empty where there is none.
+  ///
+  /// - Throws: `.wrongKind` where it holds something else.
+  package func state<State: MergeableState>(
+    of record: Record?, _ type: State.Type
+  ) throws(DatabaseError) -> State {
+    guard let record else { return State() }
     try Self.check(record, is: State.kind)
     return record.state(as: type)
   }
@@ -70,7 +79,7 @@ extension KeyspaceCore {
 
   // MARK: - Checks
 
-  static func milliseconds(_ timeToLive: Duration?) throws(DatabaseError) -> UInt64? {
+  package static func milliseconds(_ timeToLive: Duration?) throws(DatabaseError) -> UInt64? {
     guard let timeToLive else { return nil }
     guard timeToLive >= .milliseconds(1), timeToLive <= .seconds(1 << 38) else {
       throw DatabaseError(

@@ -62,12 +62,14 @@ package final class ClusterFounding: @unchecked Sendable {
 
   /// Waits until the cluster is founded.
   ///
-  /// - Parameter deadline: of the monotonic clock, in nanoseconds.
+  /// - Parameter deadline: of the monotonic clock, in nanoseconds; `nil` for what the options say.
   /// - Returns: the part of its database that is here.
   /// - Throws: `.deadlineExceeded` (says how many founders there are), `.closed` where it was cancelled,
   ///   `.notAMember`, `.foreignStore`, `.tooManyReplicas`, what the directory or the store throws. The store
   ///   is closed then.
-  package func finish(until deadline: UInt64 = .max) throws(DatabaseError) -> DatabaseCore {
+  package func finish(until deadline: UInt64? = nil) throws(DatabaseError) -> DatabaseCore {
+    let limit = cluster.foundingTimeout.map { environment.time.monotonicNanoseconds &+ $0.wholeNanoseconds }
+    let deadline = deadline ?? limit ?? .max
     let (database, schema): (DatabaseRecord, Schema)
     do throws(DatabaseError) {
       database = try waitForDatabase(until: deadline)

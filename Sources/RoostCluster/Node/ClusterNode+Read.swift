@@ -15,7 +15,7 @@ extension ClusterNode {
   ///
   /// - Parameter reply: called once, with how many keys were looked at; with the first failure.
   package func repair(until deadline: UInt64, _ reply: @escaping Answer<Int>) {
-    run(.background) { [self] in
+    run(.background, refused: { reply(.failure($0)) }) { [self] in
       do throws(DatabaseError) {
         var keyspaces: [KeyspaceCore] = []
         for entry in core.keyspaceEntries where entry.kind != .transactional {
@@ -196,7 +196,7 @@ private final class ClusterRepair: @unchecked Sendable {
       count += 1
       ReplicatedRead(node, place, deadline, askingAll: true) { [self] result in
         if case .failure(let error) = result { return reply(.failure(error)) }
-        node.run(.background) { [self] in goOn() }
+        node.run(.background, refused: { [self] in reply(.failure($0)) }) { [self] in goOn() }
       }.begin()
     } catch { reply(.failure(error)) }
   }

@@ -25,7 +25,10 @@ extension ClusterNode {
     _ key: [UInt8], of keyspace: KeyspaceCore, quorum: Int? = nil, isSynced: Bool, deadline: UInt64,
     _ reply: @escaping Answer<Void>
   ) {
-    run { [self] in
+    let refused: @Sendable (DatabaseError) -> Void = { _ in
+      reply(.failure(DatabaseError(.indeterminate, "the node was closed: the write may still appear")))
+    }
+    run(refused: refused) { [self] in
       do throws(DatabaseError) {
         try replicate(try place(keyspace, key, quorum: quorum, isSynced: isSynced), deadline, reply)
       } catch { reply(.failure(error)) }
@@ -175,7 +178,8 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     receive(.deadline)
     // Its sync may take longer than anybody waits.
     answer(
-      .failure(DatabaseError(.indeterminate, "the deadline passed before the write was durable at its replicas")))
+      .failure(
+        DatabaseError(.indeterminate, "the deadline passed before the write was durable at its replicas")))
   }
 
   func end() {

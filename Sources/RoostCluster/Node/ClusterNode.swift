@@ -66,12 +66,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     directory records: any ClusterDirectory, transport: any NodeTransport, address: NodeAddress,
     connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void, _ environment: Environment
   ) throws(DatabaseError) -> ClusterNode {
-    let founding = try ClusterFounding(
-      at: path, options, cluster, directory: records, address: address, environment)
-    let now = environment.time.monotonicNanoseconds
-    return try start(
-      founding, transport: transport, address: address,
-      until: cluster.foundingTimeout.map { now &+ $0.wholeNanoseconds } ?? .max, connect: connect)
+    try start(
+      try ClusterFounding(at: path, options, cluster, directory: records, address: address, environment),
+      transport: transport, address: address, connect: connect)
   }
 
   /// Takes part with a store that has registered.
@@ -79,9 +76,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   /// - Throws: as ``start(at:_:_:directory:transport:address:connect:_:)``.
   package static func start(
     _ founding: ClusterFounding, transport: any NodeTransport, address: NodeAddress,
-    until deadline: UInt64 = .max, connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
+    connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
   ) throws(DatabaseError) -> ClusterNode {
-    let core = try founding.finish(until: deadline)
+    let core = try founding.finish()
     do throws(DatabaseError) {
       let node = try ClusterNode(core, founding, transport, address, connect)
       try node.begin()
@@ -130,6 +127,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   var now: UInt64 { environment.time.monotonicNanoseconds }
 
+  /// The deadline of a call that comes now and says nothing else.
+  package var requestDeadline: UInt64 { now &+ options.requestTimeout.wholeNanoseconds }
+
   private func scheduleBeat() {
     let interval = min(options.lease.wholeNanoseconds / 3, 1_000_000_000)
     timers.schedule(atMonotonicNanoseconds: now &+ interval) { [weak self] in
@@ -157,6 +157,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     runHere()
   }
 
+  /// Where a lease is over (the process was held up for long), a new one takes its place.
   private func announce() throws(DatabaseError) {
     let known = lock.withLock { self.lease }
     if let known { if try directory.renew(known) { return } }
@@ -192,18 +193,36 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     runHere()
   }
 
+  /// The same for what somebody waits for: `refused` is called where the node is closed before its turn.
+  func run(
+    _ lane: WorkLane = .urgent, refused: @escaping @Sendable (DatabaseError) -> Void,
+    _ job: @escaping @Sendable () -> Void
+  ) {
+    let waiting = WaitingCall(refused)
+    let number = enlist(waiting)
+    run(lane) { [self] in
+      strike(number)
+      if waiting.begin() { job() }
+    }
+  }
+
   /// Where the workers have no threads of their own (the simulator's), the caller's does the work.
   private func runHere() { while workers.runOneHere() {} }
 
   private var hasClosed: Bool { lock.withLock { isClosed } }
 
-  /// Notes an operation, which is looked at until it is struck.
+  /// Notes an operation, which is looked at until it is struck. Once the node is closed it is ended at once.
   func enlist(_ operation: any UnderWay) -> UInt64 {
-    let (number, mustTick) = lock.withLock { () -> (UInt64, Bool) in
+    let (number, mustTick) = lock.withLock { () -> (UInt64?, Bool) in
+      if isClosed { return (nil, false) }
       nextNumber += 1
       underWay[nextNumber] = operation
       defer { isTicking = true }
       return (nextNumber, !isTicking)
+    }
+    guard let number else {
+      operation.end()
+      return 0
     }
     if mustTick { scheduleTick() }
     return number
@@ -229,12 +248,11 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       counters.leave()
       reply(result)
     }
-    run { [self] in begin(request, deadline, counted) }
+    run(refused: { counted(.failure($0)) }) { [self] in begin(request, deadline, counted) }
   }
 
   private func begin(_ request: KeyRequest, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
     do throws(DatabaseError) {
-      if hasClosed { throw DatabaseError(.closed, "the node is closed") }
       guard now < deadline else {
         throw DatabaseError(.deadlineExceeded, "the request came with no time left")
       }
@@ -254,7 +272,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
           case .success(let record):
             var request = request
             request.context = place.context(record)
-            run { [self, request] in write(request, place, deadline, reply) }
+            let asked = request
+            run(refused: { reply(.failure($0)) }) { [self] in write(asked, place, deadline, reply) }
           }
         }
       default: write(request, place, deadline, reply)
@@ -291,8 +310,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     }
     var handed = request
     handed.isHandedOn = true
-    transport.request(NodeMessage(kind: NodeMessageKind.key, body: handed.encoded()), of: node, deadline: deadline) {
-      [self] result in
+    let message = NodeMessage(kind: NodeMessageKind.key, body: handed.encoded())
+    transport.request(message, of: node, deadline: deadline) { [self] result in
       switch result {
       case .success(let body):
         reply(answered { () throws(DatabaseError) in try KeyAnswer(decoding: NodeAnswer.decode(body)) })
@@ -346,7 +365,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     }
     for _ in 0..<16 {
       let record = try directory.record(ClusterRecordName.schema)
-      var schema = try record.map { record throws(DatabaseError) in try Schema(decoding: record.value) } ?? Schema()
+      var schema = Schema()
+      if let record { schema = try Schema(decoding: record.value) }
       if let known = schema.keyspace(request.name) {
         guard known.kind == request.kind else {
           throw DatabaseError(
@@ -406,7 +426,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       }
     default:
       message.answer(
-        .failure(TransportError(.failed, "node \(transport.node) knows no messages of kind \(message.message.kind)")))
+        .failure(
+          TransportError(
+            .failed, "node \(transport.node) knows no messages of kind \(message.message.kind)")))
     }
   }
 
@@ -417,7 +439,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   ) {
     run(lane) { [self] in
       let answer: Answer<[UInt8]> = { message.answer(NodeAnswer.encode($0)) }
-      if message.isCancelled { return answer(.failure(DatabaseError(.deadlineExceeded, "nobody waits any more"))) }
+      // What nobody waits for any more is not worth doing.
+      if message.isCancelled { return answer(.failure(DatabaseError(.deadlineExceeded, "too late"))) }
       do throws(DatabaseError) {
         if hasClosed { throw DatabaseError(.closed, "the node is closed") }
         try body(message.message.body, answer)
@@ -429,11 +452,13 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   private func replicaMessage(_ body: [UInt8]) throws(DatabaseError) -> ReplicaMessage {
     let message = try ReplicaMessage(decoding: body)
     guard message.database == core.id else {
-      throw DatabaseError(.foreignStore, "the message is of the database \(message.database), not \(core.id)")
+      throw DatabaseError(
+        .foreignStore, "the message is of the database \(message.database), not \(core.id)")
     }
     let epoch = core.ring.epoch
     guard message.epoch == epoch else {
-      throw DatabaseError(.unreachable, "the message goes by the ring of epoch \(message.epoch), not \(epoch)")
+      throw DatabaseError(
+        .unreachable, "the message goes by the ring of epoch \(message.epoch), not \(epoch)")
     }
     return message
   }
@@ -499,7 +524,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   ///
   /// - Throws: the first failure; the store is closed all the same.
   package func close() throws(DatabaseError) {
-    let (operations, lease, watch) = lock.withLock { () -> ([any UnderWay], DirectoryLease?, DirectoryWatch?) in
+    let (operations, lease, watch) = lock.withLock {
+      () -> ([any UnderWay], DirectoryLease?, DirectoryWatch?) in
       if isClosed { return ([], nil, nil) }
       isClosed = true
       defer {
@@ -530,6 +556,20 @@ protocol UnderWay: AnyObject, Sendable {
   func look(at nanoseconds: UInt64)
   /// Ends it: the node is closed.
   func end()
+}
+
+/// A call that waits for its turn on a worker. Thread-safe.
+private final class WaitingCall: UnderWay {
+  private let hasEnded = Atomic<Bool>(false)
+  private let refused: @Sendable (DatabaseError) -> Void
+
+  init(_ refused: @escaping @Sendable (DatabaseError) -> Void) { self.refused = refused }
+
+  /// - Returns: `false` where it was refused.
+  func begin() -> Bool { !hasEnded.exchange(true, ordering: .acquiringAndReleasing) }
+
+  func look(at nanoseconds: UInt64) {}
+  func end() { if begin() { refused(DatabaseError(.closed, "the node is closed")) } }
 }
 
 /// What a node counts. Thread-safe.

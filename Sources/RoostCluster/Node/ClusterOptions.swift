@@ -2,8 +2,8 @@
 public struct ClusterOptions: Sendable {
   /// 1 to 255 bytes; the nodes of a cluster say the same.
   public var cluster: String
-  /// Of a cluster that is yet to be founded: how many nodes it waits for before it makes the ring of them. All
-  /// say the same.
+  /// Of a cluster that is yet to be founded: how many nodes it waits for before it makes the ring of them.
+  /// All say the same.
   public var foundingNodes = 3
   /// This node's share of the partitions beside the others': 1 to 1000. Of its founding.
   public var weight = 100
@@ -39,14 +39,16 @@ public struct ClusterOptions: Sendable {
       ("replicaTimeout", replicaTimeout), ("impatience", impatience), ("requestTimeout", requestTimeout),
     ] {
       try check(
-        value >= .milliseconds(1) && value <= .seconds(600), "\(name) is \(value), must be 1 ms to ten minutes")
+        value >= .milliseconds(1) && value <= .seconds(600),
+        "\(name) is \(value), must be 1 ms to ten minutes")
     }
     if let foundingTimeout {
       try check(
         foundingTimeout >= .zero && foundingTimeout <= .seconds(86_400),
         "foundingTimeout is \(foundingTimeout), must be 0 to one day")
     }
-    try check((1...1_000_000).contains(requestLimit), "requestLimit is \(requestLimit), must be 1 to a million")
+    try check(
+      (1...1_000_000).contains(requestLimit), "requestLimit is \(requestLimit), must be 1 to a million")
     try check(
       lease >= .milliseconds(100) && lease <= .seconds(3_600), "lease is \(lease), must be 100 ms to an hour")
     try check(

@@ -15,7 +15,9 @@ enum ClusterRecordName {
   static let founders = "founder/"
   static let nodes = "node/"
 
-  static func founder(_ member: MemberID) -> String { founders + NodeID(rawValue: member.rawValue).description }
+  static func founder(_ member: MemberID) -> String {
+    founders + NodeID(rawValue: member.rawValue).description
+  }
   static func node(_ node: NodeID) -> String { nodes + node.description }
 }
 

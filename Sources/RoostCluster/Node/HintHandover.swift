@@ -1,5 +1,5 @@
-/// Hands over what is kept for some members: a page at a time, until so many bytes have gone, or a member does
-/// not take its hints. Used by one thread at a time.
+/// Hands over what is kept for some members: a page at a time, until so many bytes have gone, or a member
+/// does not take its hints. Used by one thread at a time.
 final class HintHandover: @unchecked Sendable {
   private static let pageBytes = 64 << 10
 

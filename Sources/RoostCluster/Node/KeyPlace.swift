@@ -66,7 +66,8 @@ extension ClusterNode {
     guard let node = peers.node(of: member) else {
       return reply(.failure(DatabaseError(.unreachable, "nobody says where member \(member) is")))
     }
-    transport.request(NodeMessage(kind: kind, body: message.encoded()), of: node, deadline: deadline) { result in
+    let body = message.encoded()
+    transport.request(NodeMessage(kind: kind, body: body), of: node, deadline: deadline) { result in
       switch result {
       case .success(let body): reply(answered { () throws(DatabaseError) in try NodeAnswer.decode(body) })
       case .failure(let error):

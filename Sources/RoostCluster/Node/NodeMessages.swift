@@ -3,7 +3,7 @@
 //
 //   failure := code lengthPrefixed | message lengthPrefixed
 
-/// The kinds of messages between nodes. Numbers are for good; those of transactions have a range of their own.
+/// The kinds of messages between nodes. Numbers are for good.
 package enum NodeMessageKind {
   /// A replica joins a state into a key's record.
   package static let apply: UInt16 = 1

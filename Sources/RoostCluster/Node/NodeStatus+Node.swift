@@ -13,7 +13,7 @@ extension ClusterNode {
       NodeStatus.Member(
         id: member.id, name: member.name, address: peers.entry(of: member.id)?.address.description ?? "",
         zone: member.zone, weight: member.weight, partitions: shares[member.id] ?? 0,
-        state: member.id == local.id ? .this : peers.isSuspected(member.id, at: now) ? .unreachable : .reachable)
+        state: state(of: member.id, at: now))
     }
     let kept = hints.statistics
     var counted = NodeStatus.Counters()
@@ -31,5 +31,10 @@ extension ClusterNode {
       replicas: ring.replicas, members: members,
       keyspaces: core.keyspaceEntries.map { NodeStatus.Keyspace(name: $0.name, kind: $0.kind) },
       counters: counted)
+  }
+
+  private func state(of member: MemberID, at nanoseconds: UInt64) -> NodeStatus.Member.State {
+    if member == local.id { return .this }
+    return peers.isSuspected(member, at: nanoseconds) ? .unreachable : .reachable
   }
 }

@@ -25,6 +25,7 @@ package final class NodeService: @unchecked Sendable {
   private let environment: Environment
   private let lock = Lock()
   // Guarded by `lock`.
+  private var founding: ClusterFounding?
   private var node: ClusterNode?
   private var records: FileDirectory?
   private var isStopped = false
@@ -85,9 +86,17 @@ package final class NodeService: @unchecked Sendable {
       own?.close()
       throw DatabaseError(.closed, "the node was stopped, or has joined already")
     }
-    let node = try ClusterNode.start(
-      at: directory, options, cluster, directory: found, transport: network, address: address,
-      connect: { [network] peers in network.setPeers(peers) }, environment)
+    let founding = try ClusterFounding(
+      at: directory, options, cluster, directory: found, address: address, environment)
+    let mustGo = lock.withLock {
+      self.founding = founding
+      return self.isStopped
+    }
+    if mustGo { founding.cancel() }
+    defer { lock.withLock { self.founding = nil } }
+    let node = try ClusterNode.start(founding, transport: network, address: address) { [network] peers in
+      network.setPeers(peers)
+    }
     let isStopped = lock.withLock {
       if !self.isStopped { self.node = node }
       return self.isStopped
@@ -123,11 +132,13 @@ package final class NodeService: @unchecked Sendable {
   /// - Throws: ``DatabaseError``: what closing the store throws. The rest is closed then as well.
   @discardableResult
   package func stop(drainingFor duration: Duration) throws(DatabaseError) -> Bool {
-    let (node, records, wasStopped) = lock.withLock { () -> (ClusterNode?, FileDirectory?, Bool) in
+    let (founding, node, records, wasStopped) = lock.withLock {
+      () -> (ClusterFounding?, ClusterNode?, FileDirectory?, Bool) in
       defer { self.isStopped = true }
-      return (self.node, self.records, self.isStopped)
+      return (self.founding, self.node, self.records, self.isStopped)
     }
     if wasStopped { return true }
+    founding?.cancel()
     let drained = Latch<Bool>()
     let deadline = environment.time.monotonicNanoseconds &+ duration.wholeNanoseconds
     network.drain(until: deadline) { drained.set($0) }

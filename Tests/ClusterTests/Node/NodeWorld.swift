@@ -43,20 +43,22 @@ final class NodeWorld {
     return options
   }
 
-  static func address(_ index: Int) -> NodeAddress { try! NodeAddress(host: "127.0.0.1", port: 7_420 + index) }
+  static func address(_ index: Int) throws -> NodeAddress {
+    try NodeAddress(host: "127.0.0.1", port: 7_420 + index)
+  }
 
   func founding(_ index: Int, of count: Int? = nil) throws -> ClusterFounding {
     var cluster = ClusterOptions(cluster: "test")
     cluster.foundingNodes = count ?? disks.count
     return try ClusterFounding(
       at: "/disk/db", Self.options(replicas: replicas), cluster, directory: directory,
-      address: Self.address(index), disks[index].environment)
+      address: try Self.address(index), disks[index].environment)
   }
 
   private func start(_ index: Int, _ founding: ClusterFounding) throws {
     nodes[index] = try ClusterNode.start(
-      founding, transport: messages.transport(of: numbers[index]), address: Self.address(index),
-      until: time.monotonicNanoseconds + 1_000_000_000) { _ in }
+      founding, transport: messages.transport(of: numbers[index]), address: try Self.address(index)
+    ) { _ in }
   }
 
   subscript(_ index: Int) -> ClusterNode { nodes[index]! }
@@ -140,7 +142,8 @@ final class NodeWorld {
     _ key: String, _ value: String, at index: Int, context: CausalContext? = nil, quorum: Int? = nil,
     isSynced: Bool = false
   ) throws -> CausalContext {
-    var request = KeyRequest(.put(Array(value.utf8), timeToLiveMilliseconds: nil), Array(key.utf8), in: "k")
+    let operation = KeyRequest.Operation.put(Array(value.utf8), timeToLiveMilliseconds: nil)
+    var request = KeyRequest(operation, Array(key.utf8), in: "k")
     request.context = context
     request.quorum = quorum
     request.isSynced = isSynced
@@ -148,7 +151,9 @@ final class NodeWorld {
   }
 
   @discardableResult
-  func increment(_ key: String, by amount: Int64 = 1, at index: Int, isSynced: Bool = false) throws -> KeyAnswer {
+  func increment(
+    _ key: String, by amount: Int64 = 1, at index: Int, isSynced: Bool = false
+  ) throws -> KeyAnswer {
     var request = KeyRequest(.increment(amount), Array(key.utf8), in: "k")
     request.isSynced = isSynced
     return try perform(request, at: index)

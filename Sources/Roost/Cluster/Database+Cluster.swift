@@ -1,0 +1,138 @@
+public import RoostCluster
+public import RoostEnvironment
+public import RoostNetwork
+import RoostTransactions
+
+/// Where the nodes of a cluster agree on what all must agree on.
+public enum ClusterDirectoryPlace: Sendable {
+  /// A file in this folder, which all nodes reach: for nodes of one machine.
+  case file(String)
+  /// Another directory; whoever made it closes it.
+  case given(any ClusterDirectory)
+}
+
+/// What makes a process one of a cluster.
+package final class ClusterMembership: Sendable {
+  let service: NodeService
+  let node: ClusterNode
+  /// Ends `run()`.
+  let ended = EndSignal()
+
+  init(_ service: NodeService, _ node: ClusterNode) {
+    self.service = service
+    self.node = node
+  }
+
+  /// Lets what is under way end, and closes node, store and network.
+  func leave() throws(DatabaseError) {
+    ended.signal()
+    _ = try service.stop(drainingFor: .seconds(5))
+  }
+}
+
+extension Database {
+  /// Opens a database as one node of a cluster, with the store in a directory.
+  ///
+  /// The cluster is founded when as many nodes have joined as `options.cluster.foundingNodes` says: the
+  /// partitions are divided among their stores, `database.replicas` each, for good. A node that stops and comes
+  /// back, by `join` with the same directory, is the same member. Nodes cannot be added to a cluster later.
+  ///
+  /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node; what a
+  /// replica missed while it was away it is brought. Typed handles work at nodes that are replicas of their
+  /// key: all, where there are as many replicas as nodes. Scans, queries and changes show what this node's
+  /// own store has. Transactions, and changes of the ring, a cluster does not have.
+  ///
+  /// - Parameters:
+  ///   - cluster: its name; nodes of others are refused.
+  ///   - directory: of this node's store: one.
+  ///   - listen: where to listen, `host:port`; others are told this host, so it must lead them here. Port 0 for
+  ///     any that is free.
+  ///   - records: where the cluster's nodes agree.
+  ///   - tls: how connections are secured.
+  ///   - options: of the store; of the database too, where it is founded: all founders say the same.
+  ///   - change: changes how the node takes part; see ``ClusterOptions``.
+  /// - Throws: ``TransportError`` with `.invalidAddress`, `.invalidOption`, `.certificate`, `.notSecure` (plain
+  ///   TCP off loopback), `.listen`; ``DatabaseError`` with `.deadlineExceeded` (too few founders came in
+  ///   time), `.notAMember` (the cluster was founded without this store), `.foreignStore`,
+  ///   `.tooManyReplicas`, and as ``open(at:_:environment:)``.
+  public static func join(
+    cluster: String, at directory: String, listen: String, directory records: ClusterDirectoryPlace,
+    tls: TLSOptions, _ options: DatabaseOptions = DatabaseOptions(), network: NetworkOptions = NetworkOptions(),
+    environment: Environment = .posix(), _ change: (inout ClusterOptions) -> Void = { _ in }
+  ) async throws -> Database {
+    var clusterOptions = ClusterOptions(cluster: cluster)
+    change(&clusterOptions)
+    try clusterOptions.validate()
+    let service = try NodeService.listen(
+      as: cluster, at: try NodeAddress(listen), tls: tls, network, environment: environment)
+    let place: NodeService.Records =
+      switch records {
+      case .file(let path): .file(path)
+      case .given(let directory): .given(directory)
+      }
+    let workers = environment.makeWorkers()
+    defer { workers.shutdown() }
+    let asked = clusterOptions
+    do {
+      let node = try await onWorkers(workers) { () throws(DatabaseError) in
+        try service.join(at: directory, options, asked, directory: place)
+      }
+      return Database(node.core, LocalTransport(), ClusterMembership(service, node))
+    } catch {
+      _ = try? await onWorkers(workers) { () throws(DatabaseError) in try service.stop(drainingFor: .zero) }
+      throw error
+    }
+  }
+
+  /// Where other nodes and clients reach this one, `host:port`; `nil` where the database is of no cluster.
+  public var address: String? { membership?.service.address.description }
+
+  /// Runs until the task is cancelled or the database closed, then leaves the cluster: what is under way ends
+  /// first, as far as five seconds allow.
+  ///
+  /// - Throws: as ``close()``.
+  public func run() async throws {
+    if let membership { await membership.ended.wait() }
+    try await close()
+  }
+}
+
+/// Tells any number of tasks that something has ended. Thread-safe.
+final class EndSignal: @unchecked Sendable {
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var isOver = false
+  private var waiting: [Int: CheckedContinuation<Void, Never>] = [:]
+  private var nextNumber = 0
+
+  func signal() {
+    let all = lock.withLock {
+      isOver = true
+      defer { waiting = [:] }
+      return waiting.values
+    }
+    for one in all { one.resume() }
+  }
+
+  /// Waits for the signal, or until the task is cancelled.
+  func wait() async {
+    let number = lock.withLock {
+      nextNumber += 1
+      return nextNumber
+    }
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let isOver = lock.withLock {
+          if !self.isOver, !Task.isCancelled {
+            waiting[number] = continuation
+            return false
+          }
+          return true
+        }
+        if isOver { continuation.resume() }
+      }
+    } onCancel: {
+      lock.withLock { waiting.removeValue(forKey: number) }?.resume()
+    }
+  }
+}

@@ -1,0 +1,116 @@
+import Roost
+import RoostNetwork
+import TestSupport
+import Testing
+
+/// Databases that are nodes of one cluster, over TCP on loopback, by the public calls.
+// Budget: 10 s
+@Suite(.timeLimit(.minutes(2))) struct ClusterDatabaseTests {
+  private static func join(_ index: Int, of count: Int, in folder: TemporaryDirectory) async throws -> Database {
+    var options = DatabaseOptions()
+    options.partitionCount = 16
+    options.replicas = min(count, 3)
+    return try await Database.join(
+      cluster: "music", at: "\(folder.path)/node\(index)", listen: "127.0.0.1:0",
+      directory: .file("\(folder.path)/directory"), tls: .plainOnLoopback, options
+    ) { $0.foundingNodes = count }
+  }
+
+  private static func cluster(of count: Int, in folder: TemporaryDirectory) async throws -> [Database] {
+    try await withThrowingTaskGroup(of: (Int, Database).self) { group in
+      for index in 0..<count {
+        group.addTask { (index, try await join(index, of: count, in: folder)) }
+      }
+      var all: [Int: Database] = [:]
+      for try await (index, database) in group { all[index] = database }
+      return (0..<count).map { all[$0]! }
+    }
+  }
+
+  @Test func `three nodes like a post at once, and all say three`() async throws {
+    let folder = try TemporaryDirectory()
+    let nodes = try await Self.cluster(of: 3, in: folder)
+    #expect(Set(nodes.map(\.id)).count == 1)
+    var keyspaces: [Keyspace] = []
+    for node in nodes { keyspaces.append(try await node.keyspace("posts", .eventual)) }
+    let posts = keyspaces
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for keyspace in posts { group.addTask { try await keyspace.counter("likes:42").increment() } }
+      try await group.waitForAll()
+    }
+    for keyspace in posts { #expect(try await keyspace.counter("likes:42").value() == 3) }
+
+    try await posts[0].put("k", "v1")
+    let read = try await posts[1].get("k")
+    #expect(read.text == "v1")
+    try await posts[1].put("k", "v2", context: read.context)
+    #expect(try await posts[2].get("k").text == "v2")
+    #expect(try await posts[2].multiGet(["k", "none"]).map(\.text) == ["v2", nil])
+    await #expect(code { try await posts[0].put("k", "v3", ifUnchangedSince: read.context) } == .conditionFailed)
+    try await posts[0].delete("k")
+    #expect(try await posts[1].get("k").isEmpty)
+
+    try await posts[0].set("s").insert("a", "b")
+    try await posts[1].set("s").remove("a")
+    #expect(try await posts[2].set("s").elements() == [Array("b".utf8)])
+    try await posts[0].map("m").counter("n").increment(by: 5)
+    #expect(try await posts[2].map("m").counter("n").value() == 5)
+    #expect(try await posts[2].map("m").fields().count == 1)
+
+    await #expect(code { try await nodes[0].transaction { _ in } } == .wrongPolicy)
+    await #expect(code { _ = try await nodes[0].keyspace("t", .transactional) } == .wrongPolicy)
+    await #expect(code { _ = try await nodes[1].keyspace("unknown") } == .unknownKeyspace)
+    #expect(try await nodes[2].keyspace("posts").name == "posts")
+
+    // One leaves: the others go on. It comes back as what it was.
+    let running = Task { [node = nodes[2]] in try await node.run() }
+    running.cancel()
+    try await running.value
+    await #expect(code { _ = try await posts[2].get("k") } == .closed)
+    try await posts[0].counter("likes:42").increment(.synced)
+    #expect(try await posts[1].counter("likes:42").value() == 4)
+    let again = try await Self.join(2, of: 3, in: folder)
+    #expect(try await again.keyspace("posts").counter("likes:42").value() == 4)
+    for node in [nodes[0], nodes[1], again] { try await node.close() }
+  }
+
+  @Test func `a node that waits for founders in vain says how many came`() async throws {
+    let folder = try TemporaryDirectory()
+    let error = await databaseError {
+      _ = try await Database.join(
+        cluster: "c", at: "\(folder.path)/n", listen: "127.0.0.1:0", directory: .file("\(folder.path)/d"),
+        tls: .plainOnLoopback
+      ) {
+        $0.foundingNodes = 2
+        $0.foundingTimeout = .milliseconds(200)
+      }
+    }
+    #expect(error?.code == .deadlineExceeded)
+    #expect(error?.message.contains("1 of 2") == true)
+    // Nothing is held on to: the same directory founds a cluster of its own.
+    let alone = try await Self.join(0, of: 1, in: TemporaryDirectory())
+    #expect(alone.address != nil)
+    try await alone.close()
+  }
+
+  @Test func `addresses and options are checked`() async throws {
+    let folder = try TemporaryDirectory()
+    for (listen, tls, expected) in [
+      ("nowhere", TLSOptions.plainOnLoopback, TransportError.Code.invalidAddress),
+      ("10.0.0.1:0", .plainOnLoopback, .notSecure),
+      ("127.0.0.1:0", .mutual(certificate: "/none", key: "/none", authority: "/none"), .certificate),
+    ] {
+      do {
+        _ = try await Database.join(
+          cluster: "c", at: "\(folder.path)/n", listen: listen, directory: .file("\(folder.path)/d"), tls: tls)
+        Issue.record("it joined at \(listen)")
+      } catch let error as TransportError { #expect(error.code == expected) }
+    }
+    await #expect(
+      code {
+        _ = try await Database.join(
+          cluster: "", at: "\(folder.path)/n", listen: "127.0.0.1:0", directory: .file("\(folder.path)/d"),
+          tls: .plainOnLoopback)
+      } == .invalidOption)
+  }
+}
