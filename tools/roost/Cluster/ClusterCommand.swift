@@ -26,7 +26,8 @@ struct ClusterMakeKeyspace: AsyncParsableCommand {
     commandName: "make-keyspace",
     abstract: "Make a keyspace at all nodes, or find that it is there.",
     discussion: """
-      All nodes must be within reach. A keyspace that is there with another policy is an error.
+      The other nodes learn of it from the cluster's directory. A keyspace that is there with
+      another policy is an error.
 
       EXAMPLES
         roost cluster make-keyspace posts --connect 127.0.0.1:7421 --cluster music --plain

@@ -46,7 +46,8 @@ enum StatusText {
     return lines + [
       "", "keyspaces  \(keyspaces.isEmpty ? "none" : keyspaces)",
       "hints      \(Format.count(counters.hints)) kept (\(Format.bytes(counters.hintBytes))), "
-        + "\(Format.count(counters.hintsHandedOver)) handed over, \(Format.count(counters.hintsRefused)) refused",
+        + "\(Format.count(counters.hintsHandedOver)) handed over, "
+        + "\(Format.count(counters.hintsRefused)) refused",
       "writes     \(Format.count(counters.writes)), of them \(Format.count(counters.indeterminateWrites)) "
         + "indeterminate",
       "reads      \(Format.count(counters.reads)), of them \(Format.count(counters.unavailableReads)) "

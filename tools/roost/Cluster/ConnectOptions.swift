@@ -10,7 +10,7 @@ struct TLSArguments: ParsableArguments {
   @Option(help: ArgumentHelp("Its private key, in PEM.", valueName: "file"), completion: .file())
   var tlsKey: String?
   @Option(
-    help: ArgumentHelp("The cluster's authority, in PEM: all nodes' certificates are its.", valueName: "file"),
+    help: ArgumentHelp("The authority of all nodes' certificates, in PEM.", valueName: "file"),
     completion: .file())
   var tlsAuthority: String?
   @Flag(help: "No TLS: for experiments on one machine, on loopback only.") var plain = false
@@ -103,7 +103,9 @@ struct PlaceOptions: ParsableArguments {
     _ words: [String], _ names: String..., takesMore: Bool = false
   ) throws -> (directory: String?, words: [String]) {
     let rest = isRemote ? words : Array(words.dropFirst())
-    if rest.count < names.count { throw ValidationError("Missing expected argument '<\(names[rest.count])>'") }
+    if rest.count < names.count {
+      throw ValidationError("Missing expected argument '<\(names[rest.count])>'")
+    }
     if rest.count > names.count, !takesMore {
       throw ValidationError("With --connect no directory is named: '\(words[0])' is one word too many.")
     }

@@ -58,8 +58,8 @@ struct ServeSettings: Decodable {
     let found = try JSONDecoder().decode([String: Ignored].self, from: Data(bytes))
     let known = Set(CodingKeys.allCases.map(\.rawValue))
     if let unknown = found.keys.sorted().first(where: { !known.contains($0) }) {
-      throw Failure(
-        .badInput, "\(path): there is no setting `\(unknown)`, only \(known.sorted().joined(separator: ", "))")
+      let all = known.sorted().joined(separator: ", ")
+      throw Failure(.badInput, "\(path): there is no setting `\(unknown)`, only \(all)")
     }
   }
 
