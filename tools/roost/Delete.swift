@@ -2,12 +2,14 @@ import ArgumentParser
 import Roost
 import RoostCausality
 import RoostCluster
+import RoostNetwork
 import RoostStorage
 
 /// `roost delete`: deletes keys, or a range of them.
 struct Delete: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Delete keys, or all keys of a range.",
+    usage: PlaceOptions.usage("delete", "<keys> ..."),
     discussion: """
       Deleting what is not there is no error. All of one command is deleted together.
 
@@ -22,10 +24,14 @@ struct Delete: AsyncParsableCommand {
         roost delete ./disk1 --prefix u:        each key of the range, one by one
       In a transactional keyspace each deletion is a transaction.
 
+      Of a cluster it asks a node, key by key; ranges are not there yet:
+        roost delete --connect 127.0.0.1:7421 --cluster music --plain u:1 u:2
+
       \(BytesOptions.help)
       """)
 
-  @OptionGroup var directory: DirectoryArgument
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String
   @Argument(help: "The keys.") var keys: [String] = []
   @OptionGroup var range: RangeOptions
   @OptionGroup var tree: TreeOption
@@ -33,8 +39,15 @@ struct Delete: AsyncParsableCommand {
   @Option(help: "Of a database: delete what the read with this context saw.") var context: String?
   @Flag(help: "Return once the deletion would survive power loss.") var sync = false
   @OptionGroup var bytes: BytesOptions
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
+
+  /// Without a directory the first key stands in its place.
+  private func words() throws -> (directory: String?, words: [String]) {
+    try place.split([directory] + keys, takesMore: true)
+  }
 
   func validate() throws {
+    let keys = try words().words
     let hasRange = range.prefix != nil || range.from != nil || range.to != nil
     if keys.isEmpty && !hasRange {
       throw ValidationError("Name keys, or a range with --prefix, --from and --to.")
@@ -48,16 +61,18 @@ struct Delete: AsyncParsableCommand {
   }
 
   func run() async throws {
-    let keys = try self.keys.map { try bytes.bytes($0, "key") }
+    let (directory, words) = try words()
+    let keys: [[UInt8]] = try words.map { try bytes.bytes($0, "key") }
     let range = try self.range.range(bytes)
-    if try DatabaseDirectory.isDatabase(directory.directory) {
-      return try await withOpenDatabase([directory.directory]) { database in
+    guard let directory else { return try await deleteRemote(keys) }
+    if try DatabaseDirectory.isDatabase(directory) {
+      return try await withOpenDatabase([directory]) { database in
         if database.isTransactional(keyspace) { return try await deleteVersions(keys, range, database) }
         try deleteRecords(keys, range, database.core)
       }
     }
-    if context != nil { try DatabaseDirectory.require(directory.directory) }
-    try withStore(directory.directory) { store in
+    if context != nil { try DatabaseDirectory.require(directory) }
+    try withStore(directory) { store in
       let tree = try store.requireTree(self.tree.tree)
       try store.write(sync ? .synced : .applied) { batch in
         for key in keys { batch.delete(key, in: tree) }
@@ -66,6 +81,19 @@ struct Delete: AsyncParsableCommand {
           throw Failure.usage("that prefix has no end: no key is above it")
         }
         batch.deleteRange(from: lower, to: upper, in: tree)
+      }
+    }
+  }
+
+  private func deleteRemote(_ keys: [[UInt8]]) async throws {
+    try tree.requireNone()
+    if context != nil, keys.count != 1 { throw Failure.usage("--context is of one key") }
+    let seen = try context.map(ContextText.context)
+    try await place.connection.withClient { client in
+      for key in keys {
+        var request = place.request(.delete, key, in: keyspace, sync: sync)
+        request.context = seen
+        _ = try await client.key(request)
       }
     }
   }

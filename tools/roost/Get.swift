@@ -2,12 +2,14 @@ import ArgumentParser
 import Roost
 import RoostCausality
 import RoostCluster
+import RoostNetwork
 import RoostStorage
 
 /// `roost get`: shows one value.
 struct Get: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show the value of a key.",
+    usage: PlaceOptions.usage("get", "<key>"),
     discussion: """
       An absent key shows nothing on standard output and ends with code 1.
 
@@ -21,11 +23,15 @@ struct Get: AsyncParsableCommand {
         roost get ./disk1 bio --show-context    to hand back with `roost put --context`
       In a transactional keyspace it shows the value that was committed last.
 
+      Of a cluster it asks a node:
+        roost get --connect 127.0.0.1:7421 --cluster music --plain likes:42
+
       \(BytesOptions.help)
       """)
 
-  @OptionGroup var directory: DirectoryArgument
-  @Argument(help: "The key.") var key: String
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String
+  @Argument(help: "The key.") var key: String?
   @OptionGroup var tree: TreeOption
   @OptionGroup var keyspace: KeyspaceOption
   @Flag(help: "Write the value as it is, without a newline.") var raw = false
@@ -33,21 +39,40 @@ struct Get: AsyncParsableCommand {
   @Flag(help: "Of a database: only the context of the read, for --context.") var showContext = false
   @Flag(help: "Of a database: all digits of replicas.") var long = false
   @OptionGroup var bytes: BytesOptions
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
 
   func validate() throws {
     if raw && json { throw ValidationError("--raw and --json exclude each other.") }
+    _ = try words()
+  }
+
+  private func words() throws -> (directory: String?, words: [String]) {
+    try place.split([directory] + (key.map { [$0] } ?? []), "key")
   }
 
   func run() async throws {
-    let key = try bytes.bytes(self.key, "key")
-    if try DatabaseDirectory.isDatabase(directory.directory) {
-      return try await withOpenDatabase([directory.directory]) { database in
+    let (directory, words) = try words()
+    let key: [UInt8] = try bytes.bytes(words[0], "key")
+    guard let directory else { return try await showRemote(key) }
+    if try DatabaseDirectory.isDatabase(directory) {
+      return try await withOpenDatabase([directory]) { database in
         if database.isTransactional(keyspace) { return try await showVersion(key, database) }
         try showRecord(key, database.core)
       }
     }
-    if showContext { try DatabaseDirectory.require(directory.directory) }
-    try show(key, try withStore(directory.directory) { try $0.requireTree(tree.tree).get(key) })
+    if showContext { try DatabaseDirectory.require(directory) }
+    try show(key, try withStore(directory) { try $0.requireTree(tree.tree).get(key) })
+  }
+
+  private func showRemote(_ key: [UInt8]) async throws {
+    try tree.requireNone()
+    let (answer, visible) = try await place.connection.withClient { client in
+      let answer = try await client.key(place.request(.get, key, in: keyspace))
+      // Only --raw and --json tell values that count from those that do not.
+      guard raw || json else { return (answer, [Sibling]()) }
+      return (answer, try await client.visible(answer.record, in: keyspace.keyspace))
+    }
+    try show(key, answer.record, visible, answer.context)
   }
 
   private func showVersion(_ key: [UInt8], _ database: Database) async throws {
@@ -73,6 +98,12 @@ struct Get: AsyncParsableCommand {
       let record = try keyspace.record(key)
       return (record, keyspace.visible(record), keyspace.context(key, record))
     }
+    try show(key, record, visible, context)
+  }
+
+  private func show(
+    _ key: [UInt8], _ record: Record?, _ visible: [Sibling], _ context: CausalContext
+  ) throws {
     let output = Output.standard
     if showContext { return try output.line(ContextText.text(context)) }
     guard let record, !record.isTombstone else {

@@ -2,12 +2,14 @@ import ArgumentParser
 import Roost
 import RoostCausality
 import RoostCluster
+import RoostNetwork
 import RoostStorage
 
 /// `roost put`: stores one value.
 struct Put: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Store a value under a key.",
+    usage: PlaceOptions.usage("put", "<key> <value>"),
     discussion: """
       Creates the store and the tree where they are missing.
 
@@ -24,12 +26,16 @@ struct Put: AsyncParsableCommand {
         roost put ./disk1 session x --ttl 3600
       In a transactional keyspace it is a transaction of one key, and replaces what is there.
 
+      Of a cluster it asks a node, and keyspaces are made before:
+        roost put --connect 127.0.0.1:7421 --cluster music --plain u:1 Ada
+
       \(BytesOptions.help)
       """)
 
-  @OptionGroup var directory: DirectoryArgument
-  @Argument(help: "The key, 1 to 65,535 bytes.") var key: String
-  @Argument(help: "The value; - reads it from standard input, as it is.") var value: String
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String
+  @Argument(help: "The key, 1 to 65,535 bytes.") var key: String?
+  @Argument(help: "The value; - reads it from standard input, as it is.") var value: String?
   @OptionGroup var tree: TreeOption
   @OptionGroup var keyspace: KeyspaceOption
   @Option(help: "Of a database: replace what the read with this context saw.") var context: String?
@@ -37,20 +43,27 @@ struct Put: AsyncParsableCommand {
   @Option(help: "Of a database: seconds after which the value counts as deleted.") var ttl: Double?
   @Flag(help: "Return once the write would survive power loss.") var sync = false
   @OptionGroup var bytes: BytesOptions
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
+
+  private func words() throws -> (directory: String?, words: [String]) {
+    try place.split([directory] + [key, value].compactMap { $0 }, "key", "value")
+  }
 
   func run() async throws {
-    let key = try bytes.bytes(self.key, "key")
+    let (directory, words) = try words()
+    let key: [UInt8] = try bytes.bytes(words[0], "key")
     // Before the store is created.
     if key.isEmpty { throw Failure.usage("a key must have at least one byte") }
-    let value = value == "-" ? try Input(nil).readAll() : try bytes.bytes(self.value, "value")
-    if try DatabaseDirectory.isDatabase(directory.directory) {
-      return try await withOpenDatabase([directory.directory]) { database in
+    let value: [UInt8] = words[1] == "-" ? try Input(nil).readAll() : try bytes.bytes(words[1], "value")
+    guard let directory else { return try await putRemote(key, value) }
+    if try DatabaseDirectory.isDatabase(directory) {
+      return try await withOpenDatabase([directory]) { database in
         if database.isTransactional(keyspace) { return try await putVersion(key, value, database) }
         try putRecord(key, value, database.core)
       }
     }
-    if context != nil || replace || ttl != nil { try DatabaseDirectory.require(directory.directory) }
-    try withStore(directory.directory, creates: true) { store in
+    if context != nil || replace || ttl != nil { try DatabaseDirectory.require(directory) }
+    try withStore(directory, creates: true) { store in
       try store.tree(tree.tree).put(key, value, sync ? .synced : .applied)
     }
   }
@@ -59,6 +72,20 @@ struct Put: AsyncParsableCommand {
     if context != nil && replace { throw ValidationError("--context and --replace exclude each other.") }
     if let ttl, !(ttl >= 0.001 && ttl <= 1e11) {
       throw ValidationError("--ttl is a number of seconds, from 0.001.")
+    }
+    _ = try words()
+  }
+
+  private func putRemote(_ key: [UInt8], _ value: [UInt8]) async throws {
+    try tree.requireNone()
+    let given = try context.map(ContextText.context)
+    let timeToLive = ttl.map { UInt64($0 * 1_000) }
+    var request = place.request(
+      .put(value, timeToLiveMilliseconds: timeToLive), key, in: keyspace, sync: sync)
+    try await place.connection.withClient { client in
+      request.context =
+        replace ? try await client.key(place.request(.get, key, in: keyspace)).context : given
+      _ = try await client.key(request)
     }
   }
 

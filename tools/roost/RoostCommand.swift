@@ -19,6 +19,7 @@ struct RoostCommand: AsyncParsableCommand {
         roost scan ./db --prefix u: --json
         roost create ./disk1 ./disk2        a database over two stores
         roost incr ./disk1 likes:42         a counter that merges
+        roost serve ./node1 …               a node of a cluster, until it is told to end
         roost export ./db --format jsonl | gzip > db.jsonl.gz
         roost stats ./db                    levels as a picture
         roost dump ./db                     what every file is
@@ -47,6 +48,9 @@ struct RoostCommand: AsyncParsableCommand {
         subcommands: [Stats.self, Verify.self, Compact.self, Dump.self]),
       CommandGroup(
         name: "Several stores", subcommands: [RingCommand.self, RebalanceCommand.self]),
+      CommandGroup(
+        name: "Clusters: a database over several processes",
+        subcommands: [Serve.self, ClusterCommand.self]),
       CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
     ])
 
@@ -87,6 +91,7 @@ struct RoostCommand: AsyncParsableCommand {
     case let failure as Failure: complain(failure)
     case let error as StoreError: complain(Failure(error))
     case let error as DatabaseError: complain(Failure(error))
+    case let error as TransportError: complain(Failure(error))
     case let error as FileSystemError: complain(Failure(error))
     case let error as RingError: complain(Failure(error))
     case let status as ExitStatus:

@@ -4,9 +4,9 @@ package import RoostEnvironment
 
 /// A program that is no node of a cluster, and asks one of its nodes.
 ///
-/// It needs the node's address and the cluster's name, and no directory. The connection is made when the client
-/// begins and kept up; a request that finds none waits for it, up to its deadline. Nothing is asked twice:
-/// a request whose connection is lost under it fails.
+/// It needs the node's address and the cluster's name, and no directory. The connection is made when the
+/// client begins and kept up; a request that finds none waits for it, up to its deadline. Nothing is asked
+/// twice: a request whose connection is lost under it fails.
 ///
 /// Thread-safe.
 package final class NetworkClient: Sendable {
@@ -23,8 +23,8 @@ package final class NetworkClient: Sendable {
   ///   - address: of any node of the cluster.
   ///   - timeout: of a call: 1 ms to an hour.
   ///   - environment: time, randomness, the certificates' files, and workers that keep time.
-  /// - Throws: ``TransportError`` with `.invalidOption`, `.certificate` (naming the file), `.notSecure` (plain
-  ///   TCP off loopback).
+  /// - Throws: ``TransportError`` with `.invalidOption`, `.certificate` (naming the file), `.notSecure`
+  ///   (plain TCP off loopback).
   package init(
     to address: NodeAddress, cluster: String, tls: TLSOptions, timeout: Duration = .seconds(5),
     _ options: NetworkOptions = NetworkOptions(), environment: Environment,
@@ -49,9 +49,9 @@ package final class NetworkClient: Sendable {
 
   /// Reads or writes a key.
   ///
-  /// - Throws: ``DatabaseError``: what the node answers; `.unreachable` (no connection came about in time, or the
-  ///   node is of another cluster), `.deadlineExceeded`, `.busy`, `.closed`, `.invalidArgument` (longer than the
-  ///   node takes); `.indeterminate` where a write was sent and no answer came: it may still appear.
+  /// - Throws: ``DatabaseError``: what the node answers; `.unreachable` (no connection came about in time, or
+  ///   the node is of another cluster), `.deadlineExceeded`, `.busy`, `.closed`, `.invalidArgument` (longer
+  ///   than the node takes); `.indeterminate` where a write was sent and no answer came: it may still appear.
   package func key(_ request: KeyRequest) async throws(DatabaseError) -> KeyAnswer {
     try KeyAnswer(
       decoding: await ask(NodeMessageKind.key, request.encoded(), isWrite: request.isWrite))

@@ -4,7 +4,8 @@ package import RoostEnvironment
 
 /// A node of a cluster as a process runs it: its network, the cluster's directory, and the node between them.
 ///
-/// 1. ``listen(as:at:tls:_:environment:logger:)`` takes the port: from then on it is known where the node is reached.
+/// 1. ``listen(as:at:tls:_:environment:logger:)`` takes the port: from then on it is known where the node is
+///    reached.
 /// 2. ``join(at:_:_:directory:)`` opens the store and takes part; it returns when the cluster is founded.
 /// 3. ``stop(drainingFor:)`` lets what is under way end, and closes all.
 ///

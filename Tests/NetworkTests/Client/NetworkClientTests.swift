@@ -7,8 +7,8 @@ import Testing
 
 @testable import RoostNetwork
 
-/// A program that asks one node: answers and failures, and waiting for a connection. Over TCP on loopback; the
-/// clients' clocks are real, and their deadlines far away where a test does not wait for them.
+/// A program that asks one node: answers and failures, and waiting for a connection. Over TCP on loopback;
+/// the clients' clocks are real, and their deadlines far away where a test does not wait for them.
 // Budget: 5 s
 @Suite(.endsNodes) struct NetworkClientTests {
   private static let request = KeyRequest(.put([1, 2], timeToLiveMilliseconds: nil), [7], in: "default")
@@ -76,10 +76,10 @@ import Testing
       try await client.repair()
     }
     let messages = handler.messages.values.map { $0.message }
-    #expect(
-      messages.map { $0.kind } == [NodeMessageKind.makeKeyspace, NodeMessageKind.status, NodeMessageKind.repair])
-    #expect(
-      try KeyspaceRequest(decoding: messages[0].body) == KeyspaceRequest(name: "posts", kind: .lastWriterWins))
+    let kinds = [NodeMessageKind.makeKeyspace, NodeMessageKind.status, NodeMessageKind.repair]
+    #expect(messages.map { $0.kind } == kinds)
+    let asked = try KeyspaceRequest(decoding: messages[0].body)
+    #expect(asked == KeyspaceRequest(name: "posts", kind: .lastWriterWins))
   }
 
   @Test func `what the node answers with is thrown`() async throws {

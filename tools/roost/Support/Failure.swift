@@ -13,10 +13,12 @@ enum ExitStatus: Int32, Error {
   case damage = 2
   /// The command line is wrong; nothing was done.
   case usage = 64
-  /// What was to be imported is not what its format says.
+  /// What was to be imported, or a file of settings, is not what its format says.
   case badInput = 65
   /// No store, no tree or no file of that name.
   case notFound = 66
+  /// No node answers at an address, too few replicas do, or the address cannot be listened on.
+  case unavailable = 69
   /// The store failed in some other way.
   case software = 70
   /// The system failed a file operation, or the disk is full.
@@ -30,10 +32,11 @@ enum ExitStatus: Int32, Error {
   static let table = """
     EXIT CODES
       0   done                        66  no such store, tree or file
-      1   `get`: the key is absent    70  the store failed in another way
-      2   damaged files               74  the system failed, or the disk is full
-      64  wrong usage                 75  another process has the store open
-      65  bad input to `import`       76  written by a later version of Roost
+      1   `get`: the key is absent    69  no node, or too few, within reach
+      2   damaged files               70  the store failed in another way
+      64  wrong usage                 74  the system failed, or the disk is full
+      65  bad input to `import`       75  another process has the store open
+                                      76  written by a later version of Roost
                                       77  no permission
     """
 }

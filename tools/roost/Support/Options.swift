@@ -59,6 +59,11 @@ struct DirectoryArgument: ParsableArguments {
 struct TreeOption: ParsableArguments {
   @Option(help: "The tree to work on.")
   var tree = "default"
+
+  /// Fails where one was named: a cluster has keyspaces.
+  func requireNone() throws {
+    if tree != "default" { throw Failure.usage("a cluster has no trees: name a keyspace with --keyspace") }
+  }
 }
 
 /// A range of keys.

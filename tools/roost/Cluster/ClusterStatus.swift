@@ -1,0 +1,144 @@
+import ArgumentParser
+import RoostCluster
+import RoostNetwork
+
+/// `roost cluster status`: the cluster as one of its nodes sees it.
+struct ClusterStatus: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "status",
+    abstract: "Show a cluster as one of its nodes sees it: nodes, keyspaces, counters.",
+    discussion: """
+      Counters are that node's own, since it was started.
+
+      EXAMPLES
+        roost cluster status --connect 127.0.0.1:7421 --cluster music --plain
+        roost cluster status --connect 127.0.0.1:7421 --cluster music --plain --json
+      """)
+
+  @OptionGroup var connection: ConnectOptions
+  @Flag(help: "A JSON object.") var json = false
+
+  func run() async throws {
+    let status = try await connection.withClient { try await $0.status() }
+    if json { return try Output.standard.line(StatusText.json(status)) }
+    for line in StatusText.lines(status) { try Output.standard.line(line) }
+  }
+}
+
+/// A node's status as text.
+enum StatusText {
+  static func lines(_ status: NodeStatus) -> [String] {
+    var lines = [
+      "cluster \(status.cluster), database \(status.database), epoch \(status.epoch)",
+      summary(status), "",
+    ]
+    lines += table(
+      [["node", "address", "zone", "weight", "partitions", "state"]]
+        + status.members.map { member in
+          [
+            member.name.isEmpty ? "\(member.id)" : member.name, member.address,
+            member.zone.isEmpty ? "-" : member.zone, "\(member.weight)", "\(member.partitions)",
+            name(member.state),
+          ]
+        })
+    let keyspaces = status.keyspaces.map { "\($0.name) (\($0.kind))" }.joined(separator: ", ")
+    let counters = status.counters
+    return lines + [
+      "", "keyspaces  \(keyspaces.isEmpty ? "none" : keyspaces)",
+      "hints      \(Format.count(counters.hints)) kept (\(Format.bytes(counters.hintBytes))), "
+        + "\(Format.count(counters.hintsHandedOver)) handed over, "
+        + "\(Format.count(counters.hintsRefused)) refused",
+      "writes     \(Format.count(counters.writes)), of them \(Format.count(counters.indeterminateWrites)) "
+        + "indeterminate",
+      "reads      \(Format.count(counters.reads)), of them \(Format.count(counters.unavailableReads)) "
+        + "unavailable; \(Format.count(counters.repairedByReads)) replicas repaired",
+    ]
+  }
+
+  /// `3 nodes, 256 partitions, 3 replicas`
+  static func summary(_ status: NodeStatus) -> String {
+    "\(Format.count(status.members.count, "node")), \(Format.count(status.partitionCount, "partition")), "
+      + Format.count(status.replicas, "replica")
+  }
+
+  private static func name(_ state: NodeStatus.Member.State) -> String {
+    switch state {
+    case .this: "this node"
+    case .reachable: "reachable"
+    case .unreachable: "out of reach"
+    }
+  }
+
+  /// Columns as wide as what is in them, two spaces apart.
+  private static func table(_ rows: [[String]]) -> [String] {
+    var widths = [Int](repeating: 0, count: rows.first?.count ?? 0)
+    for row in rows {
+      for (column, text) in row.enumerated() { widths[column] = max(widths[column], text.count) }
+    }
+    return rows.map { row in
+      let cells = row.enumerated().map { column, text in
+        column == row.count - 1 ? text : Format.left(text, widths[column])
+      }
+      return cells.joined(separator: "  ")
+    }
+  }
+
+  static func json(_ status: NodeStatus) -> String {
+    var writer = JSONWriter()
+    writer.beginObject()
+    writer.member("cluster", status.cluster)
+    writer.member("database", "\(status.database)")
+    writer.member("epoch", status.epoch)
+    writer.member("partitions", status.partitionCount)
+    writer.member("replicas", status.replicas)
+    writer.name("nodes")
+    writer.beginArray()
+    for member in status.members {
+      writer.beginObject()
+      writer.member("id", "\(member.id)")
+      writer.member("name", member.name)
+      writer.member("address", member.address)
+      writer.member("zone", member.zone)
+      writer.member("weight", member.weight)
+      writer.member("partitions", member.partitions)
+      writer.member("state", word(member.state))
+      writer.endObject()
+    }
+    writer.endArray()
+    writer.name("keyspaces")
+    writer.beginArray()
+    for keyspace in status.keyspaces {
+      writer.beginObject()
+      writer.member("name", keyspace.name)
+      writer.member("policy", "\(keyspace.kind)")
+      writer.endObject()
+    }
+    writer.endArray()
+    writer.name("counters")
+    write(status.counters, to: &writer)
+    writer.endObject()
+    return String(decoding: writer.bytes, as: UTF8.self)
+  }
+
+  private static func word(_ state: NodeStatus.Member.State) -> String {
+    switch state {
+    case .this: "this"
+    case .reachable: "reachable"
+    case .unreachable: "unreachable"
+    }
+  }
+
+  private static func write(_ counters: NodeStatus.Counters, to writer: inout JSONWriter) {
+    writer.beginObject()
+    writer.member("hints", counters.hints)
+    writer.member("hintBytes", counters.hintBytes)
+    writer.member("hintsRefused", counters.hintsRefused)
+    writer.member("hintsHandedOver", counters.hintsHandedOver)
+    writer.member("repairedByReads", counters.repairedByReads)
+    writer.member("writes", counters.writes)
+    writer.member("reads", counters.reads)
+    writer.member("indeterminateWrites", counters.indeterminateWrites)
+    writer.member("unavailableReads", counters.unavailableReads)
+    writer.endObject()
+  }
+}

@@ -1,0 +1,144 @@
+import ArgumentParser
+import RoostCluster
+import RoostEnvironment
+import RoostNetwork
+
+/// How connections are secured: three files, or not at all on one machine.
+struct TLSArguments: ParsableArguments {
+  @Option(help: ArgumentHelp("This side's certificate, in PEM.", valueName: "file"), completion: .file())
+  var tlsCertificate: String?
+  @Option(help: ArgumentHelp("Its private key, in PEM.", valueName: "file"), completion: .file())
+  var tlsKey: String?
+  @Option(
+    help: ArgumentHelp("The authority of all nodes' certificates, in PEM.", valueName: "file"),
+    completion: .file())
+  var tlsAuthority: String?
+  @Flag(help: "No TLS: for experiments on one machine, on loopback only.") var plain = false
+
+  var isEmpty: Bool { tlsCertificate == nil && tlsKey == nil && tlsAuthority == nil && !plain }
+
+  /// - Throws: ``Failure`` where it is not said how, or said twice.
+  static func options(
+    certificate: String?, key: String?, authority: String?, plain: Bool
+  ) throws -> TLSOptions {
+    switch (certificate, key, authority) {
+    case (let certificate?, let key?, let authority?):
+      if plain { throw Failure.usage("--plain and the files for TLS exclude each other") }
+      return .mutual(certificate: certificate, key: key, authority: authority)
+    case (nil, nil, nil):
+      if plain { return .plainOnLoopback }
+      throw Failure.usage(
+        "say how connections are secured: --tls-certificate, --tls-key and --tls-authority, or --plain")
+    default:
+      throw Failure.usage("--tls-certificate, --tls-key and --tls-authority go together")
+    }
+  }
+
+  func options() throws -> TLSOptions {
+    try Self.options(certificate: tlsCertificate, key: tlsKey, authority: tlsAuthority, plain: plain)
+  }
+}
+
+/// Which node of a cluster a command asks.
+struct ConnectOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Where a node of the cluster listens; any of them.", valueName: "host:port"))
+  var connect: String?
+  @Option(help: "The cluster's name.") var cluster: String?
+  @OptionGroup var tls: TLSArguments
+  @Option(help: "Seconds that a request may take, the connection included; 5 otherwise.")
+  var timeout: Double?
+
+  func validate() throws {
+    if let timeout, !(timeout >= 0.001 && timeout <= 3_600) {
+      throw ValidationError("--timeout is a number of seconds, from 0.001 to 3600.")
+    }
+  }
+
+  /// Runs `body` with a client of the node, and closes it, whatever happens.
+  ///
+  /// - Throws: ``Failure``, ``TransportError``, and what `body` throws.
+  func withClient<R>(_ body: (NetworkClient) async throws -> R) async throws -> R {
+    guard let connect else { throw Failure.usage("name a node of the cluster with --connect HOST:PORT") }
+    guard let cluster else { throw Failure.usage("--connect needs the cluster's name: --cluster NAME") }
+    let client = try NetworkClient(
+      to: NodeAddress(connect), cluster: cluster, tls: tls.options(),
+      timeout: .milliseconds(Int64((timeout ?? 5) * 1_000)), environment: .posix())
+    let result: R
+    do { result = try await body(client) } catch {
+      await client.close()
+      throw error
+    }
+    await client.close()
+    return result
+  }
+}
+
+/// Where a command about keys finds them: in the directory that is its first word, or, with --connect and
+/// without that word, in a cluster.
+struct PlaceOptions: ParsableArguments {
+  @OptionGroup var connection: ConnectOptions
+  @Option(help: "With --connect: how many replicas must answer; otherwise a majority of them.")
+  var quorum: Int?
+
+  var isRemote: Bool { connection.connect != nil }
+
+  func validate() throws {
+    if let quorum, !(1...16).contains(quorum) { throw ValidationError("--quorum is a number from 1 to 16.") }
+    if isRemote { return }
+    let isAnyGiven =
+      connection.cluster != nil || connection.timeout != nil || quorum != nil || !connection.tls.isEmpty
+    if isAnyGiven {
+      throw ValidationError("--cluster, --timeout, --quorum, --plain and the files for TLS need --connect.")
+    }
+  }
+
+  /// The directory, unless a cluster is asked, and the words behind it.
+  ///
+  /// - Parameters:
+  ///   - words: all of the command's words, the directory among them or not.
+  ///   - names: of those that must be there beside the directory.
+  ///   - takesMore: whether others may follow.
+  /// - Throws: `ValidationError` where words are missing, or there is one too many.
+  func split(
+    _ words: [String], _ names: String..., takesMore: Bool = false
+  ) throws -> (directory: String?, words: [String]) {
+    let rest = isRemote ? words : Array(words.dropFirst())
+    if rest.count < names.count {
+      throw ValidationError("Missing expected argument '<\(names[rest.count])>'")
+    }
+    if rest.count > names.count, !takesMore {
+      throw ValidationError("With --connect no directory is named: '\(words[0])' is one word too many.")
+    }
+    return (isRemote ? nil : words[0], rest)
+  }
+
+  /// A request with what was asked for here.
+  func request(
+    _ operation: KeyRequest.Operation, _ key: [UInt8], in keyspace: KeyspaceOption, sync: Bool = false
+  ) -> KeyRequest {
+    var request = KeyRequest(operation, key, in: keyspace.keyspace)
+    request.quorum = quorum
+    request.isSynced = sync
+    return request
+  }
+
+  /// Usage of a command about keys, which the parser cannot know: the directory's word may be missing.
+  static func usage(_ command: String, _ words: String) -> String {
+    """
+    roost \(command) <directory> \(words) [<options>]
+           roost \(command) --connect <host:port> --cluster <name> \(words) [<options>]
+    """
+  }
+}
+
+extension Failure {
+  init(_ error: TransportError) {
+    let status: ExitStatus =
+      switch error.code {
+      case .invalidAddress, .invalidOption, .notSecure: .usage
+      case .certificate: .badInput
+      default: .unavailable
+      }
+    self.init(status, error.message)
+  }
+}

@@ -1,0 +1,208 @@
+import ArgumentParser
+import Roost
+import RoostCausality
+import RoostCluster
+import RoostNetwork
+import RoostStorage
+
+// The commands on counters and sets, in a directory or, with --connect, in a cluster. What they hold is shown
+// by `roost get` as well.
+
+/// What all of them take.
+struct CounterAndSetOptions: ParsableArguments {
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String
+  @Argument(help: "The key, 1 to 65,533 bytes.") var key: String?
+  @OptionGroup var keyspace: KeyspaceOption
+  @Flag(help: "Return once the write would survive power loss.") var sync = false
+  @OptionGroup var bytes: BytesOptions
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
+
+  /// All words of a command, with those behind the key.
+  func words(_ more: [String] = []) -> [String] { [directory] + (key.map { [$0] } ?? []) + more }
+
+  /// - Throws: ``Failure`` where it is no key.
+  func writtenKey(_ text: String) throws -> [UInt8] {
+    let key: [UInt8] = try bytes.bytes(text, "key")
+    if key.isEmpty { throw Failure.usage("a key must have at least one byte") }
+    return key
+  }
+
+  /// Changes a set of a directory by `change`, all at once, or one of a cluster by each of the operations.
+  ///
+  /// - Parameter directory: `nil` for a cluster.
+  func changeSet(
+    _ directory: String?, _ key: [UInt8], _ operations: [KeyRequest.Operation],
+    _ change: (inout ORSet, Dot) -> Void
+  ) async throws {
+    guard let directory else {
+      return try await place.connection.withClient { client in
+        for operation in operations {
+          _ = try await client.key(place.request(operation, key, in: keyspace, sync: sync))
+        }
+      }
+    }
+    try TypedKey(key, keyspace, directory).write(sync: sync) { keyspace, key in
+      try keyspace.change(key, ORSet.self) { set, stamp throws(CausalityError) in
+        change(&set, stamp.dot)
+        return (true, ())
+      }
+    }
+  }
+}
+
+/// `roost incr`: counts up or down.
+struct Increment: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "incr",
+    abstract: "Count a counter up or down, and show what it says.",
+    usage: PlaceOptions.usage("incr", "<key>"),
+    discussion: """
+      Creates the database and the keyspace where they are missing; not those of a cluster.
+
+      EXAMPLES
+        roost incr ./db likes:42
+        roost incr ./db likes:42 --by 10
+        roost incr ./db likes:42 --by=-1        an option's value that begins with a dash
+        roost incr --connect 127.0.0.1:7421 --cluster music --plain likes:42
+      """)
+
+  @OptionGroup var options: CounterAndSetOptions
+  @Option(help: "How much; negative counts down.") var by: Int64 = 1
+
+  func validate() throws { _ = try options.place.split(options.words(), "key") }
+
+  func run() async throws {
+    let (directory, words) = try options.place.split(options.words(), "key")
+    let key = try options.writtenKey(words[0])
+    let counter: PNCounter
+    if let directory {
+      counter = try TypedKey(key, options.keyspace, directory).write(sync: options.sync) { keyspace, key in
+        _ = try keyspace.change(key, PNCounter.self) { counter, stamp throws(CausalityError) in
+          try counter.increment(by: by, dot: stamp.dot)
+          return (true, ())
+        }
+        return try keyspace.state(key, PNCounter.self)
+      }
+    } else {
+      let write = options.place.request(.increment(by), key, in: options.keyspace, sync: options.sync)
+      let read = options.place.request(.get, key, in: options.keyspace)
+      counter = try await options.place.connection.withClient { client in
+        _ = try await client.key(write)
+        return try await client.state(read, PNCounter.self)
+      }
+    }
+    let value: Int64
+    do throws(CausalityError) { value = try counter.value() } catch { throw DatabaseError(error) }
+    try Output.standard.line("\(value)")
+  }
+}
+
+/// `roost sadd`: inserts into a set.
+struct SetAdd: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "sadd",
+    abstract: "Insert elements into a set.",
+    usage: PlaceOptions.usage("sadd", "<key> <elements> ..."),
+    discussion: """
+      Creates the database and the keyspace where they are missing; not those of a cluster.
+
+      EXAMPLES
+        roost sadd ./db tags:42 swift lsm
+        roost sadd --connect 127.0.0.1:7421 --cluster music --plain tags:42 swift lsm
+      """)
+
+  @OptionGroup var options: CounterAndSetOptions
+  @Argument(help: "The elements.") var elements: [String] = []
+
+  func validate() throws { _ = try words() }
+
+  private func words() throws -> (directory: String?, words: [String]) {
+    try options.place.split(options.words(elements), "key", "elements", takesMore: true)
+  }
+
+  func run() async throws {
+    let (directory, words) = try words()
+    let elements: [[UInt8]] = try words.dropFirst().map { try options.bytes.bytes($0, "element") }
+    let key = try options.writtenKey(words[0])
+    try await options.changeSet(directory, key, elements.map { .add($0) }) { set, dot in
+      for element in elements { set.insert(element, dot: dot) }
+    }
+  }
+}
+
+/// `roost srem`: removes from a set.
+struct SetRemove: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "srem",
+    abstract: "Remove elements from a set.",
+    usage: PlaceOptions.usage("srem", "<key> <elements> ..."),
+    discussion: """
+      Removing what is not in it is no error.
+
+      EXAMPLES
+        roost srem ./db tags:42 lsm
+        roost srem --connect 127.0.0.1:7421 --cluster music --plain tags:42 lsm
+      """)
+
+  @OptionGroup var options: CounterAndSetOptions
+  @Argument(help: "The elements.") var elements: [String] = []
+
+  func validate() throws { _ = try words() }
+
+  private func words() throws -> (directory: String?, words: [String]) {
+    try options.place.split(options.words(elements), "key", "elements", takesMore: true)
+  }
+
+  func run() async throws {
+    let (directory, words) = try words()
+    let elements: [[UInt8]] = try words.dropFirst().map { try options.bytes.bytes($0, "element") }
+    let key = try options.writtenKey(words[0])
+    try await options.changeSet(directory, key, elements.map { .remove($0) }) { set, _ in
+      for element in elements { set.remove(element) }
+    }
+  }
+}
+
+/// `roost smembers`: shows a set.
+struct SetMembers: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "smembers",
+    abstract: "Show the elements of a set, a line each.",
+    usage: PlaceOptions.usage("smembers", "<key>"),
+    discussion: """
+      An absent set shows nothing and ends with code 1.
+
+      EXAMPLES
+        roost smembers ./db tags:42
+        roost smembers ./db tags:42 --json      ["lsm","swift"]
+        roost smembers --connect 127.0.0.1:7421 --cluster music --plain tags:42
+      """)
+
+  @OptionGroup var options: CounterAndSetOptions
+  @Flag(help: "A JSON array.") var json = false
+
+  func validate() throws { _ = try options.place.split(options.words(), "key") }
+
+  func run() async throws {
+    let (directory, words) = try options.place.split(options.words(), "key")
+    let key: [UInt8] = try options.bytes.bytes(words[0], "key")
+    let set: ORSet
+    if let directory {
+      set = try TypedKey(key, options.keyspace, directory).read { try $0.state($1, ORSet.self) }
+    } else {
+      let request = options.place.request(.get, key, in: options.keyspace)
+      set = try await options.place.connection.withClient { try await $0.state(request, ORSet.self) }
+    }
+    if set.isEmpty { throw Failure(.absent, "there is no set `\(words[0])`") }
+    guard json else {
+      for element in set.values { try Output.standard.line(options.bytes.text(element)) }
+      return
+    }
+    var writer = JSONWriter()
+    writer.beginArray()
+    for element in set.values { writer.value(data: element) }
+    writer.endArray()
+    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+  }
+}
