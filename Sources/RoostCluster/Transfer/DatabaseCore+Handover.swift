@@ -98,6 +98,7 @@ extension DatabaseCore {
       try wait(copy, longest, for: "what is being recorded of transactions in \(source.path)")
       return false
     }
+    if leaves { try transactions.copyRecords(of: source, to: target) }
     return true
   }
 

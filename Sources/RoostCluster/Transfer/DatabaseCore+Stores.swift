@@ -119,8 +119,8 @@ extension DatabaseCore {
             return try adopt(staying, ringState, letting: leavers)
           }
           if others.isEmpty { break }
-          for leaver in others { try prepareToLeave(leaver) }
           leavers = others
+          for leaver in others { try prepareToLeave(leaver) }
         }
       } catch {
         let transactions = topology.withLock { self.transactions }
@@ -142,7 +142,7 @@ extension DatabaseCore {
   }
 
   /// Has all end that a store which holds no partition has to do with transactions. Without `topology`, which
-  /// they may need.
+  /// they may need. Where this fails, the store is to go on: `resume`.
   ///
   /// - Throws: `.busy` where transactions that it coordinates take too long.
   private func prepareToLeave(_ member: Member) throws(DatabaseError) {
@@ -151,9 +151,13 @@ extension DatabaseCore {
     let end = time.monotonicNanoseconds &+ (transactions.longestMilliseconds &+ 2_000) &* 1_000_000
     while true {
       try shared.checkOpen()
-      if try transactions.stopCoordinating(at: member), transactions.quiet(member) { return }
+      if try transactions.stopCoordinating(at: member), transactions.quiet(member) {
+        if let heir = topology.withLock({ heir(of: [member]) }) {
+          try transactions.copyRecords(of: member, to: heir)
+        }
+        return
+      }
       guard time.monotonicNanoseconds < end else {
-        transactions.resume(member)
         throw DatabaseError(.busy, "transactions that \(member.path) coordinates are not over")
       }
       transfers.pause(milliseconds: 1)

@@ -40,7 +40,12 @@ package protocol TransactionHandover: AnyObject, Sendable {
   /// It goes on after ``quiet(_:)``.
   func resume(_ member: Member)
 
-  /// Copies what a quiet store has on record of transactions to another, durably.
+  /// Copies what a quiet store has on record of transactions to another, durably. It takes as long as there
+  /// are records: so without `topology`, and before ``bequeath(from:to:)``.
+  func copyRecords(of member: Member, to heir: Member) throws(DatabaseError)
+
+  /// Sees to it that a store's heir has all that was on record there, and knows that what it coordinated is
+  /// over. With the database's `topology` held.
   func bequeath(from member: Member, to heir: Member) throws(DatabaseError)
 
   /// A store has left: another answers for it.

@@ -130,6 +130,24 @@ package struct Coordinator: Sendable {
     }
   }
 
+  /// What a caller may be told of a commit already; `nil` where it must wait, or cannot know.
+  func finalOutcome(of transaction: TransactionID) -> TransactionOutcome? {
+    let known: Finish
+    if let found = active[transaction] {
+      guard case .committed(let timestamp) = found.phase else { return nil }
+      known = .committed(timestamp)
+    } else if let found = finished[transaction] {
+      known = found
+    } else {
+      return nil
+    }
+    switch known {
+    case .committed(let timestamp):
+      return times.hasPassed(timestamp, at: now) ? .committed(at: timestamp) : nil
+    case .aborted(let reason): return .aborted(reason)
+    }
+  }
+
   /// Whether its clock was seen near the bound: it begins nothing then.
   package var isFenced: Bool { !suspects.isEmpty }
 

@@ -68,14 +68,19 @@ final class CoordinatorDriver: @unchecked Sendable {
     self.services = services
     endpoint = .coordinator(machine.id)
     progress = Condition(lock)
-    loop = EventLoop { [weak self] work in self?.handle(work) }
+    loop = EventLoop(
+      handOver: { job in
+        workers.submit(.background, job)
+        while workers.runOneHere() {}
+      },
+      handle: { [weak self] work in self?.handle(work) })
     services.transport.attach(endpoint) { [weak self] envelope in self?.receive(envelope) }
   }
 
   /// Goes on with what was decided before the last stop.
   func resume() { post(.timer) }
 
-  /// Ends it: callers that wait are told that they cannot know.
+  /// Ends it: callers that wait for what is not known here are told that they cannot know.
   func stop() {
     services.transport.detach(endpoint)
     loop.stop()
@@ -85,12 +90,22 @@ final class CoordinatorDriver: @unchecked Sendable {
         self.acquires = [:]
         self.commits = [:]
       }
-      return (self.acquires, self.commits)
+      return (self.acquires, answered(self.commits))
     }
     for waiting in acquires.values {
       waiting.reply(.failure(TransactionAborted(.failed("the database was closed"))))
     }
-    for waiting in commits.values { waiting.reply(.unknown(waiting.transaction)) }
+    for (reply, outcome) in commits { reply(outcome) }
+  }
+
+  /// What those who wait for a commit are told where nothing more comes: it may be decided, and their answer
+  /// on its way behind other events. With the lock held.
+  private func answered(
+    _ commits: [UInt64: WaitingCommit]
+  ) -> [(reply: CommitReply, outcome: TransactionOutcome)] {
+    commits.values.map { waiting in
+      (waiting.reply, machine.finalOutcome(of: waiting.transaction) ?? .unknown(waiting.transaction))
+    }
   }
 
   /// Waits until all stores that can have done what it decided: then END says so, and nothing need be told
@@ -286,13 +301,13 @@ final class CoordinatorDriver: @unchecked Sendable {
       let commits = self.commits.filter { $0.value.until <= now }
       for request in acquires.keys { self.acquires[request] = nil }
       for request in commits.keys { self.commits[request] = nil }
-      return (acquires, commits)
+      return (acquires, answered(commits))
     }
     for waiting in acquires.values {
       waiting.reply(.failure(TransactionAborted(.failed(error.description))))
     }
-    // How far the machine came with it is not known before the clock goes on.
-    for waiting in commits.values { waiting.reply(.unknown(waiting.transaction)) }
+    // What is not decided yet is not before the clock goes on.
+    for (reply, outcome) in commits { reply(outcome) }
   }
 
   private func perform(_ effect: CoordinatorEffect, _ now: Instant) {

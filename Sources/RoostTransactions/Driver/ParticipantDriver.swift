@@ -67,7 +67,9 @@ final class ParticipantDriver: @unchecked Sendable {
       outcomes: try Self.recentOutcomes(store, services.times, now),
       forced: try store.forcedDecisions().reduce(into: [:]) { $0[$1.transaction] = $1.record.outcome },
       at: now)
-    loop = EventLoop { [weak self] work in self?.handle(work) }
+    loop = EventLoop(
+      handOver: { job in member.calls.run(.urgent, job, refused: { _ in job() }) },
+      handle: { [weak self] work in self?.handle(work) })
     services.transport.attach(endpoint) { [weak self] envelope in self?.receive(envelope) }
     // What is in doubt asks at once.
     loop.post(.event(.timer))

@@ -36,6 +36,7 @@ extension TransactionManager: TransactionHandover {
   // MARK: - Stores that leave
 
   package func stopCoordinating(at member: Member) throws(DatabaseError) -> Bool {
+    lock.withLock { _ = state.leaving.insert(member.id) }
     try moveHome(from: member)
     let drivers = lock.withLock { () -> [CoordinatorDriver] in
       let logs = state.logs.filter { $0.member == member.id }.map { ObjectIdentifier($0.log) }
@@ -54,22 +55,37 @@ extension TransactionManager: TransactionHandover {
       state.logs.contains { $0.member == member.id && ObjectIdentifier($0.log) == state.home?.logIdentity }
     }
     guard isHome else { return }
-    let staying = Set(core.ring.staying.map(\.id))
-    let next = core.presentMembers.filter { staying.contains($0.id) && $0.id != member.id }
-      .min { $0.id < $1.id }
-    guard let next else { throw DatabaseError(.missingStore, "no store stays to coordinate transactions") }
+    while true {
+      // Some may be about to leave that the ring does not say it of yet.
+      let leaving = lock.withLock { state.leaving }
+      let staying = Set(core.ring.staying.map(\.id)).subtracting(leaving)
+      let next = core.presentMembers.filter { staying.contains($0.id) && $0.id != member.id }
+        .min { $0.id < $1.id }
+      guard let next else { throw DatabaseError(.missingStore, "no store stays to coordinate transactions") }
+      let driver = try coordinator(in: next)
+      // Whoever has that store leave from now on finds it the home, and moves that on.
+      let isHome = lock.withLock {
+        if state.leaving.contains(next.id) { return false }
+        state.home = driver
+        return true
+      }
+      if isHome { return }
+      driver.retire()
+    }
+  }
+
+  /// The coordinator whose log is in a store's directory, ready to begin transactions.
+  private func coordinator(in member: Member) throws(DatabaseError) -> CoordinatorDriver {
     let known = lock.withLock {
-      state.logs.first { $0.member == next.id }.flatMap { state.coordinators[$0.log.id] }
+      state.logs.first { $0.member == member.id }.flatMap { state.coordinators[$0.log.id] }
     }
-    let driver: CoordinatorDriver
     if let known {
-      driver = known
-      driver.unretire()
-    } else {
-      driver = try openCoordinators(in: next).driver
-      driver.resume()
+      known.unretire()
+      return known
     }
-    lock.withLock { state.home = driver }
+    let driver = try openCoordinators(in: member).driver
+    driver.resume()
+    return driver
   }
 
   package func quiet(_ member: Member) -> Bool {
@@ -78,15 +94,29 @@ extension TransactionManager: TransactionHandover {
   }
 
   package func resume(_ member: Member) {
+    lock.withLock {
+      state.leaving.remove(member.id)
+      state.copied[member.id] = nil
+    }
     stores.resume(member.id)
     participant(member)?.resume()
   }
 
-  package func bequeath(from member: Member, to heir: Member) throws(DatabaseError) {
+  package func copyRecords(of member: Member, to heir: Member) throws(DatabaseError) {
     guard let from = stores[member.id], let to = stores[heir.id] else {
       throw DatabaseError(.missingStore, "the transactions of \(member.path) or \(heir.path) are not open")
     }
+    if lock.withLock({ state.copied[member.id] }) == heir.id { return }
     try from.copyRecords(to: to)
+    lock.withLock { state.copied[member.id] = heir.id }
+  }
+
+  package func bequeath(from member: Member, to heir: Member) throws(DatabaseError) {
+    // Most often they have been.
+    try copyRecords(of: member, to: heir)
+    guard let to = stores[heir.id] else {
+      throw DatabaseError(.missingStore, "the transactions of \(heir.path) are not open")
+    }
     let logs = lock.withLock { state.logs.filter { $0.member == member.id } }
     for (_, log) in logs { try to.noteEnded(log.id, at: try services.instant().timestamp) }
   }
@@ -95,6 +125,8 @@ extension TransactionManager: TransactionHandover {
     let departed = makeDeparted(member.id, heir: heir)
     let (driver, logs) = lock.withLock { () -> (ParticipantDriver?, [CoordinatorLog]) in
       state.departed[member.id] = departed
+      state.leaving.remove(member.id)
+      state.copied[member.id] = nil
       let logs = state.logs.filter { $0.member == member.id }.map(\.log)
       state.logs.removeAll { $0.member == member.id }
       return (state.participants.removeValue(forKey: member.id), logs)

@@ -30,6 +30,10 @@ package final class TransactionManager: @unchecked Sendable {
     var departed: [MemberID: DepartedStore] = [:]
     /// Each with the member in whose directory it is.
     var logs: [(member: MemberID, log: CoordinatorLog)] = []
+    /// Stores from which nothing is to be coordinated any more.
+    var leaving: Set<MemberID> = []
+    /// Quiet stores whose records another one has: nothing is added to them before they resume.
+    var copied: [MemberID: MemberID] = [:]
     var isClosed = false
   }
 

@@ -54,6 +54,8 @@ struct Branch: Sendable {
   var isAborted = false
   /// An operator decided it.
   var isForced = false
+  /// It has not voted: neither PREPARE nor a refusal is known to be on disk.
+  var isSilent = false
 
   // In doubt.
 

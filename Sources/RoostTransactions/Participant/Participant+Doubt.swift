@@ -48,7 +48,10 @@ extension Participant {
   }
 
   mutating func answered(_ transaction: TransactionID, _ answer: Answer, from sender: Endpoint) {
-    guard let branch = branches[transaction], branch.isUndecided else { return }
+    guard let branch = branches[transaction], branch.isUndecided else {
+      if answer == .aborted { warnOfForcedCommit(transaction) }
+      return
+    }
     switch answer {
     case .committed(let timestamp):
       // The acknowledgement is the coordinator's, whoever told.
@@ -56,6 +59,18 @@ extension Participant {
     case .aborted: abort(transaction)
     case .unknown: break
     }
+  }
+
+  /// The answer crossed an operator's decision: whoever asked for that hears so.
+  private mutating func warnOfForcedCommit(_ transaction: TransactionID) {
+    var isForced = false
+    if case .forced(.committed) = finished[transaction] { isForced = true }
+    switch branches[transaction]?.phase {
+    case .forcing(_, .committed): isForced = true
+    case .settling: isForced = branches[transaction]?.isForced ?? false
+    default: break
+    }
+    if isForced { warn("\(transaction) is committed by an operator, and others know it to be aborted") }
   }
 
   // MARK: Being asked
@@ -134,7 +149,10 @@ extension Participant {
     case (.prepared(let prepared), .committed(let t)) where t < prepared:
       effects.append(
         .forced(request: request, .failed("it is prepared at \(prepared), and commits no earlier")))
-    case (.prepared(let prepared), _):
+    case (.silent, .committed):
+      let reason = "it has not voted here, so nobody has committed it: it can be aborted only"
+      effects.append(.forced(request: request, .failed(reason)))
+    case (.prepared(let prepared), _), (.silent(let prepared), .aborted):
       warn("an operator decides \(transaction), without its coordinator: \(outcome)")
       branches[transaction]?.phase = .forcing(prepared: prepared, outcome)
       write(
@@ -151,7 +169,7 @@ extension Participant {
       case .forcing(let prepared, let outcome) = branch.phase
     else { return }
     if let failure {
-      branches[transaction]?.phase = .prepared(prepared)
+      branches[transaction]?.phase = branch.isSilent ? .silent(prepared) : .prepared(prepared)
       return effects.append(.forced(request: request, .failed(failure)))
     }
     effects.append(.forced(request: request, nil))

@@ -175,6 +175,7 @@ extension Participant {
       if let failure {
         warn("\(transaction): the refusal could not be written: \(failure)")
         branches[transaction]?.phase = .silent(timestamp)
+        branches[transaction]?.isSilent = true
         branches[transaction]?.nextAsk = now.monotonicMilliseconds &+ times.firstRetryMilliseconds
         branches[transaction]?.askWait = times.firstRetryMilliseconds
         return

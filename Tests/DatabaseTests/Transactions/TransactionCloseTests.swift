@@ -49,6 +49,32 @@ import Testing
     try world.core.close()
   }
 
+  /// It is decided, and those who take part are being told; its caller's answer stands behind that.
+  @Test func `whoever waits for what is decided is told so`() throws {
+    let world = try TransactionWorld(TransferWorld(seed: 5))
+    let (a, _, b) = try world.keys()
+    try world.commit(world.begin([a: "0", b: "0"]))
+    let answer = Answer<TransactionOutcome>()
+    let answeredBefore = Answer<Int>()
+    let manager = world.manager
+    world.transport.drops = { envelope in
+      guard envelope.message.kind == "commit" else { return false }
+      if answeredBefore.count == 0 {
+        answeredBefore.set(answer.count)
+        try? manager.close()
+      }
+      return true
+    }
+    try world.begin([a: "1", b: "1"]).commit(isSynced: true) { answer.set($0) }
+    world.transport.drops = nil
+    #expect(answeredBefore.value == 0 && answer.count == 1)
+    guard case .committed? = answer.value else {
+      Issue.record("answered with \(answer.value as Any)")
+      return
+    }
+    try world.core.close()
+  }
+
   /// What is acknowledged everywhere need not be told again: a clean close writes the END of it.
   @Test func `after a clean close no decision is left over`() async throws {
     let folder = try TemporaryDirectory()

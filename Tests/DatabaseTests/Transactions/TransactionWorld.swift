@@ -155,6 +155,7 @@ final class Answer<Value: Sendable>: @unchecked Sendable {
   private var answers: [Value] = []
 
   var value: Value? { lock.withLock { answers.first } }
+  var all: [Value] { lock.withLock { answers } }
   var count: Int { lock.withLock { answers.count } }
 
   func set(_ value: Value) { lock.withLock { answers.append(value) } }

@@ -303,6 +303,9 @@ import Testing
     }
     func quiet(_ member: Member) -> Bool { manager.quiet(member) }
     func resume(_ member: Member) { manager.resume(member) }
+    func copyRecords(of member: Member, to heir: Member) throws(DatabaseError) {
+      try manager.copyRecords(of: member, to: heir)
+    }
     func bequeath(from member: Member, to heir: Member) throws(DatabaseError) {
       try manager.bequeath(from: member, to: heir)
     }

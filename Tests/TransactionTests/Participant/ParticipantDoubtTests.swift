@@ -104,4 +104,57 @@ struct ParticipantDoubtTests {
       bench.outcomes = [:]
     }
   }
+
+  @Test("an abort that crosses an operator's commit is said aloud, and changes nothing")
+  mutating func forcedCommitAgainstAbort() {
+    let prepared = bench.makePrepared(txn(1), "a")
+    bench.isPrompt = false
+    bench.handle(.force(request: 5, txn(1), .committed(prepared)))
+    // While it is being written: the coordinator tells it, or answers what was asked before.
+    for body in [Message.Body.abort, .answer(.aborted)] {
+      bench.receive(txn(1), body)
+      #expect(bench.warnings.count == 1 && bench.sent.isEmpty && bench.pending.count == 1, "\(body)")
+    }
+    bench.finishWrite()
+    #expect(bench.effects.contains(.forced(request: 5, nil)))
+    #expect(bench.outcomes[txn(1)] == .committed(prepared) && bench.participant.isIdle)
+    // And once it is done, also after a restart.
+    for epoch in [78, 79] as [UInt64] {
+      for body in [Message.Body.abort, .answer(.aborted)] {
+        bench.receive(txn(1), body)
+        #expect(bench.warnings.count == 1 && bench.pending.isEmpty, "\(body)")
+      }
+      bench.restart(epoch: epoch)
+    }
+    // Who is told the same as the operator decided hears nothing.
+    bench.receive(txn(1), .commit(prepared))
+    #expect(bench.warnings.isEmpty && bench.sent == [.acknowledged])
+  }
+
+  @Test("an operator can abort what has not voted and can write no refusal, and commit nothing of it")
+  mutating func forceSilent() {
+    bench.isPrompt = false
+    bench.acquire(txn(1), .exclusive(key("a")))
+    bench.prepare(txn(1), put("a"))
+    bench.finishWrite(failure: "full")
+    bench.finishWrite(failure: "full")
+    bench.advance(1_000)
+    #expect(bench.participant.inDoubt.map(\.transaction) == [txn(1)])
+    bench.handle(.force(request: 5, txn(1), .committed(bench.clock.last)))
+    guard case .forced(5, .failed(let reason))? = bench.effects.first else { return #expect(Bool(false)) }
+    #expect(reason.contains("aborted") && bench.pending.isEmpty)
+    bench.handle(.force(request: 6, txn(1), .aborted))
+    bench.finishWrite(failure: "full")
+    #expect(bench.effects.contains(.forced(request: 6, .failed("full"))))
+    // As silent as before: whoever commits it then would do so without a vote.
+    bench.receive(txn(1), .commit(bench.clock.last))
+    #expect(bench.pending.isEmpty && bench.sent.isEmpty)
+    bench.handle(.force(request: 7, txn(1), .aborted))
+    bench.finishWrite()
+    #expect(bench.effects.contains(.forced(request: 7, nil)))
+    #expect(bench.outcomes[txn(1)] == .aborted && bench.participant.isIdle)
+    bench.isPrompt = true
+    bench.acquire(txn(1_500), .exclusive(key("a")))
+    #expect(bench.isAcquired())
+  }
 }

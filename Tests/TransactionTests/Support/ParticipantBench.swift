@@ -166,6 +166,10 @@ struct ParticipantBench {
     effects.compactMap { if case .send(_, let message) = $0 { message.body } else { nil } }
   }
 
+  var warnings: [String] {
+    effects.compactMap { if case .warn(let text) = $0 { text } else { nil } }
+  }
+
   var votes: [Vote] {
     sent.compactMap { if case .vote(let vote) = $0 { vote } else { nil } }
   }
