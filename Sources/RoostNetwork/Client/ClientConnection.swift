@@ -126,11 +126,11 @@ final class ClientConnection: @unchecked Sendable {
 }
 
 extension TransportError.Code {
-  /// Whether the two sides do not fit, so that dialling again leads to the same.
+  /// Whether the two sides do not fit, or it is no node that answers: dialling again leads to the same.
   fileprivate var isFinal: Bool {
     switch self {
     case .wrongCluster, .wrongDatabase, .wrongVersion, .wrongNode, .clockOutOfBound, .tls, .notSecure,
-      .certificate:
+      .certificate, .rubbish:
       true
     default: false
     }
