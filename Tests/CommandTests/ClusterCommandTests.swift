@@ -143,7 +143,7 @@ import Testing
     #expect(names.sorted() == ["default", "sessions"])
     let table = try ask(addresses[2], ["cluster", "status"])
     #expect(table.status == 0 && table.text.contains("this node") && table.text.contains(addresses[0]))
-    expect(try ask(addresses[0], ["cluster", "repair"]), 0)
+    #expect(try ask(addresses[0], ["cluster", "repair"]).text == "1 key compared\n")
   }
 
   @Test func `a node that is killed is missed by nobody, and learns what it missed`() throws {
