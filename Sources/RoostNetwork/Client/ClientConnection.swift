@@ -57,7 +57,10 @@ final class ClientConnection: @unchecked Sendable {
 
   /// - Parameter before: how many connections there had been when it was asked.
   private func refused(_ request: Waiting, _ before: Int) {
-    enum Next { case askAgain, giveUp, wait(UInt64) }
+    enum Next {
+      case askAgain, giveUp
+      case wait(UInt64)
+    }
     let isUp = network.statistics.peers.first?.state == .connected
     let next = lock.withLock { () -> Next in
       if isClosed { return .giveUp }
