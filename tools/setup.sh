@@ -114,3 +114,18 @@ stamp() {
   "$@" || return
   mv "$stamp.new" "$stamp"
 }
+
+# need_roost: builds the command-line tool where it is missing or older than its sources, and puts its path into
+# `roost`.
+need_roost() {
+  need_swift
+  need_packages lz4.h=liblz4-dev
+  roost="$root/.build/release/roost"
+  local mark="$root/.build/run.stamp"
+  if [ -x "$roost" ] && up_to_date "$mark" "$root/Package.swift" "$root/Sources" "$root/tools/roost"; then
+    return
+  fi
+  [ -t 2 ] || say "Building roost …"
+  stamp "$mark" quietly "$root/.build/run.log" \
+    swift build --package-path "$root" -c release --product roost
+}

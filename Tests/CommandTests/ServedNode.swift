@@ -1,7 +1,7 @@
 import Foundation
 import Testing
 
-/// A node of a cluster in a process of its own: `roost serve`, plain TCP on loopback, any free port.
+/// A node of a cluster in a process of its own: `roost serve` on loopback, any free port.
 /// Thread-safe.
 final class ServedNode: @unchecked Sendable {
   /// A test that waited so long for something has missed it: it ends instead of hanging.
@@ -23,9 +23,11 @@ final class ServedNode: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - store: the name of its directory in the test's own.
-  ///   - options: beside what all nodes of a test say; flags said twice are an error.
+  ///   - tls: the flags that say how connections are secured.
+  ///   - options: beside what all nodes of a test say.
   init(
-    _ roost: Roost, _ store: String, cluster: String = "music", nodes: Int = 3, _ options: String...
+    _ roost: Roost, _ store: String, cluster: String = "music", nodes: Int = 3, tls: [String] = ["--plain"],
+    _ options: String...
   ) throws {
     errorFile = roost.path("\(store)-\(UUID().uuidString).err")
     try Data().write(to: URL(fileURLWithPath: errorFile))
@@ -33,8 +35,8 @@ final class ServedNode: @unchecked Sendable {
     process.arguments =
       [
         "serve", roost.path(store), "--cluster", cluster, "--listen", "127.0.0.1:0", "--directory",
-        roost.path("directory"), "--founding-nodes", "\(nodes)", "--partitions", "16", "--plain",
-      ] + options
+        roost.path("directory"), "--founding-nodes", "\(nodes)", "--partitions", "16",
+      ] + tls + options
     process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errorFile))
     let output = Pipe()
     process.standardOutput = output

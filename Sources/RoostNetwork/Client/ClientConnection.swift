@@ -57,7 +57,10 @@ final class ClientConnection: @unchecked Sendable {
 
   /// - Parameter before: how many connections there had been when it was asked.
   private func refused(_ request: Waiting, _ before: Int) {
-    enum Next { case askAgain, giveUp, wait(UInt64) }
+    enum Next {
+      case askAgain, giveUp
+      case wait(UInt64)
+    }
     let isUp = network.statistics.peers.first?.state == .connected
     let next = lock.withLock { () -> Next in
       if isClosed { return .giveUp }
@@ -126,11 +129,11 @@ final class ClientConnection: @unchecked Sendable {
 }
 
 extension TransportError.Code {
-  /// Whether the two sides do not fit, so that dialling again leads to the same.
+  /// Whether the two sides do not fit, or it is no node that answers: dialling again leads to the same.
   fileprivate var isFinal: Bool {
     switch self {
     case .wrongCluster, .wrongDatabase, .wrongVersion, .wrongNode, .clockOutOfBound, .tls, .notSecure,
-      .certificate:
+      .certificate, .rubbish:
       true
     default: false
     }

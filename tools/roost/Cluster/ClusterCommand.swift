@@ -76,6 +76,7 @@ struct ClusterRepair: AsyncParsableCommand {
   @OptionGroup var connection: ConnectOptions
 
   func run() async throws {
-    try await connection.withClient { try await $0.repair() }
+    let count = try await connection.withClient { try await $0.repair() }
+    try Output.standard.line("\(Format.count(count, "key")) compared")
   }
 }

@@ -35,8 +35,9 @@ enum StatusText {
     lines += table(
       [["node", "address", "zone", "weight", "partitions", "state"]]
         + status.members.map { member in
+          // Its name is where it first listened, which may be another place by now.
           [
-            member.name.isEmpty ? "\(member.id)" : member.name, member.address,
+            "\(member.id)", member.address.isEmpty ? "-" : member.address,
             member.zone.isEmpty ? "-" : member.zone, "\(member.weight)", "\(member.partitions)",
             name(member.state),
           ]

@@ -1,11 +1,12 @@
+import RoostCluster
+import RoostNetwork
+import RoostStorage
+
 #if canImport(FoundationEssentials)
   import FoundationEssentials
 #else
   import Foundation
 #endif
-import RoostCluster
-import RoostNetwork
-import RoostStorage
 
 // The file of `roost serve --config` is a JSON object whose members have the names of the flags:
 //
