@@ -110,6 +110,8 @@ extension DatabaseCore {
   ) throws(DatabaseError) {
     try ringChanges.withLock { () throws(DatabaseError) in
       var leavers: [Member] = []
+      // With those that were to leave and got a partition meanwhile, which the mover had begun to bring.
+      var asked: [Member] = []
       do throws(DatabaseError) {
         while true {
           let others = try topology.withLock { () throws(DatabaseError) in
@@ -120,16 +122,22 @@ extension DatabaseCore {
           }
           if others.isEmpty { break }
           leavers = others
+          asked += others
           for leaver in others { try prepareToLeave(leaver) }
         }
       } catch {
         let transactions = topology.withLock { self.transactions }
-        for leaver in leavers { transactions?.resume(leaver) }
+        for member in asked { transactions?.resume(member) }
         throw error
       }
-      let (transactions, answering) = topology.withLock { (self.transactions, heir(of: leavers)) }
+      let (transactions, answering, ring) = topology.withLock {
+        (self.transactions, heir(of: leavers), ringState.ring)
+      }
+      for member in asked where ring.member(member.id) != nil { transactions?.resume(member) }
       guard let answering else { return }
-      for leaver in leavers { transactions?.left(leaver, heir: answering) }
+      for leaver in leavers where ring.member(leaver.id) == nil {
+        transactions?.left(leaver, heir: answering)
+      }
     }
   }
 
