@@ -115,6 +115,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       throw error
     }
     transport.attach(self)
+    // The watch may tell of it later only: requests that come at once are to find the others.
+    connect(peers.adopt(try directory.records(prefix: ClusterRecordName.nodes)))
     let watch = directory.watch(prefix: ClusterRecordName.nodes) { [weak self] records in
       guard let self else { return }
       connect(peers.adopt(records))

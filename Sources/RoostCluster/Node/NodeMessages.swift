@@ -122,11 +122,28 @@ package struct NodeStatus: Sendable, Equatable {
     /// Partitions of which it is a replica.
     package var partitions: Int
     package var state: State
+
+    package init(
+      id: MemberID, name: String, address: String, zone: String, weight: Int, partitions: Int, state: State
+    ) {
+      self.id = id
+      self.name = name
+      self.address = address
+      self.zone = zone
+      self.weight = weight
+      self.partitions = partitions
+      self.state = state
+    }
   }
 
   package struct Keyspace: Sendable, Equatable {
     package var name: String
     package var kind: KeyspacePolicy.Kind
+
+    package init(name: String, kind: KeyspacePolicy.Kind) {
+      self.name = name
+      self.kind = kind
+    }
   }
 
   package struct Counters: Sendable, Equatable {

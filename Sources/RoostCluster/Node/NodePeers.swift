@@ -15,6 +15,7 @@ final class NodePeers: @unchecked Sendable {
   private let lock = Lock()
   // Guarded by `lock`.
   private var entries: [MemberID: Entry] = [:]
+  private var nodes: Set<NodeID> = []
   private var detectors: [NodeID: PhiAccrualDetector] = [:]
 
   /// Takes the directory's records of nodes over. Of two for one member the later counts: the other is of a
@@ -35,6 +36,7 @@ final class NodePeers: @unchecked Sendable {
     let nodes = Set(found.values.map(\.node))
     lock.withLock {
       entries = found
+      self.nodes = nodes
       detectors = detectors.filter { nodes.contains($0.key) }
     }
     return Dictionary(found.values.map { ($0.node, $0.address) }, uniquingKeysWith: { first, _ in first })
@@ -43,8 +45,12 @@ final class NodePeers: @unchecked Sendable {
   func entry(of member: MemberID) -> Entry? { lock.withLock { entries[member] } }
   func node(of member: MemberID) -> NodeID? { entry(of: member)?.node }
 
+  /// Notes a sign of life; clients, which also give such signs, are passed over.
   func heard(_ node: NodeID, at nanoseconds: UInt64) {
-    lock.withLock { detectors[node, default: PhiAccrualDetector()].heartbeat(at: nanoseconds) }
+    lock.withLock {
+      guard nodes.contains(node) else { return }
+      detectors[node, default: PhiAccrualDetector()].heartbeat(at: nanoseconds)
+    }
   }
 
   /// Whether a member is likely to be down: nobody says where it is, or it has been silent for long.

@@ -76,6 +76,7 @@ struct Serve: ParsableCommand {
     guard joining.result != nil else {
       // It waits for the other founders, or recovers its store: nothing that an end would harm.
       Complaint.line("told to end before the cluster was ready")
+      _ = try? service.stop(drainingFor: .zero)
       throw ExitStatus.success
     }
     if try !service.stop(drainingFor: Self.patience) {

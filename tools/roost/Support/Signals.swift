@@ -24,6 +24,11 @@ final class Signals: Sendable {
     }
     self.numbers = numbers
     signalPipe.store(writeEnd.rawValue, ordering: .sequentiallyConsistent)
+    // Whoever starts this process may have blocked them for its own thread, and passed that on.
+    var heard = sigset_t()
+    unsafe sigemptyset(&heard)
+    for number in numbers { unsafe sigaddset(&heard, number) }
+    unsafe pthread_sigmask(SIG_UNBLOCK, &heard, nil)
     for number in numbers {
       signal(number) { number in
         let saved = errno
