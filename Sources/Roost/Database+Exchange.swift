@@ -50,14 +50,15 @@ extension Database {
   ///   - page: as it was exported, or made of its bytes.
   ///   - durability: what the join must survive; the database's default when `nil`.
   /// - Returns: how many states there were, and how many brought something new.
-  /// - Throws: `.unknownKeyspace`; `.wrongPolicy` (here it has another); `.clockOutOfBound` (a state
-  ///   is from further in the future than clocks may differ; nothing was joined); `.unreachable`,
+  /// - Throws: `.unknownKeyspace`; `.wrongPolicy` (here it has another, or this is a node of a cluster,
+  ///   which takes no states by hand); `.clockOutOfBound` (a state is from further in the future than clocks may differ; nothing was joined); `.unreachable`,
   ///   `.indeterminate`, `.storage`, `.closed`: then some states are joined, and joining again is
   ///   no harm.
   @discardableResult
   public func join(
     _ page: ExportPage, _ durability: Durability? = nil
   ) async throws -> JoinSummary {
+    try refuseInCluster("take states in by hand")
     let core = core
     let summary = try await blocking { () throws(DatabaseError) in try core.join(page) }
     if (durability ?? core.options.durability) == .synced {

@@ -28,7 +28,7 @@ extension Database {
   public func addStore(
     at directory: String, weight: Int = 100, zone: String = ""
   ) async throws -> MemberID {
-    try await onOwnWorkers { core throws(DatabaseError) in
+    try await changingRing { core throws(DatabaseError) in
       try core.addStore(directory, weight: weight, zone: zone)
     }
   }
@@ -42,7 +42,7 @@ extension Database {
   /// - Throws: ``DatabaseError`` with `.tooManyReplicas` (fewer stores than replicas would be left, or
   ///   none), `.notAMember`, `.missingStore`, `.closed`; `.storage`.
   public func removeStore(_ member: MemberID) async throws {
-    try await onOwnWorkers { core throws(DatabaseError) in
+    try await changingRing { core throws(DatabaseError) in
       try core.checkMember(member)
       try core.removeStore(member)
     }
@@ -50,7 +50,7 @@ extension Database {
 
   /// Removes the store in a directory; see ``removeStore(_:)-(MemberID)``.
   public func removeStore(at directory: String) async throws {
-    try await onOwnWorkers { core throws(DatabaseError) in
+    try await changingRing { core throws(DatabaseError) in
       try core.removeStore(try core.memberID(at: directory))
     }
   }
@@ -61,7 +61,7 @@ extension Database {
   /// - Throws: ``DatabaseError`` with `.invalidArgument`, `.notAMember`, `.missingStore`, `.closed`;
   ///   `.storage`.
   public func setWeight(_ weight: Int, of member: MemberID) async throws {
-    try await onOwnWorkers { core throws(DatabaseError) in
+    try await changingRing { core throws(DatabaseError) in
       try core.checkMember(member)
       try core.changeStore(member, weight: weight, zone: nil)
     }
@@ -69,7 +69,7 @@ extension Database {
 
   /// Gives the store in a directory another weight; see ``setWeight(_:of:)-(_,MemberID)``.
   public func setWeight(_ weight: Int, of directory: String) async throws {
-    try await onOwnWorkers { core throws(DatabaseError) in
+    try await changingRing { core throws(DatabaseError) in
       try core.changeStore(try core.memberID(at: directory), weight: weight, zone: nil)
     }
   }
@@ -79,7 +79,7 @@ extension Database {
   /// - Parameter zone: at most 255 bytes; empty for none.
   /// - Throws: as ``setWeight(_:of:)-(_,MemberID)``.
   public func setZone(_ zone: String, of member: MemberID) async throws {
-    try await onOwnWorkers { core throws(DatabaseError) in
+    try await changingRing { core throws(DatabaseError) in
       try core.checkMember(member)
       try core.changeStore(member, weight: nil, zone: zone)
     }
@@ -109,5 +109,12 @@ extension Database {
   /// - Throws: ``DatabaseError`` with `.invalidOption` for less than 1024.
   public func setTransferRate(bytesPerSecond: Int?) throws {
     try core.setTransferRate(bytesPerSecond)
+  }
+
+  private func changingRing<R: Sendable>(
+    _ body: @escaping @Sendable (DatabaseCore) throws(DatabaseError) -> R
+  ) async throws(DatabaseError) -> R {
+    try refuseInCluster("change its stores")
+    return try await onOwnWorkers(body)
   }
 }

@@ -149,9 +149,7 @@ public final class Database: Sendable {
   ///
   /// - Throws: `.wrongPolicy` in a cluster, which has none.
   func transactions() async throws -> TransactionManager {
-    if node != nil {
-      throw DatabaseError(.wrongPolicy, "a database of a cluster has no transactions")
-    }
+    try refuseInCluster("run transactions")
     if let manager = opened.current { return manager }
     let (core, opened) = (core, opened)
     return try await blocking { () throws(DatabaseError) in try opened.manager(of: core) }
@@ -166,8 +164,14 @@ public final class Database: Sendable {
   /// - Complexity: reads every record of every replica.
   @discardableResult
   public func repair() async throws -> RepairSummary {
+    if let node {
+      let result: Result<Int, DatabaseError> = await handedOver { handOver in
+        node.repair(until: .max, handOver)
+      }
+      return RepairSummary(keys: try result.get())
+    }
     // It may take hours: no sync, no query and no close must stand behind it.
-    try await onOwnWorkers { core throws(DatabaseError) in try core.repair() }
+    return try await onOwnWorkers { core throws(DatabaseError) in try core.repair() }
   }
 
   /// The names of all keyspaces, sorted.

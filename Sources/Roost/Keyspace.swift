@@ -192,7 +192,10 @@ public struct Keyspace: Sendable {
     _ key: some ByteKey & Sendable, ifUnchangedSince context: CausalContext,
     _ durability: Durability? = nil
   ) async throws -> CausalContext {
-    try await write(key, durability) { key throws(DatabaseError) in
+    if let node = database.node {
+      return try await perform(.delete, key, context, durability, isConditional: true, at: node).context
+    }
+    return try await write(key, durability) { key throws(DatabaseError) in
       try core.delete(key, context: context, isConditional: true)
     }
   }
@@ -201,10 +204,14 @@ public struct Keyspace: Sendable {
 
   /// Runs a write: on this thread where it will not wait, else on one that may; then waits for its
   /// durability (rule 16: no thread of asynchronous code is held up).
+  ///
+  /// - Parameter removes: whether what is here decides what goes: in a cluster this replica is brought up to a
+  ///   quorum first.
   func write<R: Sendable>(
-    _ key: some ByteKey & Sendable, _ durability: Durability?,
+    _ key: some ByteKey & Sendable, _ durability: Durability?, removes: Bool = false,
     _ body: @Sendable @escaping (RawSpan) throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
+    if removes, let node = database.node { try await catchUp(key, at: node) }
     let waits = key.withKeyBytes { core.mayWait($0) }
     let result: R
     if waits {

@@ -71,6 +71,7 @@ package final class Network: NodeTransport {
   /// Where this node listens; `nil` where it does not.
   package let address: NodeAddress?
   package var node: NodeID { services.identity.node }
+  package var largestBody: Int { services.options.largestBody }
 
   /// Starts a node's network. Waits for the system to listen, and for the name server where `address` is
   /// a name.

@@ -31,11 +31,16 @@ package final class ClusterMembership: Sendable {
 }
 
 extension Database {
+  /// - Throws: `.wrongPolicy` where the database is a cluster's.
+  func refuseInCluster(_ what: String) throws(DatabaseError) {
+    if node != nil { throw DatabaseError(.wrongPolicy, "a node of a cluster cannot \(what)") }
+  }
+
   /// Opens a database as one node of a cluster, with the store in a directory.
   ///
-  /// The cluster is founded when as many nodes have joined as `options.cluster.foundingNodes` says: the
-  /// partitions are divided among their stores, `database.replicas` each, for good. A node that stops and comes
-  /// back, by `join` with the same directory, is the same member. Nodes cannot be added to a cluster later.
+  /// The cluster is founded when as many nodes have joined as ``ClusterOptions/foundingNodes`` says: the
+  /// partitions are divided among their stores, ``ClusterOptions/replicas`` each, for good. A node that stops
+  /// and comes back, by `join` with the same directory, is the same member. Nodes cannot be added later.
   ///
   /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node; what a
   /// replica missed while it was away it is brought. Typed handles work at nodes that are replicas of their
@@ -45,20 +50,20 @@ extension Database {
   /// - Parameters:
   ///   - cluster: its name; nodes of others are refused.
   ///   - directory: of this node's store: one.
-  ///   - listen: where to listen, `host:port`; others are told this host, so it must lead them here. Port 0 for
-  ///     any that is free.
+  ///   - listen: where to listen, `host:port`; others are told this host, so it must lead them here. Port 0
+  ///     for any that is free.
   ///   - records: where the cluster's nodes agree.
   ///   - tls: how connections are secured.
   ///   - options: of the store; of the database too, where it is founded: all founders say the same.
   ///   - change: changes how the node takes part; see ``ClusterOptions``.
-  /// - Throws: ``TransportError`` with `.invalidAddress`, `.invalidOption`, `.certificate`, `.notSecure` (plain
-  ///   TCP off loopback), `.listen`; ``DatabaseError`` with `.deadlineExceeded` (too few founders came in
+  /// - Throws: ``TransportError`` with `.invalidAddress`, `.invalidOption`, `.certificate`, `.notSecure`
+  ///   (plain TCP off loopback), `.listen`; ``DatabaseError`` with `.deadlineExceeded` (too few founders came in
   ///   time), `.notAMember` (the cluster was founded without this store), `.foreignStore`,
   ///   `.tooManyReplicas`, and as ``open(at:_:environment:)``.
   public static func join(
     cluster: String, at directory: String, listen: String, directory records: ClusterDirectoryPlace,
-    tls: TLSOptions, _ options: DatabaseOptions = DatabaseOptions(), network: NetworkOptions = NetworkOptions(),
-    environment: Environment = .posix(), _ change: (inout ClusterOptions) -> Void = { _ in }
+    tls: TLSOptions, _ options: DatabaseOptions = DatabaseOptions(),
+    network: NetworkOptions = NetworkOptions(), environment: Environment = .posix(), _ change: (inout ClusterOptions) -> Void = { _ in }
   ) async throws -> Database {
     var clusterOptions = ClusterOptions(cluster: cluster)
     change(&clusterOptions)

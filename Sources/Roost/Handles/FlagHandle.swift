@@ -25,7 +25,7 @@ public struct FlagHandle<Key: ByteKey & Sendable>: Sendable {
   ///
   /// - Throws: as ``enable(_:)``.
   public func disable(_ durability: Durability? = nil) async throws {
-    try await place.change(EnableWinsFlag.self, durability) { flag, _ throws(CausalityError) in
+    try await place.change(EnableWinsFlag.self, durability, removes: true) { flag, _ throws(CausalityError) in
       let isChanged = flag.isEnabled
       flag.disable()
       return (isChanged, ())

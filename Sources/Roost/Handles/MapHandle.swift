@@ -61,7 +61,7 @@ public struct MapHandle<Key: ByteKey & Sendable>: Sendable {
   ) async throws -> Bool {
     let core = keyspace.core
     let name = field.withKeyBytes { [UInt8](copying: $0) }
-    return try await keyspace.write(key, durability) { key throws(DatabaseError) in
+    return try await keyspace.write(key, durability, removes: true) { key throws(DatabaseError) in
       try core.change(key, ORMap.self) { map, _ throws(CausalityError) in
         let isChanged = map.remove(name, kind: kind)
         return (isChanged, isChanged)

@@ -68,7 +68,7 @@ public struct SetHandle<Key: ByteKey & Sendable>: Sendable {
     contentsOf elements: [some ByteValue & Sendable], durability: Durability? = nil
   ) async throws -> Int {
     let values = elements.map { bytes(of: $0) }
-    return try await place.change(ORSet.self, durability) { set, _ throws(CausalityError) in
+    return try await place.change(ORSet.self, durability, removes: true) { set, _ throws(CausalityError) in
       var count = 0
       for value in values where set.remove(value) { count += 1 }
       return (count > 0, count)
@@ -79,7 +79,7 @@ public struct SetHandle<Key: ByteKey & Sendable>: Sendable {
   ///
   /// - Throws: as ``insert(_:durability:)``.
   public func removeAll(_ durability: Durability? = nil) async throws {
-    try await place.change(ORSet.self, durability) { set, _ throws(CausalityError) in
+    try await place.change(ORSet.self, durability, removes: true) { set, _ throws(CausalityError) in
       let isChanged = !set.isEmpty
       set.removeAll()
       return (isChanged, ())

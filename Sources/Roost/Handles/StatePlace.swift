@@ -29,14 +29,14 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
   /// - Parameter body: returns whether it changed anything, with its result. Where not, nothing is
   ///   written.
   func change<State: FieldState, R: Sendable>(
-    _ type: State.Type, _ durability: Durability?,
+    _ type: State.Type, _ durability: Durability?, removes: Bool = false,
     _ body: @Sendable @escaping (inout State, KeyspaceCore.Stamp) throws(CausalityError) -> (
       isChanged: Bool, result: R
     )
   ) async throws(DatabaseError) -> R {
     let core = keyspace.core
     let field = field
-    return try await keyspace.write(key, durability) { key throws(DatabaseError) in
+    return try await keyspace.write(key, durability, removes: removes) { key throws(DatabaseError) in
       guard let field else { return try core.change(key, State.self, body) }
       return try core.change(key, ORMap.self) { map, stamp throws(CausalityError) in
         var state = map.field(field, as: State.self)

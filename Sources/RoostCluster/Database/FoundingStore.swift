@@ -2,8 +2,8 @@ import RoostCausality
 package import RoostEnvironment
 import RoostStorage
 
-/// A store on its way into a cluster: open, with an identity, and not yet told what database it is of, or told
-/// so by an earlier process.
+/// A store on its way into a cluster: open, with an identity, and not yet told what database it is of, or
+/// told so by an earlier process.
 ///
 /// The identity is durable before anybody hears of it: a process that is killed while the cluster is being
 /// founded comes back as the same member. Not thread-safe.
@@ -14,7 +14,8 @@ package final class FoundingStore {
 
   /// Opens the store in a directory, or makes one.
   ///
-  /// - Throws: `.invalidOption`, `.foreignStore` (a store with trees of its own), what opening a store throws.
+  /// - Throws: `.invalidOption`, `.foreignStore` (a store with trees of its own), what opening a store
+  ///   throws.
   package init(
     _ directory: String, _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) {
@@ -80,6 +81,9 @@ package final class FoundingStore {
         candidate.clock = .zero
         candidate.schema = Schema()
       }
+      // A disk that was rolled back to a clean close looks as it did then, and the others have seen dots that
+      // it would mint again: so no incarnation outlives its process where there are others.
+      if ring.ring.members.count > 1 { candidate.identity!.closed = nil }
       var schema = candidate.schema ?? Schema()
       if schema.adopt(keyspaces) { schema.revision += 1 }
       candidate.schema = schema

@@ -7,6 +7,8 @@ import RoostStorage
 public struct RepairSummary: Sendable, Hashable {
   /// Keys of all keyspaces that were looked at.
   public var keys = 0
+
+  package init(keys: Int = 0) { self.keys = keys }
 }
 
 extension DatabaseCore {

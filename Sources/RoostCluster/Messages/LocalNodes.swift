@@ -172,6 +172,8 @@ private final class LocalNodeTransport: NodeTransport {
   let node: NodeID
   private let nodes: LocalNodes
 
+  var largestBody: Int { nodes.largestBody }
+
   init(_ node: NodeID, _ nodes: LocalNodes) {
     self.node = node
     self.nodes = nodes

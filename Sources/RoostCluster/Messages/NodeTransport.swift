@@ -24,6 +24,9 @@ package protocol NodeTransport: AnyObject, Sendable {
   /// This node.
   var node: NodeID { get }
 
+  /// The longest body that it sends, in bytes. Another node may take less.
+  var largestBody: Int { get }
+
   /// Asks `node`, and calls `reply` exactly once: with the answer, or with why there is none. The call
   /// may come before this returns, and must not wait for long.
   ///

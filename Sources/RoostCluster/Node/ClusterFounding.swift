@@ -14,6 +14,8 @@ package final class ClusterFounding: @unchecked Sendable {
   let environment: Environment
   private let lock = Lock()
   private let changed: Condition
+  private let address: NodeAddress
+  private var lease: DirectoryLease?
   // Guarded by `lock`.
   private var hasChanged = true
   private var isCancelled = false
@@ -35,18 +37,26 @@ package final class ClusterFounding: @unchecked Sendable {
     self.directory = directory
     self.environment = environment
     changed = Condition(lock)
-    do throws(DatabaseError) { try register(address) } catch {
+    self.address = address
+    do throws(DatabaseError) { try register() } catch {
       store.letGo()
       throw error
     }
   }
 
-  private func register(_ address: NodeAddress) throws(DatabaseError) {
+  /// Says in the directory that this store waits, for as long as it does: one that came once and never again
+  /// must not get a place in the ring.
+  private func register() throws(DatabaseError) {
     if store.isMember { return }
+    if let lease { if try directory.renew(lease) { return } }
     let name = ClusterRecordName.founder(store.member)
-    if try directory.record(name) != nil { return }
-    let founder = FounderRecord(name: address.description, zone: cluster.zone, weight: cluster.weight)
-    _ = try directory.compareAndSet(name, version: 0, founder.encoded(), lease: nil)
+    let founder = FounderRecord(
+      cluster: cluster.cluster, name: address.description, zone: cluster.zone, weight: cluster.weight)
+    let granted = try directory.grantLease(cluster.lease)
+    let old = try directory.record(name)
+    let version = try directory.compareAndSet(
+      name, version: old?.version ?? 0, founder.encoded(), lease: granted)
+    lease = version == nil ? nil : granted
   }
 
   /// Ends the wait in ``finish(until:)``, from any thread.
@@ -58,7 +68,16 @@ package final class ClusterFounding: @unchecked Sendable {
   }
 
   /// Lets the store go: the cluster waits on without this node, which may come back.
-  package func letGo() { store.letGo() }
+  package func letGo() {
+    withdraw()
+    store.letGo()
+  }
+
+  /// Where the directory cannot be told, the lease tells.
+  private func withdraw() {
+    if let lease { try? directory.revoke(lease) }
+    lease = nil
+  }
 
   /// Waits until the cluster is founded.
   ///
@@ -77,9 +96,10 @@ package final class ClusterFounding: @unchecked Sendable {
         try Schema(decoding: record.value)
       } ?? Schema()
     } catch {
-      store.letGo()
+      letGo()
       throw error
     }
+    withdraw()
     return try store.complete(database.database, database.ring, schema.keyspaces)
   }
 
@@ -88,12 +108,19 @@ package final class ClusterFounding: @unchecked Sendable {
     defer { watch.cancel() }
     while true {
       if let record = try directory.record(ClusterRecordName.database) {
-        return try DatabaseRecord(decoding: record.value)
+        let database = try DatabaseRecord(decoding: record.value)
+        guard database.cluster == cluster.cluster else {
+          throw DatabaseError(
+            .foreignStore,
+            "the directory is the cluster `\(database.cluster)`'s, not the cluster `\(cluster.cluster)`'s")
+        }
+        return database
       }
       if store.isMember {
         throw DatabaseError(
           .notAMember, "the directory knows no database of the cluster that the store was a member of")
       }
+      try register()
       let count = try found()
       guard count < cluster.foundingNodes else { continue }
       try wait(until: deadline, count)
@@ -108,6 +135,8 @@ package final class ClusterFounding: @unchecked Sendable {
   }
 
   private func wait(until deadline: UInt64, _ count: Int) throws(DatabaseError) {
+    // The lease is kept up meanwhile.
+    let next = environment.time.monotonicNanoseconds &+ cluster.lease.wholeNanoseconds / 3
     try lock.withLock { () throws(DatabaseError) in
       while !hasChanged {
         if isCancelled { throw DatabaseError(.closed, "the node was ended before its cluster was founded") }
@@ -117,7 +146,8 @@ package final class ClusterFounding: @unchecked Sendable {
             "waited for the cluster `\(cluster.cluster)` to be founded: \(count) of \(cluster.foundingNodes) "
               + "nodes have registered")
         }
-        _ = environment.time.wait(on: changed, untilMonotonicNanoseconds: deadline)
+        if environment.time.monotonicNanoseconds >= next { break }
+        _ = environment.time.wait(on: changed, untilMonotonicNanoseconds: min(deadline, next))
       }
       hasChanged = false
     }
@@ -127,13 +157,17 @@ package final class ClusterFounding: @unchecked Sendable {
   ///
   /// - Returns: how many have.
   private func found() throws(DatabaseError) -> Int {
-    let founders = try directory.records(prefix: ClusterRecordName.founders)
+    var founders: [(version: UInt64, member: MemberID, founder: FounderRecord)] = []
+    for record in try directory.records(prefix: ClusterRecordName.founders) {
+      let founder = try FounderRecord(decoding: record.value)
+      guard founder.cluster == cluster.cluster else { continue }
+      founders.append((record.version, try FounderRecord.member(ofRecord: record.name), founder))
+    }
     guard founders.count >= cluster.foundingNodes else { return founders.count }
     var members: [RingMember] = []
     var places: [MemberID: String] = [:]
-    for record in founders.sorted(by: { $0.version < $1.version }).prefix(cluster.foundingNodes) {
-      let founder = try FounderRecord(decoding: record.value)
-      let member = try FounderRecord.member(ofRecord: record.name)
+    founders.sort { $0.version < $1.version }
+    for (_, member, founder) in founders.prefix(cluster.foundingNodes) {
       members.append(
         RingMember(id: member, name: founder.name, weight: founder.weight, zone: founder.zone))
       places[member] = founder.name
@@ -141,10 +175,11 @@ package final class ClusterFounding: @unchecked Sendable {
     let ring: Ring
     do throws(RingError) {
       ring = try Ring(
-        partitionCount: options.partitionCount(stores: members.count), replicas: options.replicas,
-        members: members)
+        partitionCount: options.partitionCount(stores: members.count),
+        replicas: cluster.replicas ?? min(3, members.count), members: members)
     } catch { throw DatabaseError(error) }
-    let database = DatabaseRecord(database: store.database, ring: RingState(ring: ring, places: places))
+    let database = DatabaseRecord(
+      cluster: cluster.cluster, database: store.database, ring: RingState(ring: ring, places: places))
     // Where another founder was first, its ring is the one.
     _ = try directory.compareAndSet(
       ClusterRecordName.database, version: 0, database.encoded(), lease: nil)

@@ -11,11 +11,41 @@ extension ClusterNode {
     ReplicatedRead(self, place, deadline, askingAll: false, reply).begin()
   }
 
+  /// Has this node hold all that a quorum of a key's replicas holds.
+  ///
+  /// - Parameter reply: called once, on a worker where that went well: as ``read(_:_:_:)``, and with what
+  ///   joining throws.
+  func catchUp(_ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<Void>) {
+    read(place, deadline) { [self] result in
+      switch result {
+      case .failure(let error): reply(.failure(error))
+      case .success(let record):
+        run(until: deadline, refused: { reply(.failure($0)) }) {
+          reply(
+            answered { () throws(DatabaseError) in
+              if let record { _ = try unsafe place.keyspace.join(place.key.span.bytes, record) }
+            })
+        }
+      }
+    }
+  }
+
+  /// The same for a call of this process.
+  package func catchUp(
+    _ key: [UInt8], of keyspace: KeyspaceCore, deadline: UInt64, _ reply: @escaping Answer<Void>
+  ) {
+    run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+      do throws(DatabaseError) {
+        catchUp(try place(keyspace, key, quorum: nil, isSynced: false), deadline, reply)
+      } catch { reply(.failure(error)) }
+    }
+  }
+
   /// Compares every key that this node holds with the other replicas, and mends those that have less.
   ///
   /// - Parameter reply: called once, with how many keys were looked at; with the first failure.
   package func repair(until deadline: UInt64, _ reply: @escaping Answer<Int>) {
-    run(.background, refused: { reply(.failure($0)) }) { [self] in
+    run(.background, until: deadline, refused: { reply(.failure($0)) }) { [self] in
       do throws(DatabaseError) {
         var keyspaces: [KeyspaceCore] = []
         for entry in core.keyspaceEntries where entry.kind != .transactional {
@@ -96,7 +126,7 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
 
   private func ask(_ member: MemberID) {
     if member == node.local.id {
-      return node.run { [self] in
+      return node.runReading { [self] in
         switch answered({ () throws(DatabaseError) in try place.keyspace.held(place.key) }) {
         case .success(let record): receive(.found(member, record ?? Record()))
         case .failure(let error): failed(member, error)
@@ -196,7 +226,9 @@ private final class ClusterRepair: @unchecked Sendable {
       count += 1
       ReplicatedRead(node, place, deadline, askingAll: true) { [self] result in
         if case .failure(let error) = result { return reply(.failure(error)) }
-        node.run(.background, refused: { [self] in reply(.failure($0)) }) { [self] in goOn() }
+        node.run(.background, until: deadline, refused: { [self] in reply(.failure($0)) }) { [self] in
+          goOn()
+        }
       }.begin()
     } catch { reply(.failure(error)) }
   }

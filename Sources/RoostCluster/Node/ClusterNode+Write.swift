@@ -25,13 +25,13 @@ extension ClusterNode {
     _ key: [UInt8], of keyspace: KeyspaceCore, quorum: Int? = nil, isSynced: Bool, deadline: UInt64,
     _ reply: @escaping Answer<Void>
   ) {
-    let refused: @Sendable (DatabaseError) -> Void = { _ in
-      reply(.failure(DatabaseError(.indeterminate, "the node was closed: the write may still appear")))
+    let refused: @Sendable (DatabaseError) -> Void = { error in
+      reply(.failure(DatabaseError(.indeterminate, "the write may still appear: \(error.message)")))
     }
-    run(refused: refused) { [self] in
+    run(until: deadline, refused: refused) { [self] in
       do throws(DatabaseError) {
         try replicate(try place(keyspace, key, quorum: quorum, isSynced: isSynced), deadline, reply)
-      } catch { reply(.failure(error)) }
+      } catch { refused(error) }
     }
   }
 }
@@ -64,9 +64,11 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
 
   func begin() {
     let local = node.local.id
-    let ring = node.core.ring
     let now = node.now
-    let fallbacks = ring.members.map(\.id).filter {
+    let members = node.core.ring.members.map(\.id)
+    // Each partition's begin at another one: what a node that is down misses is kept by all others.
+    let first = place.partition % members.count
+    let fallbacks = (members[first...] + members[..<first]).filter {
       !place.replicas.contains($0) && !node.peers.isSuspected($0, at: now)
     }
     let (write, effects) = QuorumWrite.begin(
@@ -106,8 +108,13 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
       case .missed(let member): keepHint(for: member)
       }
     }
-    let isFinished = lock.withLock { write?.isFinished ?? true }
-    if isFinished { node.strike(lock.withLock { number }) }
+    strikeIfOver()
+  }
+
+  /// Looked at until all have answered, and the caller is.
+  private func strikeIfOver() {
+    let (isOver, number) = lock.withLock { ((write?.isFinished ?? true) && reply == nil, self.number) }
+    if isOver { node.strike(number) }
   }
 
   private func send(to member: MemberID) {
@@ -133,7 +140,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   private func keepHint(for member: MemberID) {
     node.run(.background) { [node, place, record] in
       do throws(DatabaseError) {
-        try node.keepHint(for: member, place.keyspace, place.key, record, .applied)
+        try node.keepHint(for: member, place.keyspace, place.key, record)
       } catch {
         if error.code == .closed || error.code == .busy { return }
         node.core.options.warn("a hint could not be kept: \(error)")
@@ -170,6 +177,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
       return self.reply
     }
     reply?(result)
+    strikeIfOver()
   }
 
   func look(at nanoseconds: UInt64) { if nanoseconds >= deadline { overdue() } }

@@ -35,7 +35,11 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   let counters = NodeCounters()
   private let address: NodeAddress
   private let connect: @Sendable ([NodeID: NodeAddress]) -> Void
+  /// Runs what writes; what only reads goes on beside it.
   private let workers: any Workers
+  private let readers: any Workers
+  /// Sees to the directory, whatever else there is to do: a node that is late there counts as down.
+  private let keepers: any Workers
   private let timers: Timers
   private let lock = Lock()
   // Guarded by `lock`.
@@ -44,6 +48,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   private var nextNumber: UInt64 = 0
   private var isTicking = false
   private var isHandingOver = false
+  private var isSweeping = false
+  /// Whether another process says that it has this node's store.
+  private var isSuperseded = false
   private var isClosed = false
   private var lease: DirectoryLease?
   private var watch: DirectoryWatch?
@@ -106,6 +113,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     environment = founding.environment
     hints = try HintStore(local.store)
     workers = environment.makeWorkers()
+    readers = environment.makeWorkers()
+    keepers = environment.makeWorkers()
     timers = Timers(environment.time, environment.makeWorkers())
   }
 
@@ -116,13 +125,33 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     }
     transport.attach(self)
     // The watch may tell of it later only: requests that come at once are to find the others.
-    connect(peers.adopt(try directory.records(prefix: ClusterRecordName.nodes)))
+    adopt(try directory.records(prefix: ClusterRecordName.nodes))
     let watch = directory.watch(prefix: ClusterRecordName.nodes) { [weak self] records in
-      guard let self else { return }
-      connect(peers.adopt(records))
+      self?.adopt(records)
     }
     lock.withLock { self.watch = watch }
     scheduleBeat()
+  }
+
+  /// Takes over where the nodes are.
+  private func adopt(_ records: [DirectoryRecord]) {
+    connect(peers.adopt(records))
+    guard let holder = peers.node(of: local.id), holder != transport.node else { return }
+    let isNews = lock.withLock {
+      defer { isSuperseded = true }
+      return !isSuperseded
+    }
+    if isNews {
+      core.options.warn(
+        "node \(holder) says that it has this node's store: one of the two is a copy; this one stops serving")
+    }
+  }
+
+  /// - Throws: `.closed`; `.unreachable` where another process has this node's store.
+  private func checkServing() throws(DatabaseError) {
+    let (isClosed, isSuperseded) = lock.withLock { (self.isClosed, self.isSuperseded) }
+    if isClosed { throw DatabaseError(.closed, "the node is closed") }
+    if isSuperseded { throw DatabaseError(.unreachable, "another process has this node's store") }
   }
 
   // MARK: - Time
@@ -136,7 +165,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     let interval = min(options.lease.wholeNanoseconds / 3, 1_000_000_000)
     timers.schedule(atMonotonicNanoseconds: now &+ interval) { [weak self] in
       guard let self, !hasClosed else { return }
-      workers.submit(.background) { [weak self] in
+      keepers.submit(.background) { [weak self] in
         guard let self, !hasClosed else { return }
         do throws(DatabaseError) { try beat() } catch {
           core.options.warn("the cluster's directory could not be told of this node: \(error)")
@@ -150,25 +179,44 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   ///
   /// - Throws: what the directory throws.
   package func beat() throws(DatabaseError) {
-    try announce()
+    let outcome = answered { () throws(DatabaseError) in try announce() }
     handHintsOver()
-    workers.submit(.background) { [weak self] in
-      guard let self, let now = try? core.shared.clock.now() else { return }
-      _ = try? hints.dropExpired(at: now)
+    sweepHints()
+    try outcome.get()
+  }
+
+  private func sweepHints() {
+    let mayBegin = lock.withLock {
+      if isSweeping || isClosed { return false }
+      isSweeping = true
+      return true
     }
-    runHere()
+    guard mayBegin else { return }
+    run(.background) { [self] in
+      if let now = try? core.shared.clock.now() { _ = try? hints.dropExpired(at: now) }
+      lock.withLock { isSweeping = false }
+    }
   }
 
   /// Where a lease is over (the process was held up for long), a new one takes its place.
+  ///
+  /// Once another process says that it has this store, this one says nothing more.
   private func announce() throws(DatabaseError) {
+    if lock.withLock({ isSuperseded }) { return }
     let known = lock.withLock { self.lease }
     if let known { if try directory.renew(known) { return } }
     let lease = try directory.grantLease(options.lease)
     let name = ClusterRecordName.node(transport.node)
     let record = NodeRecord(member: local.id, address: address)
     let old = try directory.record(name)
-    _ = try directory.compareAndSet(name, version: old?.version ?? 0, record.encoded(), lease: lease)
-    lock.withLock { self.lease = lease }
+    let version = try directory.compareAndSet(
+      name, version: old?.version ?? 0, record.encoded(), lease: lease)
+    let isLate = lock.withLock {
+      // Where it was not written, the next beat tries again.
+      if !isClosed { self.lease = version == nil ? nil : lease }
+      return isClosed
+    }
+    if isLate { try? directory.revoke(lease) }
   }
 
   /// Ends what has taken too long, and asks further replicas where reads wait for long.
@@ -195,12 +243,19 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     runHere()
   }
 
-  /// The same for what somebody waits for: `refused` is called where the node is closed before its turn.
+  /// The same for what only reads.
+  func runReading(_ job: @escaping @Sendable () -> Void) {
+    readers.submit(.urgent, job)
+    runHere()
+  }
+
+  /// The same for what somebody waits for: `refused` is called where the node is closed, or the deadline
+  /// passes, before its turn.
   func run(
-    _ lane: WorkLane = .urgent, refused: @escaping @Sendable (DatabaseError) -> Void,
+    _ lane: WorkLane = .urgent, until deadline: UInt64, refused: @escaping @Sendable (DatabaseError) -> Void,
     _ job: @escaping @Sendable () -> Void
   ) {
-    let waiting = WaitingCall(refused)
+    let waiting = WaitingCall(until: deadline, refused)
     let number = enlist(waiting)
     run(lane) { [self] in
       strike(number)
@@ -209,7 +264,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   }
 
   /// Where the workers have no threads of their own (the simulator's), the caller's does the work.
-  private func runHere() { while workers.runOneHere() {} }
+  private func runHere() { while workers.runOneHere() || readers.runOneHere() {} }
 
   private var hasClosed: Bool { lock.withLock { isClosed } }
 
@@ -250,14 +305,19 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       counters.leave()
       reply(result)
     }
-    run(refused: { counted(.failure($0)) }) { [self] in begin(request, deadline, counted) }
+    run(until: deadline, refused: { counted(.failure($0)) }) { [self] in begin(request, deadline, counted) }
   }
 
   private func begin(_ request: KeyRequest, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
     do throws(DatabaseError) {
+      try checkServing()
       guard now < deadline else {
         throw DatabaseError(.deadlineExceeded, "the request came with no time left")
       }
+      if request.isConditional, request.context == nil {
+        throw DatabaseError(.invalidArgument, "a condition needs the context of a read")
+      }
+      try checkSize(request)
       let keyspace = try keyspace(request.keyspace)
       let place = try place(keyspace, request.key, quorum: request.quorum, isSynced: request.isSynced)
       guard place.isReplica else {
@@ -266,6 +326,12 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       switch request.operation {
       case .get:
         read(place, deadline) { result in reply(result.map { place.answer($0) }) }
+      case .remove:
+        // What is seen here goes: all that a read would show.
+        catchUp(place, deadline) { [self] result in
+          if case .failure(let error) = result { return reply(.failure(error)) }
+          write(request, place, deadline, reply)
+        }
       case .delete where request.context == nil:
         // What a read would show goes: some of it may be known elsewhere only.
         read(place, deadline) { [self] result in
@@ -275,13 +341,33 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
             var request = request
             request.context = place.context(record)
             let asked = request
-            run(refused: { reply(.failure($0)) }) { [self] in write(asked, place, deadline, reply) }
+            run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+              write(asked, place, deadline, reply)
+            }
           }
         }
       default: write(request, place, deadline, reply)
       }
     } catch { reply(.failure(error)) }
   }
+
+  /// What no other node would take must not be written here either.
+  private func checkSize(_ request: KeyRequest) throws(DatabaseError) {
+    let count =
+      switch request.operation {
+      case .put(let value, _): value.count
+      case .add(let element), .remove(let element): element.count
+      case .get, .delete, .increment: 0
+      }
+    let limit = transport.largestBody - Self.headroom
+    if count + request.key.count > limit {
+      throw DatabaseError(
+        .invalidArgument, "\(count + request.key.count) bytes; the cluster's nodes take up to \(limit)")
+    }
+  }
+
+  /// Of a message's body, for what stands beside a key and a value.
+  private static let headroom = 64 << 10
 
   private func write(
     _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
@@ -306,22 +392,39 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       let none = DatabaseError(.unreachable, "no replica of partition \(place.partition) is within reach")
       return reply(.failure(last ?? none))
     }
+    // So few at a time that the nodes' own messages about writes always find room beside them.
+    guard counters.enterHandingOn() else {
+      return reply(.failure(DatabaseError(.busy, "too many requests wait at other nodes already")))
+    }
     let rest = candidates.dropFirst()
     guard let node = peers.node(of: next) else {
+      counters.leaveHandingOn()
       return handOn(request, place, rest, deadline, last, reply)
     }
     var handed = request
     handed.isHandedOn = true
     let message = NodeMessage(kind: NodeMessageKind.key, body: handed.encoded())
-    transport.request(message, of: node, deadline: deadline) { [self] result in
+    // A read can be asked again elsewhere.
+    let patience = now &+ 2 &* options.replicaTimeout.wholeNanoseconds
+    let limit = request.isWrite ? deadline : min(deadline, patience)
+    transport.request(message, of: node, deadline: limit) { [self] result in
+      counters.leaveHandingOn()
+      let failure: DatabaseError
       switch result {
       case .success(let body):
-        reply(answered { () throws(DatabaseError) in try KeyAnswer(decoding: NodeAnswer.decode(body)) })
+        let answer = answered { () throws(DatabaseError) in
+          try KeyAnswer(decoding: NodeAnswer.decode(body))
+        }
+        // These say that nothing was done.
+        guard case .failure(let error) = answer, [.closed, .busy, .unreachable].contains(error.code) else {
+          return reply(answer)
+        }
+        failure = error
       case .failure(let error):
-        let failure = NodeAnswer.failure(error, of: "node \(node)", isWrite: request.isWrite)
+        failure = NodeAnswer.failure(error, of: "node \(node)", isWrite: request.isWrite)
         if failure.code == .indeterminate { return reply(.failure(failure)) }
-        handOn(request, place, rest, deadline, failure, reply)
       }
+      handOn(request, place, rest, deadline, failure, reply)
     }
   }
 
@@ -399,7 +502,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     case NodeMessageKind.apply:
       serve(message) { [self] body, answer throws(DatabaseError) in try apply(body, answer) }
     case NodeMessageKind.fetch:
-      serve(message) { [self] body, answer throws(DatabaseError) in try fetch(body, answer) }
+      serve(message, isReading: true) { [self] body, answer throws(DatabaseError) in try fetch(body, answer) }
     case NodeMessageKind.hint:
       serve(message) { [self] body, answer throws(DatabaseError) in try takeHint(body, answer) }
     case NodeMessageKind.key:
@@ -436,18 +539,19 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   /// Runs what a message asks for on a worker, and answers with what it throws.
   private func serve(
-    _ message: ReceivedMessage, _ lane: WorkLane = .urgent,
+    _ message: ReceivedMessage, _ lane: WorkLane = .urgent, isReading: Bool = false,
     _ body: @escaping @Sendable ([UInt8], @escaping Answer<[UInt8]>) throws(DatabaseError) -> Void
   ) {
-    run(lane) { [self] in
+    let job: @Sendable () -> Void = { [self] in
       let answer: Answer<[UInt8]> = { message.answer(NodeAnswer.encode($0)) }
       // What nobody waits for any more is not worth doing.
       if message.isCancelled { return answer(.failure(DatabaseError(.deadlineExceeded, "too late"))) }
       do throws(DatabaseError) {
-        if hasClosed { throw DatabaseError(.closed, "the node is closed") }
+        try checkServing()
         try body(message.message.body, answer)
       } catch { answer(.failure(error)) }
     }
+    if isReading { runReading(job) } else { run(lane, job) }
   }
 
   /// A message of a replica, if it is of this database and goes by the same ring.
@@ -485,18 +589,20 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     guard let record = message.record else {
       throw DatabaseError(.invalidArgument, "a hint without a state")
     }
-    try keepHint(for: message.target, try keyspace(message.keyspace), message.key, record, .synced)
-    answer(.success([]))
+    // One that the target would refuse must not be taken for kept.
+    try core.shared.clock.check(
+      record.highestTimestamp, maximumOffsetMilliseconds: core.shared.maximumClockOffsetMilliseconds)
+    try keepHint(for: message.target, try keyspace(message.keyspace), message.key, record)
+    sync(true) { failure in answer(failure.map { .failure($0) } ?? .success([])) }
   }
 
   /// Keeps a state for another member's store.
   func keepHint(
-    for target: MemberID, _ keyspace: KeyspaceCore, _ key: [UInt8], _ record: Record,
-    _ durability: Durability
+    for target: MemberID, _ keyspace: KeyspaceCore, _ key: [UInt8], _ record: Record
   ) throws(DatabaseError) {
     try hints.keep(
       for: target, keyspace: keyspace.schemaID, partition: try keyspace.partition(of: key), key, record,
-      at: try core.shared.clock.now(), durability)
+      at: try core.shared.clock.now(), .applied)
   }
 
   /// Calls `then` once what was written here before survives the machine, where that is asked for.
@@ -548,7 +654,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   private func endThreads() {
     timers.stop()
     timers.shutdown()
+    keepers.shutdown()
     workers.shutdown()
+    readers.shutdown()
   }
 }
 
@@ -563,14 +671,22 @@ protocol UnderWay: AnyObject, Sendable {
 /// A call that waits for its turn on a worker. Thread-safe.
 private final class WaitingCall: UnderWay {
   private let hasEnded = Atomic<Bool>(false)
+  private let deadline: UInt64
   private let refused: @Sendable (DatabaseError) -> Void
 
-  init(_ refused: @escaping @Sendable (DatabaseError) -> Void) { self.refused = refused }
+  init(until deadline: UInt64, _ refused: @escaping @Sendable (DatabaseError) -> Void) {
+    self.deadline = deadline
+    self.refused = refused
+  }
 
   /// - Returns: `false` where it was refused.
   func begin() -> Bool { !hasEnded.exchange(true, ordering: .acquiringAndReleasing) }
 
-  func look(at nanoseconds: UInt64) {}
+  func look(at nanoseconds: UInt64) {
+    guard nanoseconds >= deadline, begin() else { return }
+    refused(DatabaseError(.deadlineExceeded, "the call waited for its turn until its deadline"))
+  }
+
   func end() { if begin() { refused(DatabaseError(.closed, "the node is closed")) } }
 }
 
@@ -591,6 +707,19 @@ final class NodeCounters: Sendable {
   }
 
   func leave() { requests.wrappingSubtract(1, ordering: .relaxed) }
+
+  /// Requests that this node may have handed on at a time: half of what another one takes of it.
+  private static let handedOnLimit = 128
+  private let handedOn = Atomic<Int>(0)
+
+  /// - Returns: `false` where there are too many already.
+  func enterHandingOn() -> Bool {
+    if handedOn.wrappingAdd(1, ordering: .relaxed).newValue <= Self.handedOnLimit { return true }
+    leaveHandingOn()
+    return false
+  }
+
+  func leaveHandingOn() { handedOn.wrappingSubtract(1, ordering: .relaxed) }
 }
 
 /// The outcome of a call, as a value.

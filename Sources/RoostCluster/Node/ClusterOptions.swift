@@ -5,6 +5,9 @@ public struct ClusterOptions: Sendable {
   /// Of a cluster that is yet to be founded: how many nodes it waits for before it makes the ring of them.
   /// All say the same.
   public var foundingNodes = 3
+  /// Of a cluster that is yet to be founded: how many nodes hold each partition, 1 to 16; `nil` for three, or
+  /// as many as found it where those are fewer. All say the same.
+  public var replicas: Int?
   /// This node's share of the partitions beside the others': 1 to 1000. Of its founding.
   public var weight = 100
   /// What fails together with this node: replicas go to distinct zones where possible. Of its founding.
@@ -33,6 +36,7 @@ public struct ClusterOptions: Sendable {
     }
     try check((1...255).contains(cluster.utf8.count), "a cluster's name has 1 to 255 bytes")
     try check((1...64).contains(foundingNodes), "foundingNodes is \(foundingNodes), must be 1 to 64")
+    if let replicas { try check((1...16).contains(replicas), "replicas is \(replicas), must be 1 to 16") }
     try check((1...1_000).contains(weight), "weight is \(weight), must be 1 to 1000")
     try check(zone.utf8.count <= 255, "a zone's name has at most 255 bytes")
     for (name, value) in [

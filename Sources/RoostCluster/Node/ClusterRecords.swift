@@ -1,8 +1,10 @@
 // What nodes write into their cluster's directory:
 //
-//   `database`       := version u8 (1) | database high u64 | low u64 | ring state lengthPrefixed
+//   `database`       := version u8 (1) | cluster lengthPrefixed | database high u64 | low u64
+//                     | ring state lengthPrefixed
 //   `schema`         := a schema, as in the system tree: the cluster's keyspaces, without indexes
-//   `founder/MEMBER` := version u8 (1) | name lengthPrefixed | zone lengthPrefixed | weight varint
+//   `founder/MEMBER` := version u8 (1) | cluster lengthPrefixed | name lengthPrefixed | zone lengthPrefixed
+//                     | weight varint; with a lease
 //   `node/NODE`      := version u8 (1) | member u64 | address lengthPrefixed; with a lease
 //
 // MEMBER and NODE are 16 hexadecimal digits. `database` is written once, by whichever founder is first; the
@@ -23,19 +25,22 @@ enum ClusterRecordName {
 
 /// What database a cluster has, and who holds it.
 struct DatabaseRecord {
+  var cluster: String
   var database: DatabaseID
   var ring: RingState
 
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
+    writer.write(text: cluster)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
     writer.write(lengthPrefixed: ring.encoded())
     return writer.bytes
   }
 
-  init(database: DatabaseID, ring: RingState) {
+  init(cluster: String, database: DatabaseID, ring: RingState) {
+    self.cluster = cluster
     self.database = database
     self.ring = ring
   }
@@ -44,6 +49,7 @@ struct DatabaseRecord {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the record `database` of the cluster's directory")
     _ = try reader.readVersion(upTo: 1)
+    cluster = try reader.readText()
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
     ring = try RingState(decoding: try reader.readLengthPrefixed())
     try reader.readEnd()
@@ -52,6 +58,7 @@ struct DatabaseRecord {
 
 /// A store that a cluster may be founded with.
 struct FounderRecord {
+  var cluster: String
   var name: String
   var zone: String
   var weight: Int
@@ -59,13 +66,15 @@ struct FounderRecord {
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
+    writer.write(text: cluster)
     writer.write(text: name)
     writer.write(text: zone)
     writer.write(count: weight)
     return writer.bytes
   }
 
-  init(name: String, zone: String, weight: Int) {
+  init(cluster: String, name: String, zone: String, weight: Int) {
+    self.cluster = cluster
     self.name = name
     self.zone = zone
     self.weight = weight
@@ -75,6 +84,7 @@ struct FounderRecord {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a founder's record in the cluster's directory")
     _ = try reader.readVersion(upTo: 1)
+    cluster = try reader.readText()
     name = try reader.readText()
     zone = try reader.readText()
     let raw = try reader.readVarint()

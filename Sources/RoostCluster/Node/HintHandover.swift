@@ -42,7 +42,7 @@ final class HintHandover: @unchecked Sendable {
   }
 
   private func nextTarget() {
-    targets.removeFirst()
+    _ = targets.popFirst()
     last = nil
     page = []
   }
@@ -60,7 +60,14 @@ final class HintHandover: @unchecked Sendable {
     let limit = node.now &+ node.options.replicaTimeout.wholeNanoseconds
     node.send(NodeMessageKind.apply, message, to: hint.target, deadline: limit) { [self] result in
       node.run(.background) { [self] in
-        if case .success = result { _ = try? node.hints.handedOver(hint) } else { nextTarget() }
+        switch result {
+        case .success: _ = try? node.hints.handedOver(hint)
+        case .failure(let error):
+          // What this one hint is refused for must not hold up those behind it.
+          if [.unreachable, .deadlineExceeded, .busy, .indeterminate, .closed].contains(error.code) {
+            nextTarget()
+          }
+        }
         goOn()
       }
     }

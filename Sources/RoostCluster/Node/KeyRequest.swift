@@ -91,6 +91,7 @@ package struct KeyRequest: Sendable, Equatable {
     quorum = size == 0 ? nil : Int(size)
     let token = try reader.readLengthPrefixed()
     context = token.isEmpty ? nil : try CausalContext(bytes: token)
+    guard context != nil || !isConditional else { throw reader.damaged("a condition without a context") }
     let code = try reader.readByte()
     switch code {
     case 1: operation = .get

@@ -7,6 +7,8 @@ final class NodePeers: @unchecked Sendable {
     var node: NodeID
     var address: NodeAddress
     fileprivate var version: UInt64
+    /// Whether its record is in the directory no more.
+    fileprivate var isGone: Bool
   }
 
   /// Above it a node is suspected: asked last, and never less an owner.
@@ -21,6 +23,9 @@ final class NodePeers: @unchecked Sendable {
   /// Takes the directory's records of nodes over. Of two for one member the later counts: the other is of a
   /// process that has ended.
   ///
+  /// A node whose record has gone may be there all the same, and the directory be what fails: it is kept, and
+  /// suspected, until its member has another.
+  ///
   /// - Returns: where all nodes listen.
   func adopt(_ records: [DirectoryRecord]) -> [NodeID: NodeAddress] {
     var found: [MemberID: Entry] = [:]
@@ -31,15 +36,18 @@ final class NodePeers: @unchecked Sendable {
       else { continue }
       if let known = found[node.member], known.version > record.version { continue }
       found[node.member] = Entry(
-        node: NodeID(rawValue: raw), address: node.address, version: record.version)
+        node: NodeID(rawValue: raw), address: node.address, version: record.version, isGone: false)
     }
-    let nodes = Set(found.values.map(\.node))
-    lock.withLock {
+    return lock.withLock {
+      for (member, var entry) in entries where found[member] == nil {
+        entry.isGone = true
+        found[member] = entry
+      }
       entries = found
-      self.nodes = nodes
+      nodes = Set(found.values.map(\.node))
       detectors = detectors.filter { nodes.contains($0.key) }
+      return Dictionary(found.values.map { ($0.node, $0.address) }, uniquingKeysWith: { first, _ in first })
     }
-    return Dictionary(found.values.map { ($0.node, $0.address) }, uniquingKeysWith: { first, _ in first })
   }
 
   func entry(of member: MemberID) -> Entry? { lock.withLock { entries[member] } }
@@ -56,7 +64,7 @@ final class NodePeers: @unchecked Sendable {
   /// Whether a member is likely to be down: nobody says where it is, or it has been silent for long.
   func isSuspected(_ member: MemberID, at nanoseconds: UInt64) -> Bool {
     lock.withLock {
-      guard let entry = entries[member] else { return true }
+      guard let entry = entries[member], !entry.isGone else { return true }
       guard let phi = detectors[entry.node]?.phi(at: nanoseconds) else { return false }
       return phi > Self.suspicion
     }

@@ -14,9 +14,9 @@ package import RoostStorage
 ///
 /// - A key has one hint for a target: a later one is joined into it. So hints are bounded by keys, not by
 ///   writes.
-/// - A hint is as old as the first state in it. One that is too old is dropped, never handed over: by then
-///   the other replicas may have reaped what it knows, and it would bring it back (interleaving 7).
-///   Anti-entropy finds what was dropped.
+/// - A hint is as old as the first state in it that later ones do not know all of. One that is too old is
+///   dropped, never handed over: by then the other replicas may have reaped what it knows, and it would bring
+///   it back (interleaving 7). Anti-entropy finds what was dropped.
 /// - All together they take no more than so many bytes; then the store keeps no new ones, and says so.
 ///
 /// Thread-safe.
@@ -54,6 +54,8 @@ package final class HintStore: @unchecked Sendable {
   private let lock = Lock()
   // Guarded by `lock`, which is held while a hint is read, joined and written.
   private var current = Statistics()
+  /// Where the look for what is too old goes on; `nil` for the beginning.
+  private var swept: [UInt8]?
 
   /// Opens a store's hints, and counts them.
   ///
@@ -103,7 +105,8 @@ package final class HintStore: @unchecked Sendable {
         if !isTooOld(known.since, at: now) {
           joined = known.state
           joined.join(state)
-          since = min(known.since, now)
+          // Where the new state knows all of the old, it is as if that had been dropped.
+          if joined != state { since = min(known.since, now) }
         }
       }
       let value = Hint.value(since, joined)
@@ -121,8 +124,8 @@ package final class HintStore: @unchecked Sendable {
       if old == nil { current.hints[target, default: 0] += 1 }
     }
     guard durability == .synced else { return }
-    // Not with the lock held: hints that come together share a sync.
-    try storing("a hint could not be synced") { () throws(StoreError) in try store.sync() }
+    // Not with the lock held.
+    try storing("a hint could not be synced") { () throws(StoreError) in try store.syncBesideWriters() }
   }
 
   private func isTooOld(_ since: Timestamp, at now: Timestamp) -> Bool {
@@ -180,32 +183,40 @@ package final class HintStore: @unchecked Sendable {
   /// - Throws: `.corruption`, `.storage`.
   @discardableResult
   package func forget(_ target: MemberID) throws(DatabaseError) -> Int {
-    try drop(Hint.keys(of: target), limit: .max) { _ in true }
+    try drop(Hint.keys(of: target), looks: .max) { _ in true }.count
   }
 
-  /// Drops what is too old, of all targets.
+  /// Drops what is too old, of all targets: looks at so many hints, and goes on behind them the next time.
   ///
-  /// - Parameter limit: most that go at once.
-  /// - Returns: how many went: fewer than `limit` where no more is to go.
+  /// - Returns: how many went.
   /// - Throws: `.corruption`, `.storage`.
+  /// - Complexity: O(looks).
   @discardableResult
-  package func dropExpired(at now: Timestamp, limit: Int = 1_000) throws(DatabaseError) -> Int {
-    let count = try drop(.all, limit: limit) { isTooOld($0.since, at: now) }
-    lock.withLock { current.expired += UInt64(count) }
+  package func dropExpired(at now: Timestamp, looks: Int = 10_000) throws(DatabaseError) -> Int {
+    let lower = lock.withLock { swept }
+    let (count, last) = try drop(KeyRange(lower: lower, upper: nil), looks: looks) {
+      isTooOld($0.since, at: now)
+    }
+    lock.withLock {
+      current.expired += UInt64(count)
+      swept = last.map { $0 + [0] }
+    }
     return count
   }
 
+  /// - Returns: how many went, and the last that was looked at where there may be more.
   private func drop(
-    _ keys: KeyRange, limit: Int, _ mustGo: (Hint) -> Bool
-  ) throws(DatabaseError) -> Int {
-    var count = 0
+    _ keys: KeyRange, looks: Int, _ mustGo: (Hint) -> Bool
+  ) throws(DatabaseError) -> (count: Int, last: [UInt8]?) {
+    var (count, looked) = (0, 0)
     var cursor = try storing("the hints could not be read") { () throws(StoreError) in
       try tree.cursor(keys, nil)
     }
-    while count < limit,
-      try storing("the hints could not be read", { () throws(StoreError) in try cursor.next() })
-    {
+    while try storing("the hints could not be read", { () throws(StoreError) in try cursor.next() }) {
       let key = cursor.keyBytes
+      if looked == looks { return (count, key) }
+      looked += 1
+      guard mustGo(try Hint(key, cursor.valueBytes)) else { continue }
       // Read again under the lock: it may have been joined with more meanwhile.
       let isGone = try lock.withLock { () throws(DatabaseError) in
         guard let value = try value(key) else { return false }
@@ -216,7 +227,7 @@ package final class HintStore: @unchecked Sendable {
       }
       if isGone { count += 1 }
     }
-    return count
+    return (count, nil)
   }
 
   // MARK: - The parts

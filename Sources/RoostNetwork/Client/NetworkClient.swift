@@ -41,7 +41,7 @@ package final class NetworkClient: Sendable {
       tls: tls, options, environment, logger: logger)
     connection = ClientConnection(
       network, environment.time, Timers(environment.time, environment.makeWorkers()))
-    network.observe { [connection] event in connection.saw(event) }
+    network.observe { [weak connection] event in connection?.saw(event) }
     network.setPeers([.anyone: address])
   }
 

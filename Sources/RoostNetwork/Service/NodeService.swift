@@ -24,6 +24,7 @@ package final class NodeService: @unchecked Sendable {
   package let address: NodeAddress
   package var nodeID: NodeID { network.node }
   private let environment: Environment
+  private let stopped = Latch<Bool>()
   private let lock = Lock()
   // Guarded by `lock`.
   private var founding: ClusterFounding?
@@ -36,6 +37,9 @@ package final class NodeService: @unchecked Sendable {
     self.address = address
     self.environment = environment
   }
+
+  /// Let go of without ``stop(drainingFor:)``: others must not take a node for alive whose store is closed.
+  deinit { network.close() }
 
   /// Begins to listen, under a number that was never used before: a process that comes back is another node
   /// with the same store. Until it has joined, requests are refused as `.unreachable`.
@@ -126,7 +130,7 @@ package final class NodeService: @unchecked Sendable {
   package func reloadCertificates() throws(TransportError) { try network.reloadCertificates() }
 
   /// Leaves: takes nothing new, lets what is under way end, and closes node, network and directory. Waits
-  /// for all of it, so not to be called on the network's threads. Once; later calls do nothing.
+  /// for all of it, so not to be called on the network's threads. Later calls wait for the first.
   ///
   /// - Parameter duration: how long what is under way may take: 0 to an hour.
   /// - Returns: whether all of it ended in time.
@@ -138,7 +142,12 @@ package final class NodeService: @unchecked Sendable {
       defer { self.isStopped = true }
       return (self.founding, self.node, self.records, self.isStopped)
     }
-    if wasStopped { return true }
+    if wasStopped {
+      // Whoever ends the process after this must not end it in the middle.
+      _ = stopped.wait()
+      return true
+    }
+    defer { stopped.set(true) }
     founding?.cancel()
     let drained = Latch<Bool>()
     let deadline = environment.time.monotonicNanoseconds &+ duration.wholeNanoseconds

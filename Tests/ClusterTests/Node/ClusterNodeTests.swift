@@ -25,7 +25,7 @@ import Testing
     var cluster = ClusterOptions(cluster: "other")
     cluster.foundingNodes = 3
     let founding = try ClusterFounding(
-      at: "/d", NodeWorld.options(replicas: 3), cluster, directory: MemoryDirectory(lone.time),
+      at: "/d", NodeWorld.options, cluster, directory: MemoryDirectory(lone.time),
       address: try NodeWorld.address(0), lone.environment)
     do {
       _ = try founding.finish(until: lone.time.monotonicNanoseconds + 1_000_000_000)
@@ -39,10 +39,10 @@ import Testing
 
   @Test func `a founder that is killed before the founding is the same when it is back`() throws {
     let environment = SimulatedEnvironment(seed: 3)
-    let first = try FoundingStore("/d", NodeWorld.options(replicas: 1), environment.environment)
+    let first = try FoundingStore("/d", NodeWorld.options, environment.environment)
     let (member, database) = (first.member, first.database)
     let again = try FoundingStore(
-      "/d", NodeWorld.options(replicas: 1), environment.crashed(.dropAll, seed: 1).environment)
+      "/d", NodeWorld.options, environment.crashed(.dropAll, seed: 1).environment)
     #expect(again.member == member)
     #expect(again.database == database)
     #expect(!again.isMember)
@@ -54,7 +54,7 @@ import Testing
     var cluster = ClusterOptions(cluster: "test")
     cluster.foundingNodes = 3
     let founding = try ClusterFounding(
-      at: "/d", NodeWorld.options(replicas: 3), cluster, directory: world.directory,
+      at: "/d", NodeWorld.options, cluster, directory: world.directory,
       address: try NodeWorld.address(9), late.environment)
     #expect(code { _ = try founding.finish(until: .max) } == .notAMember)
     world.wipe(2)
@@ -280,6 +280,102 @@ import Testing
       #expect(try world.agree(on: "k\(key)"))
     }
     #expect(world[0].status.counters.repairedByReads == 30)
+  }
+
+  /// Interleaving 6, its second half: a volume that goes back to a clean close looks as it did then.
+  @Test func `a disk that was rolled back to a clean close does not mint dots anew`() throws {
+    let world = try NodeWorld(3)
+    try world.make()
+    try world.close(0)
+    let old = world.snapshot(0)
+    try world.restart(0)
+    try world.put("k", "lost here", at: 0, isSynced: true)
+    try world.increment("n", by: 5, at: 0, isSynced: true)
+    world.rollBack(0, to: old)
+    try world.restart(0)
+    try world.put("k", "new", at: 0, isSynced: true)
+    try world.increment("n", by: 3, at: 0, isSynced: true)
+    #expect(try world.values("k", at: 1, quorum: 3) == ["lost here", "new"])
+    #expect(try world.count("n", at: 2, quorum: 3) == 8)
+  }
+
+  @Test func `a removal takes what other replicas know`() throws {
+    let world = try NodeWorld(3)
+    try world.make()
+    world.cut(0, 2)
+    let key = Array("s".utf8)
+    _ = try world.perform(KeyRequest(.add([1]), key, in: "k"), at: 0)
+    world.heal()
+    #expect(try world.held("s", at: 2) == nil)
+    _ = try world.perform(KeyRequest(.remove([1]), key, in: "k"), at: 2)
+    for index in 0..<3 {
+      #expect(try world.get("s", at: index).record?.state(as: ORSet.self).count ?? 0 == 0)
+    }
+  }
+
+  @Test func `the directory may fail for long, and nodes still know each other`() throws {
+    let world = try NodeWorld(3)
+    try world.make()
+    // All leases end, and nobody renews them.
+    world.time.advance(byNanoseconds: 60_000_000_000)
+    world.directory.poll()
+    #expect(try world.directory.records(prefix: "node/").isEmpty)
+    try world.put("k", "v", at: 0)
+    #expect(try world.values("k", at: 1, quorum: 3) == ["v"])
+  }
+
+  @Test func `a copy of a store takes over, and the original stops serving`() throws {
+    let world = try NodeWorld(3)
+    try world.make()
+    try world.put("k", "v", at: 0, isSynced: true)
+    let original = world[0]
+    let copy = world.snapshot(0)
+    world.rollBack(0, to: copy)
+    try world.restart(0)
+    #expect(try world.values("k", at: 0) == ["v"])
+    let told = Guarded<DatabaseError.Code?>(nil)
+    original.perform(
+      KeyRequest(.get, Array("k".utf8), in: "k"), deadline: world.time.monotonicNanoseconds + 1_000_000_000
+    ) { result in
+      told.withLock { $0 = code { _ = try result.get() } }
+    }
+    #expect(told.withLock { $0 } == .unreachable)
+    try original.close()
+  }
+
+  @Test func `founders that have gone get no place in the ring`() throws {
+    let time = SimulatedTime()
+    let directory = MemoryDirectory(time)
+    func founding(_ seed: UInt64, _ name: String = "test") throws -> ClusterFounding {
+      var cluster = ClusterOptions(cluster: name)
+      cluster.foundingNodes = 2
+      return try ClusterFounding(
+        at: "/d", NodeWorld.options, cluster, directory: directory, address: NodeWorld.address(Int(seed)),
+        SimulatedEnvironment(seed: seed, time: time).environment)
+    }
+    let gone = try founding(1)
+    let goneMember = gone.store.member
+    let stranger = try founding(2, "another")
+    time.advance(byNanoseconds: 60_000_000_000)
+    let (first, second) = (try founding(3), try founding(4))
+    let ring = try first.finish().ring
+    #expect(ring.members.count == 2)
+    #expect(ring.member(goneMember) == nil)
+    #expect(try second.finish().ring.members.map(\.id) == ring.members.map(\.id))
+    #expect(code { _ = try stranger.finish() } == .foreignStore)
+  }
+
+  @Test func `what no node would take is not written`() throws {
+    let world = try NodeWorld(3)
+    try world.make()
+    let large = KeyRequest(
+      .put([UInt8](repeating: 1, count: 16 << 20), timeToLiveMilliseconds: nil), [1], in: "k")
+    #expect(code { _ = try world.perform(large, at: 0) } == .invalidArgument)
+    #expect(try world[0].keyspace("k").held([1]) == nil)
+    var condition = KeyRequest(.delete, [1], in: "k")
+    condition.isConditional = true
+    #expect(code { _ = try world.perform(condition, at: 0) } == .invalidArgument)
+    #expect(code { _ = try KeyRequest(decoding: condition.encoded()) } == .invalidArgument)
   }
 
   // MARK: - Keyspaces and refusals

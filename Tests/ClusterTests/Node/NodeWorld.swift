@@ -31,10 +31,9 @@ final class NodeWorld {
     for index in 0..<count { try start(index, founders[index]) }
   }
 
-  static func options(replicas: Int) -> DatabaseOptions {
+  static var options: DatabaseOptions {
     var options = DatabaseOptions()
     options.partitionCount = 16
-    options.replicas = replicas
     options.store.memtableBytes = 64 << 10
     options.store.memoryBudgetBytes = 4 << 20
     options.store.blockCacheBytes = 1 << 20
@@ -50,8 +49,9 @@ final class NodeWorld {
   func founding(_ index: Int, of count: Int? = nil) throws -> ClusterFounding {
     var cluster = ClusterOptions(cluster: "test")
     cluster.foundingNodes = count ?? disks.count
+    cluster.replicas = replicas
     return try ClusterFounding(
-      at: "/disk/db", Self.options(replicas: replicas), cluster, directory: directory,
+      at: "/disk/db", Self.options, cluster, directory: directory,
       address: try Self.address(index), disks[index].environment)
   }
 
@@ -76,6 +76,14 @@ final class NodeWorld {
   func close(_ index: Int) throws {
     try self[index].close()
     nodes[index] = nil
+  }
+
+  /// The disk as it is now, to go back to.
+  func snapshot(_ index: Int) -> SimulatedEnvironment { disks[index].crashed(.keepAll, seed: 11) }
+
+  func rollBack(_ index: Int, to disk: SimulatedEnvironment) {
+    nodes[index] = nil
+    disks[index] = disk
   }
 
   func wipe(_ index: Int) {

@@ -6,10 +6,11 @@ import Testing
 /// Databases that are nodes of one cluster, over TCP on loopback, by the public calls.
 // Budget: 10 s
 @Suite(.timeLimit(.minutes(2))) struct ClusterDatabaseTests {
-  private static func join(_ index: Int, of count: Int, in folder: TemporaryDirectory) async throws -> Database {
+  private static func join(
+    _ index: Int, of count: Int, in folder: TemporaryDirectory
+  ) async throws -> Database {
     var options = DatabaseOptions()
     options.partitionCount = 16
-    options.replicas = min(count, 3)
     return try await Database.join(
       cluster: "music", at: "\(folder.path)/node\(index)", listen: "127.0.0.1:0",
       directory: .file("\(folder.path)/directory"), tls: .plainOnLoopback, options
@@ -46,7 +47,12 @@ import Testing
     try await posts[1].put("k", "v2", context: read.context)
     #expect(try await posts[2].get("k").text == "v2")
     #expect(try await posts[2].multiGet(["k", "none"]).map(\.text) == ["v2", nil])
-    await #expect(code { try await posts[0].put("k", "v3", ifUnchangedSince: read.context) } == .conditionFailed)
+    await #expect(
+      code { try await posts[0].put("k", "v3", ifUnchangedSince: read.context) } == .conditionFailed)
+    await #expect(
+      code { try await posts[0].delete("k", ifUnchangedSince: read.context) } == .conditionFailed)
+    #expect(try await nodes[0].repair().keys >= 2)
+    await #expect(code { try await nodes[0].addStore(at: "\(folder.path)/more") } == .wrongPolicy)
     try await posts[0].delete("k")
     #expect(try await posts[1].get("k").isEmpty)
 
@@ -102,7 +108,8 @@ import Testing
     ] {
       do {
         _ = try await Database.join(
-          cluster: "c", at: "\(folder.path)/n", listen: listen, directory: .file("\(folder.path)/d"), tls: tls)
+          cluster: "c", at: "\(folder.path)/n", listen: listen, directory: .file("\(folder.path)/d"),
+          tls: tls)
         Issue.record("it joined at \(listen)")
       } catch let error as TransportError { #expect(error.code == expected) }
     }

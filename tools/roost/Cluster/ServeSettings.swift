@@ -123,12 +123,12 @@ struct NodeSettings {
     if let nodes = settings.foundingNodes { cluster.foundingNodes = nodes }
     if let weight = settings.weight { cluster.weight = weight }
     if let zone = settings.zone { cluster.zone = zone }
+    cluster.replicas = settings.replicas
     // Whoever starts a node has it wait for the others, however late they are.
     cluster.foundingTimeout = nil
     try cluster.validate()
     database = DatabaseOptions()
     database.partitionCount = settings.partitions
-    database.replicas = settings.replicas ?? min(3, cluster.foundingNodes)
     database.durability = settings.synced == true ? .synced : .applied
     database.warn = { Complaint.line($0) }
     try database.validate()
