@@ -51,7 +51,8 @@ extension Database {
   ///   - durability: what the join must survive; the database's default when `nil`.
   /// - Returns: how many states there were, and how many brought something new.
   /// - Throws: `.unknownKeyspace`; `.wrongPolicy` (here it has another, or this is a node of a cluster,
-  ///   which takes no states by hand); `.clockOutOfBound` (a state is from further in the future than clocks may differ; nothing was joined); `.unreachable`,
+  ///   which takes no states by hand); `.clockOutOfBound` (a state is from further in the future than clocks
+  ///   may differ; nothing was joined); `.unreachable`,
   ///   `.indeterminate`, `.storage`, `.closed`: then some states are joined, and joining again is
   ///   no harm.
   @discardableResult

@@ -205,8 +205,8 @@ public struct Keyspace: Sendable {
   /// Runs a write: on this thread where it will not wait, else on one that may; then waits for its
   /// durability (rule 16: no thread of asynchronous code is held up).
   ///
-  /// - Parameter removes: whether what is here decides what goes: in a cluster this replica is brought up to a
-  ///   quorum first.
+  /// - Parameter removes: whether what is here decides what goes: in a cluster this replica is brought up to
+  ///   a quorum first.
   func write<R: Sendable>(
     _ key: some ByteKey & Sendable, _ durability: Durability?, removes: Bool = false,
     _ body: @Sendable @escaping (RawSpan) throws(DatabaseError) -> R

@@ -57,13 +57,14 @@ extension Database {
   ///   - options: of the store; of the database too, where it is founded: all founders say the same.
   ///   - change: changes how the node takes part; see ``ClusterOptions``.
   /// - Throws: ``TransportError`` with `.invalidAddress`, `.invalidOption`, `.certificate`, `.notSecure`
-  ///   (plain TCP off loopback), `.listen`; ``DatabaseError`` with `.deadlineExceeded` (too few founders came in
-  ///   time), `.notAMember` (the cluster was founded without this store), `.foreignStore`,
+  ///   (plain TCP off loopback), `.listen`; ``DatabaseError`` with `.deadlineExceeded` (too few founders came
+  ///   in time), `.notAMember` (the cluster was founded without this store), `.foreignStore`,
   ///   `.tooManyReplicas`, and as ``open(at:_:environment:)``.
   public static func join(
     cluster: String, at directory: String, listen: String, directory records: ClusterDirectoryPlace,
     tls: TLSOptions, _ options: DatabaseOptions = DatabaseOptions(),
-    network: NetworkOptions = NetworkOptions(), environment: Environment = .posix(), _ change: (inout ClusterOptions) -> Void = { _ in }
+    network: NetworkOptions = NetworkOptions(), environment: Environment = .posix(),
+    _ change: (inout ClusterOptions) -> Void = { _ in }
   ) async throws -> Database {
     var clusterOptions = ClusterOptions(cluster: cluster)
     change(&clusterOptions)

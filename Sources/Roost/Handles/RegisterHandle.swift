@@ -49,7 +49,8 @@ public struct RegisterHandle<Key: ByteKey & Sendable>: Sendable {
   ///
   /// - Throws: as ``assign(_:_:)``.
   public func clear(_ durability: Durability? = nil) async throws {
-    try await place.change(LWWRegister.self, durability, removes: true) { register, _ throws(CausalityError) in
+    try await place.change(LWWRegister.self, durability, removes: true) {
+      register, _ throws(CausalityError) in
       let isChanged = !register.isEmpty
       register.clear()
       return (isChanged, ())
