@@ -59,6 +59,9 @@ package final class ClusterFounding: @unchecked Sendable {
     lease = version == nil ? nil : granted
   }
 
+  /// Whether its store is a member already.
+  package var isMember: Bool { store.isMember }
+
   /// Ends the wait in ``finish(until:)``, from any thread.
   package func cancel() {
     lock.withLock {

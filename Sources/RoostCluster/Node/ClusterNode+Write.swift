@@ -25,6 +25,7 @@ extension ClusterNode {
     _ key: [UInt8], of keyspace: KeyspaceCore, quorum: Int? = nil, isSynced: Bool, deadline: UInt64,
     _ reply: @escaping Answer<Void>
   ) {
+    // The key was changed already: also a node that is full or about to leave sends it.
     let refused: @Sendable (DatabaseError) -> Void = { error in
       reply(.failure(DatabaseError(.indeterminate, "the write may still appear: \(error.message)")))
     }

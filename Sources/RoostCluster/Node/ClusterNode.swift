@@ -42,6 +42,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   private let keepers: any Workers
   private let timers: Timers
   private let lock = Lock()
+  private let peersChanged: Condition
   // Guarded by `lock`.
   private var keyspaces: [UInt64: KeyspaceCore] = [:]
   private var underWay: [UInt64: any UnderWay] = [:]
@@ -115,15 +116,17 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     workers = environment.makeWorkers()
     readers = environment.makeWorkers()
     keepers = environment.makeWorkers()
+    peersChanged = Condition(lock)
     timers = Timers(environment.time, environment.makeWorkers())
   }
 
   private func begin() throws(DatabaseError) {
+    // Before anybody hears that the node is there.
+    transport.attach(self)
     do throws(DatabaseError) { try beat() } catch {
       endThreads()
       throw error
     }
-    transport.attach(self)
     // The watch may tell of it later only: requests that come at once are to find the others.
     adopt(try directory.records(prefix: ClusterRecordName.nodes))
     let watch = directory.watch(prefix: ClusterRecordName.nodes) { [weak self] records in
@@ -136,6 +139,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   /// Takes over where the nodes are.
   private func adopt(_ records: [DirectoryRecord]) {
     connect(peers.adopt(records))
+    lock.withLock { peersChanged.broadcast() }
     guard let holder = peers.node(of: local.id), holder != transport.node else { return }
     let isNews = lock.withLock {
       defer { isSuperseded = true }
@@ -146,6 +150,21 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
         "node \(holder) says that it has this node's store: one of the two is a copy; this one stops serving")
     }
   }
+
+  /// Waits until each member's node has said where it is, or until the deadline: a cluster that was founded
+  /// just now is not all there yet.
+  package func waitForOthers(until deadline: UInt64) {
+    let members = core.ring.members.map(\.id)
+    lock.withLock {
+      while !isClosed, now < deadline, members.contains(where: { peers.isSuspected($0, at: now) }) {
+        _ = environment.time.wait(on: peersChanged, untilMonotonicNanoseconds: deadline)
+      }
+    }
+  }
+
+  /// Takes no more requests of clients, and calls `done` once those in hand are answered. What replicas ask
+  /// goes on.
+  package func drain(_ done: @escaping @Sendable () -> Void) { counters.drain(done) }
 
   /// - Throws: `.closed`; `.unreachable` where another process has this node's store.
   private func checkServing() throws(DatabaseError) {
@@ -297,15 +316,24 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   ///     `Keyspace`, and `.unreachable` (fewer replicas than asked for are there: nothing was written),
   ///     `.indeterminate` (fewer have acknowledged: it may still appear), `.deadlineExceeded`, `.busy`.
   package func perform(_ request: KeyRequest, deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
-    guard counters.enter(limit: options.requestLimit) else {
-      return reply(
-        .failure(DatabaseError(.busy, "the node has \(options.requestLimit) requests in hand already")))
-    }
+    do throws(DatabaseError) { try enter() } catch { return reply(.failure(error)) }
     let counted: Answer<KeyAnswer> = { [counters] result in
       counters.leave()
       reply(result)
     }
     run(until: deadline, refused: { counted(.failure($0)) }) { [self] in begin(request, deadline, counted) }
+  }
+
+  /// Counts a client's call in.
+  ///
+  /// - Throws: `.busy`, `.closed`.
+  func enter() throws(DatabaseError) {
+    switch counters.enter(limit: options.requestLimit) {
+    case .entered: return
+    case .full:
+      throw DatabaseError(.busy, "the node has \(options.requestLimit) requests in hand already")
+    case .draining: throw DatabaseError(.closed, "the node is about to leave")
+    }
   }
 
   private func begin(_ request: KeyRequest, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
@@ -636,6 +664,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       () -> ([any UnderWay], DirectoryLease?, DirectoryWatch?) in
       if isClosed { return ([], nil, nil) }
       isClosed = true
+      peersChanged.broadcast()
       defer {
         underWay = [:]
         self.lease = nil
@@ -691,22 +720,55 @@ private final class WaitingCall: UnderWay {
 }
 
 /// What a node counts. Thread-safe.
-final class NodeCounters: Sendable {
+final class NodeCounters: @unchecked Sendable {
   private let requests = Atomic<Int>(0)
+  private let isDraining = Atomic<Bool>(false)
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var drained: [@Sendable () -> Void] = []
   let writes = Atomic<UInt64>(0)
   let reads = Atomic<UInt64>(0)
   let indeterminateWrites = Atomic<UInt64>(0)
   let unavailableReads = Atomic<UInt64>(0)
   let repairs = Atomic<UInt64>(0)
 
-  /// - Returns: `false` where there are too many already.
-  func enter(limit: Int) -> Bool {
-    if requests.wrappingAdd(1, ordering: .relaxed).newValue <= limit { return true }
-    leave()
-    return false
+  enum Entry {
+    case entered
+    case full
+    case draining
   }
 
-  func leave() { requests.wrappingSubtract(1, ordering: .relaxed) }
+  func enter(limit: Int) -> Entry {
+    // Before the look at the word: either this sees it, or who sets it sees this.
+    let count = requests.wrappingAdd(1, ordering: .sequentiallyConsistent).newValue
+    if isDraining.load(ordering: .sequentiallyConsistent) {
+      leave()
+      return .draining
+    }
+    if count <= limit { return .entered }
+    leave()
+    return .full
+  }
+
+  func leave() {
+    let count = requests.wrappingSubtract(1, ordering: .sequentiallyConsistent).newValue
+    if count == 0, isDraining.load(ordering: .sequentiallyConsistent) { tellDrained() }
+  }
+
+  /// Lets nobody enter any more, and calls `done` once the last has left.
+  func drain(_ done: @escaping @Sendable () -> Void) {
+    lock.withLock { drained.append(done) }
+    isDraining.store(true, ordering: .sequentiallyConsistent)
+    if requests.load(ordering: .sequentiallyConsistent) == 0 { tellDrained() }
+  }
+
+  private func tellDrained() {
+    let all = lock.withLock {
+      defer { drained = [] }
+      return drained
+    }
+    for done in all { done() }
+  }
 
   /// Requests that this node may have handed on at a time: half of what another one takes of it.
   private static let handedOnLimit = 128

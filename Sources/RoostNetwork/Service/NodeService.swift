@@ -99,6 +99,7 @@ package final class NodeService: @unchecked Sendable {
     }
     if mustGo { founding.cancel() }
     defer { lock.withLock { self.founding = nil } }
+    let isNew = !founding.isMember
     let node = try ClusterNode.start(founding, transport: network, address: address) { [network] peers in
       network.setPeers(peers)
     }
@@ -110,8 +111,13 @@ package final class NodeService: @unchecked Sendable {
       try node.close()
       throw DatabaseError(.closed, "the node was stopped")
     }
+    // The other founders are about to be there too: whoever writes now should find them.
+    if isNew { node.waitForOthers(until: environment.time.monotonicNanoseconds &+ Self.foundersPatience) }
     return node
   }
+
+  /// In nanoseconds. After it the node goes on without those that are not there.
+  private static let foundersPatience: UInt64 = 10_000_000_000
 
   private func open(
     _ records: Records
@@ -149,10 +155,14 @@ package final class NodeService: @unchecked Sendable {
     }
     defer { stopped.set(true) }
     founding?.cancel()
-    let drained = Latch<Bool>()
     let deadline = environment.time.monotonicNanoseconds &+ duration.wholeNanoseconds
+    // What clients have asked for needs the other replicas: the network ends after it.
+    let answered = Latch<Bool>()
+    node?.drain { answered.set(true) }
+    let isAnswered = node == nil || answered.wait(until: deadline, environment.time) != nil
+    let drained = Latch<Bool>()
     network.drain(until: deadline) { drained.set($0) }
-    let isWhole = drained.wait()
+    let isWhole = drained.wait() && isAnswered
     var failure: DatabaseError?
     do throws(DatabaseError) { try node?.close() } catch { failure = error }
     let closed = Latch<Bool>()
@@ -178,6 +188,16 @@ private final class Latch<Value: Sendable>: @unchecked Sendable {
     lock.withLock {
       self.value = value
       changed.broadcast()
+    }
+  }
+
+  /// - Returns: `nil` where it did not come by the deadline, of the monotonic clock.
+  func wait(until deadline: UInt64, _ time: any TimeSource) -> Value? {
+    lock.withLock {
+      while value == nil, time.monotonicNanoseconds < deadline {
+        _ = time.wait(on: changed, untilMonotonicNanoseconds: deadline)
+      }
+      return value
     }
   }
 

@@ -406,12 +406,21 @@ import Testing
   @Test func `more requests than a node takes are refused`() {
     let counters = NodeCounters()
     for _ in 0..<3 {
-      #expect(counters.enter(limit: 2))
-      #expect(counters.enter(limit: 2))
-      #expect(!counters.enter(limit: 2))
+      #expect(counters.enter(limit: 2) == .entered)
+      #expect(counters.enter(limit: 2) == .entered)
+      #expect(counters.enter(limit: 2) == .full)
       counters.leave()
       counters.leave()
     }
+    #expect(counters.enter(limit: 2) == .entered)
+    let isDrained = Guarded(0)
+    counters.drain { isDrained.withLock { $0 += 1 } }
+    #expect(counters.enter(limit: 2) == .draining)
+    #expect(isDrained.withLock { $0 } == 0)
+    counters.leave()
+    #expect(isDrained.withLock { $0 } == 1)
+    counters.drain { isDrained.withLock { $0 += 1 } }
+    #expect(isDrained.withLock { $0 } == 2)
   }
 
   @Test func `status tells who is there`() throws {
