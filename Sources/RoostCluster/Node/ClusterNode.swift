@@ -26,11 +26,11 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   package let core: DatabaseCore
   package let options: ClusterOptions
   /// The store that is here.
-  let local: Member
+  package let local: Member
   let transport: any NodeTransport
   let directory: any ClusterDirectory
   let environment: Environment
-  let hints: HintStore
+  package let hints: HintStore
   let peers = NodePeers()
   let counters = NodeCounters()
   private let address: NodeAddress
@@ -171,7 +171,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   /// Ends what has taken too long, and asks further replicas where reads wait for long.
   package func tick() {
-    let operations = lock.withLock { Array(underWay.values) }
+    // In the order in which they began: a simulation of the same seed is to be the same each time.
+    let operations = lock.withLock { underWay.sorted { $0.key < $1.key }.map(\.value) }
     let now = now
     for operation in operations { operation.look(at: now) }
     let isLeft = lock.withLock {
@@ -533,7 +534,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
         self.lease = nil
         self.watch = nil
       }
-      return (Array(underWay.values), self.lease, self.watch)
+      return (underWay.sorted { $0.key < $1.key }.map(\.value), self.lease, self.watch)
     }
     watch?.cancel()
     for operation in operations { operation.end() }
