@@ -73,7 +73,9 @@ struct TraceHash {
   mutating func add(byte: UInt8) { value = (value ^ UInt64(byte)) &* 0x100_0000_01B3 }
 
   mutating func add(_ word: UInt64) {
-    for shift in stride(from: 0 as UInt64, to: 64, by: 8) { add(byte: UInt8(truncatingIfNeeded: word >> shift)) }
+    for shift in stride(from: 0 as UInt64, to: 64, by: 8) {
+      add(byte: UInt8(truncatingIfNeeded: word >> shift))
+    }
   }
 
   mutating func add(_ bytes: [UInt8]) { for byte in bytes { add(byte: byte) } }

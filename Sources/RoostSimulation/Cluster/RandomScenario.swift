@@ -125,7 +125,7 @@ final class RandomScenario: @unchecked Sendable {
     let pause = UInt64(200_000_000 + world.below(2_000_000_000))
     world.plan(after: pause, EventLabel(kind: .step, from: Self.clientCount, to: 0)) { [self] in
       if isOver { return }
-      // What a fault does to a node that cannot bear it (a start on a full disk) is no fault of the cluster's.
+      // A node that cannot bear one (it does not start on a full disk) stays down until all is well.
       try? fault()
       planFault()
     }

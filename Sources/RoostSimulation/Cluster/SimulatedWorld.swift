@@ -88,6 +88,9 @@ public final class SimulatedWorld: @unchecked Sendable {
 
   var milliseconds: UInt64 { (clock.monotonicNanoseconds - origin) / 1_000_000 }
 
+  /// Breaks a rule from now on, until the world settles.
+  package func subvert(_ subversion: Subversion) { self.subversion = subversion }
+
   // MARK: - Chance
 
   func below(_ bound: Int) -> Int { bound <= 1 ? 0 : random.below(bound) }
