@@ -277,9 +277,39 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
             run(refused: { reply(.failure($0)) }) { [self] in write(asked, place, deadline, reply) }
           }
         }
-      default: write(request, place, deadline, reply)
+      default:
+        if let dot = request.context?.dot, try place.keyspace.held(place.key)?.context.contains(dot) != true {
+          return bring(dot, request, place, deadline, reply)
+        }
+        write(request, place, deadline, reply)
       }
     } catch { reply(.failure(error)) }
+  }
+
+  /// A context may name one write more than its vector claims: its writer's own, beside siblings that were
+  /// not read. A replica that has never seen that write cannot replace it, and it would come back with the
+  /// next message. So it is brought here first.
+  private func bring(
+    _ dot: Dot, _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64,
+    _ reply: @escaping Answer<KeyAnswer>
+  ) {
+    read(place, deadline) { [self] result in
+      switch result {
+      case .failure(let error): reply(.failure(error))
+      case .success(let record):
+        run(refused: { reply(.failure($0)) }) { [self] in
+          do throws(DatabaseError) {
+            guard let record, record.context.contains(dot) else {
+              throw DatabaseError(
+                .unreachable,
+                "the context names a write that no replica within reach has: read the key again")
+            }
+            _ = try unsafe place.keyspace.join(place.key.span.bytes, record)
+            write(request, place, deadline, reply)
+          } catch { reply(.failure(error)) }
+        }
+      }
+    }
   }
 
   private func write(

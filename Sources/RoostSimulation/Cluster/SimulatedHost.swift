@@ -41,6 +41,8 @@ final class SimulatedHost: @unchecked Sendable {
   // MARK: - The process
 
   func founding() throws -> ClusterFounding {
+    // It lost its power as it was closed.
+    if let disk = crashedDisk { die(leaving: disk) }
     let process = HostProcess(self, world.newNodeID(of: index))
     self.process = process
     refusal = nil

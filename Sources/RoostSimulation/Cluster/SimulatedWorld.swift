@@ -110,7 +110,7 @@ public final class SimulatedWorld: @unchecked Sendable {
   public func cluster(of count: Int, replicas: Int? = nil) throws -> [SimulatedNode] {
     guard hosts.isEmpty else { throw SimulationError("the world has a cluster already") }
     guard (1...64).contains(count) else { throw SimulationError("a cluster of \(count) nodes: 1 to 64") }
-    databaseOptions.partitionCount = 16
+    databaseOptions.partitionCount = count <= 8 ? 16 : 128
     databaseOptions.replicas = replicas ?? min(3, count)
     // Small, so that memtables are flushed and tables are merged.
     databaseOptions.store.memtableBytes = 64 << 10

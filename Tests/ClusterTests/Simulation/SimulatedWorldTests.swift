@@ -26,6 +26,29 @@ import Testing
     }
   }
 
+  /// The context of a write among siblings names its own value by its dot: a replica that had never seen that
+  /// value could not replace it, and let it come back.
+  @Test func `a client that goes on at another node replaces its own write`() throws {
+    try Simulation(seed: 15).run { world in
+      let nodes = try world.cluster(of: 3)
+      let base = try world.put("k", "base", at: nodes[0])
+      world.run(for: .seconds(1))
+      world.partition([nodes[2]], from: [nodes[0], nodes[1]])
+      try world.put("k", "other", at: nodes[0])
+      let mine = try world.put("k", "mine", at: nodes[0], context: base)
+      // A node that cannot ask the directory hands no hints over: the third has missed both.
+      for node in nodes[..<2] { world.setDirectory(false, of: node) }
+      world.heal()
+      let again = try world.put("k", "mine again", at: nodes[2], context: mine)
+      try world.settle()
+      #expect(try world.get("k", at: nodes[1]).values == ["mine again", "other"])
+      try world.delete("k", at: nodes[1], context: again)
+      try world.settle()
+      #expect(try world.get("k", at: nodes[0]).values == ["other"])
+      #expect(world.violations() == [])
+    }
+  }
+
   @Test func `counters and sets merge`() throws {
     try Simulation(seed: 8).run { world in
       let nodes = try world.cluster(of: 5)
