@@ -22,14 +22,14 @@ struct Simulate: ParsableCommand {
       """)
 
   @Option(help: "What everything follows from; of several seeds the first.") var seed: UInt64 = 1
-  @Option(help: "For how many minutes of simulated time things go wrong: up to 10,000.") var minutes = 1.0
+  @Option(help: "For how many minutes of simulated time things go wrong: up to 1,000.") var minutes = 1.0
   @Option(help: "How many nodes the cluster has: 1 to 64.") var nodes = 3
   @Option(help: "How many seeds to run, one after the other: 1 to a million.") var seeds: UInt64 = 1
   @Flag(help: "A JSON object for each seed, on a line of its own.") var json = false
 
   func validate() throws {
-    guard minutes > 0, minutes <= 10_000 else {
-      throw ValidationError("--minutes must be above 0, and up to 10,000")
+    guard minutes > 0, minutes <= 1_000 else {
+      throw ValidationError("--minutes must be above 0, and up to 1,000")
     }
     guard (1...64).contains(nodes) else { throw ValidationError("--nodes must be 1 to 64") }
     guard (1...1_000_000).contains(seeds) else { throw ValidationError("--seeds must be 1 to a million") }

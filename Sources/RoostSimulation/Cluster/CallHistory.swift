@@ -195,9 +195,10 @@ final class CallHistory: @unchecked Sendable {
       }
     }
     let found = (record?.siblings.elements ?? []).map { String(decoding: $0.value, as: UTF8.self) }
+    let present = Set(found)
     var problems: [String] = []
     for (value, writes) in byValue {
-      let isThere = found.contains(value)
+      let isThere = present.contains(value)
       if !isThere, let lost = writes.first(where: { $0.isPromised && !maybeReplaced.contains($0.number) }) {
         problems.append("the acknowledged, synced value \(value) (#\(lost.number)) is lost")
       }

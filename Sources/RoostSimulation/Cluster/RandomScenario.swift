@@ -19,7 +19,9 @@ final class RandomScenario: @unchecked Sendable {
   private var openCalls = 0
   /// What each client has read last of each key.
   private var contexts: [[String: SimulatedContext]]
+  /// Those that may be removed.
   private var elements: [String] = []
+  private var minute: UInt64 = 0
   private var nextElement = 0
   private var nextValue = 0
 
@@ -53,6 +55,7 @@ final class RandomScenario: @unchecked Sendable {
 
   private func call(of client: Int) {
     if isOver { return }
+    takeNewKeys()
     let asked = chosenCall(of: client)
     let key = asked.key
     openCalls += 1
@@ -68,6 +71,15 @@ final class RandomScenario: @unchecked Sendable {
     }
   }
 
+  /// Each minute has keys of its own, so that no record grows without end.
+  private func takeNewKeys() {
+    let now = world.milliseconds / 60_000
+    guard now != minute else { return }
+    minute = now
+    elements = []
+    contexts = contexts.map { _ in [:] }
+  }
+
   /// Most of the time one that runs.
   private func chosenHost() -> SimulatedHost {
     let running = world.hosts.filter { $0.process != nil }
@@ -79,12 +91,12 @@ final class RandomScenario: @unchecked Sendable {
     switch world.below(10) {
     case 0..<6: return chosenPlainCall(of: client)
     case 6, 7:
-      let key = "counter\(world.below(Self.counterKeys))"
+      let key = "counter\(world.below(Self.counterKeys)).\(minute)"
       if world.below(5) == 0 { return .get(key) }
       let amount = Int64(world.below(9)) - 3
       return .increment(key, amount == 0 ? 10 : amount)
     default:
-      let key = "set\(world.below(Self.setKeys))"
+      let key = "set\(world.below(Self.setKeys)).\(minute)"
       switch world.below(6) {
       case 0: return .get(key)
       case 1 where !elements.isEmpty: return .remove(key, elements[world.below(elements.count)])
@@ -99,7 +111,7 @@ final class RandomScenario: @unchecked Sendable {
   }
 
   private func chosenPlainCall(of client: Int) -> AskedCall {
-    let key = "key\(world.below(Self.plainKeys))"
+    let key = "key\(world.below(Self.plainKeys)).\(minute)"
     let known = contexts[client][key]
     switch world.below(20) {
     case 0..<7: return .get(key)

@@ -55,7 +55,7 @@ public struct Simulation: Sendable {
   ///
   /// - Parameters:
   ///   - seed: decides everything.
-  ///   - minutes: of simulated time in which things go wrong: above 0, up to 10,000.
+  ///   - minutes: of simulated time in which things go wrong: above 0, up to 1,000.
   ///   - nodes: 1 to 64.
   /// - Returns: also where the simulation could not be run to its end: that is a violation.
   public static func random(seed: UInt64, minutes: Double = 1, nodes: Int = 3) -> SimulationReport {
@@ -67,13 +67,15 @@ public struct Simulation: Sendable {
     seed: UInt64, minutes: Double, nodes: Int, subversion: Subversion
   ) -> SimulationReport {
     var report = SimulationReport(seed: seed, minutes: minutes, nodes: nodes)
-    guard minutes > 0, minutes <= 10_000 else {
-      report.violations = ["\(minutes) minutes: above 0, up to 10,000"]
+    guard minutes > 0, minutes <= 1_000 else {
+      report.violations = ["\(minutes) minutes: above 0, up to 1,000"]
       return report
     }
     Simulation(seed: seed).run { world in
       do {
         try world.cluster(of: nodes)
+        // Some ten times what is needed.
+        world.eventLimit = max(world.eventLimit, Int(minutes) * nodes * 200_000)
         let scenario = RandomScenario(world, subversion)
         try scenario.run(for: .milliseconds(Int64(minutes * 60_000)))
         try world.settle()
