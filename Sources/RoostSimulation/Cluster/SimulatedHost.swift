@@ -23,8 +23,6 @@ final class SimulatedHost: @unchecked Sendable {
   var crashedDisk: SimulatedFileSystem?
   /// The store that it began with.
   var member: MemberID?
-  /// Why its process could not be started the last time.
-  var refusal: String?
 
   init(_ world: SimulatedWorld, _ index: Int, seed: UInt64) {
     self.world = world
@@ -45,7 +43,6 @@ final class SimulatedHost: @unchecked Sendable {
     if let disk = crashedDisk { die(leaving: disk) }
     let process = HostProcess(self, world.newNodeID(of: index))
     self.process = process
-    refusal = nil
     do {
       let founding = try ClusterFounding(
         at: Self.path, world.databaseOptions, world.clusterOptions, directory: process.directory,
@@ -53,9 +50,7 @@ final class SimulatedHost: @unchecked Sendable {
       process.phase = .starting
       return founding
     } catch {
-      self.process = nil
-      process.isOver = true
-      refusal = "\(error)"
+      failed(process)
       throw error
     }
   }
@@ -73,12 +68,9 @@ final class SimulatedHost: @unchecked Sendable {
       ) { _ in }
       process.begin(node)
       member = node.local.id
-      refusal = nil
       world.network.add(process)
     } catch {
-      self.process = nil
-      process.isOver = true
-      refusal = "\(error)"
+      failed(process)
       throw error
     }
   }
@@ -92,7 +84,21 @@ final class SimulatedHost: @unchecked Sendable {
       process.end()
       process.letGo()
     }
-    try process.node?.close()
+    do { try process.node?.close() } catch {
+      exit()
+      throw error
+    }
+  }
+
+  private func failed(_ process: HostProcess) {
+    self.process = nil
+    process.isOver = true
+    exit()
+  }
+
+  /// A program that failed ends, and with it go its locks, as on a real machine.
+  private func exit() {
+    if crashedDisk == nil { fileSystem = fileSystem.processKillClone() }
   }
 
   /// The process is gone, and the disk is another one.

@@ -118,6 +118,8 @@ public final class SimulatedWorld: @unchecked Sendable {
     databaseOptions.store.blockCacheBytes = 1 << 20
     databaseOptions.store.logSegmentBytes = 64 << 10
     databaseOptions.store.logLimitBytes = 256 << 10
+    // A writer that waits for a full disk holds up the whole world.
+    databaseOptions.store.stallDeadline = .seconds(1)
     clusterOptions.foundingNodes = count
     clusterOptions.requestTimeout = .seconds(3)
     clusterOptions.replicaTimeout = .milliseconds(600)
