@@ -112,10 +112,12 @@ import Testing
           queue.plan(at: last.time + random.next() % 10, label) {}
           left += 1
         } else {
-          let event = try #require(queue.next())
+          let next = queue.next()
+          let event = try #require(next)
           left -= 1
           // One that was planned for the present comes behind those that were there.
-          try #require((last.time, last.number) < (event.time, event.number))
+          let isLater = last < (event.time, event.number)
+          try #require(isLater)
           last = (event.time, event.number)
         }
       }
