@@ -90,8 +90,9 @@ struct RecordedCall: Sendable {
     line += ", node \(node + 1): "
     switch asked {
     case .get: line += "get"
-    case .put(_, let value, nil): line += "put \(value)"
-    case .put(_, let value, let context?): line += "put \(value) over \(Self.list(context.seen))"
+    case .put(_, let value, nil): line += "put \(Self.short(value))"
+    case .put(_, let value, let context?):
+      line += "put \(Self.short(value)) over \(Self.list(context.seen))"
     case .delete(_, let context): line += "delete \(Self.list(context.seen))"
     case .increment(_, let amount): line += "increment by \(amount)"
     case .add(_, let element): line += "add \(element)"
@@ -106,6 +107,9 @@ struct RecordedCall: Sendable {
     }
     return "#\(number) " + line
   }
+
+  /// As much of a value as tells it from others.
+  static func short(_ value: String) -> String { value.count > 24 ? value.prefix(20) + "…" : value }
 
   private static func list(_ seen: Set<Int>) -> String {
     "[" + seen.sorted().map { "#\($0)" }.joined(separator: " ") + "]"
@@ -197,8 +201,9 @@ final class CallHistory: @unchecked Sendable {
     let found = (record?.siblings.elements ?? []).map { String(decoding: $0.value, as: UTF8.self) }
     let present = Set(found)
     var problems: [String] = []
-    for (value, writes) in byValue {
-      let isThere = present.contains(value)
+    for (whole, writes) in byValue {
+      let isThere = present.contains(whole)
+      let value = RecordedCall.short(whole)
       if !isThere, let lost = writes.first(where: { $0.isPromised && !maybeReplaced.contains($0.number) }) {
         problems.append("the acknowledged, synced value \(value) (#\(lost.number)) is lost")
       }
@@ -209,7 +214,9 @@ final class CallHistory: @unchecked Sendable {
         problems.append("the value \(value) is there, and its write was refused")
       }
     }
-    for value in found where places[value] == nil { problems.append("nobody wrote the value \(value)") }
+    for value in found where places[value] == nil {
+      problems.append("nobody wrote the value \(RecordedCall.short(value))")
+    }
     return problems
   }
 

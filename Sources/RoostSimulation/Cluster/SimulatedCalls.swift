@@ -29,7 +29,7 @@ public struct SimulatedRead: Sendable {
   var text: String {
     if !elements.isEmpty { return "{" + elements.joined(separator: " ") + "}" }
     if count != 0 { return "\(count)" }
-    return "[" + values.joined(separator: " ") + "]"
+    return "[" + values.map(RecordedCall.short).joined(separator: " ") + "]"
   }
 }
 

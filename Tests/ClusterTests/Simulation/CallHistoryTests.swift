@@ -102,7 +102,7 @@ import Testing
   }
 
   @Test func `events come in order of time, and then of planning`() throws {
-    try withSeeds("EventQueue", count: 20) { _, random in
+    try withSeeds("CallHistoryTests", count: 20) { _, random in
       var queue = EventQueue()
       let label = EventLabel(kind: .step, from: 0, to: 0)
       var left = 0
