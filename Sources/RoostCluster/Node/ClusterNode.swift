@@ -317,7 +317,13 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   ) {
     do throws(DatabaseError) {
       let context = try place.keyspace.write(request)
-      try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+      do throws(DatabaseError) {
+        try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+      } catch {
+        throw DatabaseError(
+          .indeterminate, "the write was applied, and could not be sent to other replicas: \(error.message)",
+          cause: error.cause)
+      }
     } catch { reply(.failure(error)) }
   }
 

@@ -53,7 +53,12 @@ extension KeyspaceCore {
         (set.remove(element), ())
       }
     }
-    return try unsafe context(key.span.bytes, held(key))
+    do throws(DatabaseError) { return try unsafe context(key.span.bytes, held(key)) } catch {
+      // Who takes this for a write that did not happen would count twice.
+      throw DatabaseError(
+        .indeterminate, "the write was applied, and could not be read again: \(error.message)",
+        cause: error.cause)
+    }
   }
 }
 
