@@ -40,7 +40,9 @@ let package = Package(
     .target(
       name: "RoostStorage", dependencies: ["RoostEnvironment", "CLZ4", "CPrefetch"],
       swiftSettings: house),
-    .target(name: "RoostSimulation", dependencies: ["RoostEnvironment"], swiftSettings: house),
+    .target(
+      name: "RoostSimulation",
+      dependencies: ["RoostCluster", "RoostCausality", "RoostEnvironment"], swiftSettings: house),
     .target(name: "RoostCausality", swiftSettings: house),
     .target(
       name: "RoostCluster", dependencies: ["RoostCausality", "RoostStorage", "RoostEnvironment"],
@@ -73,7 +75,8 @@ let package = Package(
       name: "RoostCommand",
       dependencies: [
         "Roost", "RoostNetwork", "RoostTransactions", "RoostCluster", "RoostCausality", "RoostStorage",
-        "RoostEnvironment", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "RoostEnvironment", "RoostSimulation",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "tools/roost", swiftSettings: house),

@@ -57,6 +57,9 @@ public final class Store: @unchecked Sendable {
   /// Signalled when any of that changes.
   let stateChanged: Condition
   var trees: [UInt64: TreeCore] = [:]
+  /// In the order of their ids, with the state lock held. What is done to one after the other goes by no
+  /// dictionary's order, which differs from process to process: a simulation's seed does the same each time.
+  var orderedTrees: [TreeCore] { trees.values.sorted { $0.id < $1.id } }
   /// Why the last background work failed, where it may be tried again (a full disk, too many open
   /// files).
   var backgroundFailure: StoreError?
@@ -104,7 +107,7 @@ public final class Store: @unchecked Sendable {
   func afterOpening() {
     let all = stateLock.withLock {
       updatePressure()
-      return Array(trees.values)
+      return orderedTrees
     }
     for tree in all { scheduleCompaction(tree) }
   }

@@ -51,7 +51,7 @@ struct RoostCommand: AsyncParsableCommand {
       CommandGroup(
         name: "Clusters: a database over several processes",
         subcommands: [Serve.self, ClusterCommand.self]),
-      CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self]),
+      CommandGroup(name: "Trying it out", subcommands: [Fill.self, Tour.self, Simulate.self]),
     ])
 
   static func main() async {

@@ -26,11 +26,11 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   package let core: DatabaseCore
   package let options: ClusterOptions
   /// The store that is here.
-  let local: Member
+  package let local: Member
   let transport: any NodeTransport
   let directory: any ClusterDirectory
   let environment: Environment
-  let hints: HintStore
+  package let hints: HintStore
   let peers = NodePeers()
   let counters = NodeCounters()
   private let address: NodeAddress
@@ -41,6 +41,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   /// Sees to the directory, whatever else there is to do: a node that is late there counts as down.
   private let keepers: any Workers
   private let timers: Timers
+  private let keepsTime: Bool
   private let lock = Lock()
   private let peersChanged: Condition
   // Guarded by `lock`.
@@ -81,14 +82,15 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   /// Takes part with a store that has registered.
   ///
+  /// - Parameter keepsTime: whether it ticks and beats by itself; a simulation does that in its place.
   /// - Throws: as ``start(at:_:_:directory:transport:address:connect:_:)``.
   package static func start(
-    _ founding: ClusterFounding, transport: any NodeTransport, address: NodeAddress,
+    _ founding: ClusterFounding, transport: any NodeTransport, address: NodeAddress, keepsTime: Bool = true,
     connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
   ) throws(DatabaseError) -> ClusterNode {
     let core = try founding.finish()
     do throws(DatabaseError) {
-      let node = try ClusterNode(core, founding, transport, address, connect)
+      let node = try ClusterNode(core, founding, transport, address, keepsTime, connect)
       try node.begin()
       return node
     } catch {
@@ -99,7 +101,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   private init(
     _ core: DatabaseCore, _ founding: ClusterFounding, _ transport: any NodeTransport,
-    _ address: NodeAddress, _ connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
+    _ address: NodeAddress, _ keepsTime: Bool, _ connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
   ) throws(DatabaseError) {
     guard let local = core.presentMembers.first else {
       throw DatabaseError(.closed, "the database is closed")
@@ -109,6 +111,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     self.transport = transport
     self.address = address
     self.connect = connect
+    self.keepsTime = keepsTime
     options = founding.cluster
     directory = founding.directory
     environment = founding.environment
@@ -181,6 +184,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   package var requestDeadline: UInt64 { now &+ options.requestTimeout.wholeNanoseconds }
 
   private func scheduleBeat() {
+    guard keepsTime else { return }
     let interval = min(options.lease.wholeNanoseconds / 3, 1_000_000_000)
     timers.schedule(atMonotonicNanoseconds: now &+ interval) { [weak self] in
       guard let self, !hasClosed else { return }
@@ -240,7 +244,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   /// Ends what has taken too long, and asks further replicas where reads wait for long.
   package func tick() {
-    let operations = lock.withLock { Array(underWay.values) }
+    // In the order in which they began: a simulation of the same seed is to be the same each time.
+    let operations = lock.withLock { underWay.sorted { $0.key < $1.key }.map(\.value) }
     let now = now
     for operation in operations { operation.look(at: now) }
     let isLeft = lock.withLock {
@@ -251,6 +256,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   }
 
   private func scheduleTick() {
+    guard keepsTime else { return }
     timers.schedule(atMonotonicNanoseconds: now &+ 10_000_000) { [weak self] in self?.tick() }
   }
 
@@ -374,7 +380,11 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
             }
           }
         }
-      default: write(request, place, deadline, reply)
+      default:
+        if let dot = request.context?.dot, try place.keyspace.held(place.key)?.context.contains(dot) != true {
+          return bring(dot, request, place, deadline, reply)
+        }
+        write(request, place, deadline, reply)
       }
     } catch { reply(.failure(error)) }
   }
@@ -397,12 +407,44 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   /// Of a message's body, for what stands beside a key and a value.
   private static let headroom = 64 << 10
 
+  /// A context may name one write more than its vector claims: its writer's own, beside siblings that were
+  /// not read. A replica that has never seen that write cannot replace it, and it would come back with the
+  /// next message. So it is brought here first.
+  private func bring(
+    _ dot: Dot, _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64,
+    _ reply: @escaping Answer<KeyAnswer>
+  ) {
+    read(place, deadline) { [self] result in
+      switch result {
+      case .failure(let error): reply(.failure(error))
+      case .success(let record):
+        run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+          do throws(DatabaseError) {
+            guard let record, record.context.contains(dot) else {
+              throw DatabaseError(
+                .unreachable,
+                "the context names a write that no replica within reach has: read the key again")
+            }
+            _ = try unsafe place.keyspace.join(place.key.span.bytes, record)
+            write(request, place, deadline, reply)
+          } catch { reply(.failure(error)) }
+        }
+      }
+    }
+  }
+
   private func write(
     _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
   ) {
     do throws(DatabaseError) {
       let context = try place.keyspace.write(request)
-      try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+      do throws(DatabaseError) {
+        try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+      } catch {
+        throw DatabaseError(
+          .indeterminate, "the write was applied, and could not be sent to other replicas: \(error.message)",
+          cause: error.cause)
+      }
     } catch { reply(.failure(error)) }
   }
 
@@ -670,7 +712,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
         self.lease = nil
         self.watch = nil
       }
-      return (Array(underWay.values), self.lease, self.watch)
+      return (underWay.sorted { $0.key < $1.key }.map(\.value), self.lease, self.watch)
     }
     watch?.cancel()
     for operation in operations { operation.end() }

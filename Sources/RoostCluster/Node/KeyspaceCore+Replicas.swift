@@ -1,11 +1,11 @@
-import RoostCausality
+package import RoostCausality
 import RoostStorage
 
 extension KeyspaceCore {
   /// A key's partition.
   ///
   /// - Throws: `.invalidArgument`.
-  func partition(of key: [UInt8]) throws(DatabaseError) -> Int {
+  package func partition(of key: [UInt8]) throws(DatabaseError) -> Int {
     try unsafe locate(key.span.bytes).partition
   }
 
@@ -13,7 +13,7 @@ extension KeyspaceCore {
   ///
   /// - Throws: `.invalidArgument`, `.unreachable` where no store here is a replica of it, `.corruption`,
   ///   `.storage`, `.closed`.
-  func held(_ key: [UInt8]) throws(DatabaseError) -> Record? {
+  package func held(_ key: [UInt8]) throws(DatabaseError) -> Record? {
     let partition = try partition(of: key)
     return try unsafe StoredKey.withStoredKey(partition, key.span.bytes) {
       storedKey throws(DatabaseError) in

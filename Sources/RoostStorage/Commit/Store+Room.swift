@@ -66,7 +66,7 @@ extension Store {
     memory.pages.drain()
     while true {
       let (waiting, candidates) = stateLock.withLock {
-        let all = Array(trees.values)
+        let all = orderedTrees
         let waiting = all.reduce(0) { sum, tree in
           tree.current.immutables.reduce(sum) { $0 + $1.memtable.chargedBytes }
         }
@@ -97,7 +97,7 @@ extension Store {
     // Past the log's limit, the trees that pin the oldest log are flushed (rule 1).
     if pressure.takeLogFull(), let oldest = log.oldestNumber {
       let pinning = stateLock.withLock {
-        trees.values.filter { $0.current.active.pinnedLog <= oldest }
+        orderedTrees.filter { $0.current.active.pinnedLog <= oldest }
       }
       for tree in pinning where tree.hasActiveEntries {
         if !fullTrees.contains(where: { $0 === tree }) { fullTrees.append(tree) }

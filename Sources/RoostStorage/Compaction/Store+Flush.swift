@@ -32,7 +32,7 @@ extension Store {
     try checkOpen()
     try failure.check()
     var rotated: [(tree: TreeCore, newest: TreeMemtable)] = []
-    for tree in which ?? stateLock.withLock({ Array(trees.values) }) {
+    for tree in which ?? stateLock.withLock({ orderedTrees }) {
       if tree.isDropped {
         if which != nil { throw StoreError(.treeDropped, "the tree `\(tree.name)` was dropped") }
         continue
@@ -223,7 +223,7 @@ extension Store {
   func retryBackgroundWork() {
     let waiting = stateLock.withLock {
       backgroundFailure = nil
-      return Array(trees.values)
+      return orderedTrees
     }
     for tree in waiting {
       scheduleFlush(tree)

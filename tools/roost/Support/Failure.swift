@@ -29,15 +29,18 @@ enum ExitStatus: Int32, Error {
   case newerFormat = 76
   case noPermission = 77
 
+  /// `simulate`: a promise was broken.
+  static let violation = ExitStatus.absent
+
   static let table = """
     EXIT CODES
       0   done                        66  no such store, tree or file
-      1   `get`: the key is absent    69  no node, or too few, within reach
-      2   damaged files               70  the store failed in another way
-      64  wrong usage                 74  the system failed, or the disk is full
-      65  bad input to `import`       75  another process has the store open
-                                      76  written by a later version of Roost
-                                      77  no permission
+      1   `get`: the key is absent;   69  no node, or too few, within reach
+          `simulate`: a promise was   70  the store failed in another way
+          broken                      74  the system failed, or the disk is full
+      2   damaged files               75  another process has the store open
+      64  wrong usage                 76  written by a later version of Roost
+      65  bad input to `import`       77  no permission
     """
 }
 

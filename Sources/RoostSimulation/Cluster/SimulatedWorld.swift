@@ -1,0 +1,220 @@
+import RoostCluster
+import RoostEnvironment
+
+/// Why a simulation cannot go on: it was used wrongly, or is at the end of its steps.
+public struct SimulationError: Error, Sendable, CustomStringConvertible {
+  public var message: String
+
+  public init(_ message: String) { self.message = message }
+
+  public var description: String { message }
+}
+
+/// A node of a simulated cluster: a machine, its disk, and the process that runs on it while it is up.
+public struct SimulatedNode: Hashable, Sendable, CustomStringConvertible {
+  /// From 0.
+  public let index: Int
+
+  public var description: String { "node \(index + 1)" }
+}
+
+/// How a simulation is subverted, so that its checks can be checked: each breaks a rule of the database
+/// without touching its code.
+package enum Subversion: Sendable, Hashable, CaseIterable {
+  case none
+  /// The network answers for a replica that it has joined a state, and the replica never hears of it.
+  case forgetsApplied
+  /// A disk is restored to what it was when its store was closed, files and numbers alike, so that the
+  /// store goes on as an incarnation whose later dots others know.
+  case keepsIncarnation
+  /// Stores forget the hints that they have acknowledged.
+  case dropsHints
+}
+
+/// A cluster of nodes in one thread, all that surrounds it, and what clients were told: one seed gives one
+/// course of events.
+///
+/// What happens is an event: a message that arrives, a job of a node's workers, a timeout. Time stands still
+/// within an event, and passes from one to the next. Nothing happens by itself: calls of a client, and
+/// ``run(for:)``, let events happen. Used by one thread.
+public final class SimulatedWorld: @unchecked Sendable {
+  static let keyspace = "data"
+
+  public let seed: UInt64
+  /// How many events may happen.
+  public var eventLimit = 20_000_000
+  /// How many have happened.
+  public private(set) var events = 0
+  /// Begins where the simulation begins, and is what no node sees: each has clocks of its own.
+  let clock = SimulatedTime()
+  let directory: MemoryDirectory
+  let history = CallHistory()
+  private(set) var network: SimulatedNetwork!
+  var hosts: [SimulatedHost] = []
+  var subversion = Subversion.none
+  /// Hosts from which the cluster's directory cannot be reached.
+  var hidesDirectory: Set<Int> = []
+  private(set) var hasEnded = false
+  private(set) var databaseOptions = DatabaseOptions()
+  private(set) var clusterOptions = ClusterOptions(cluster: "simulated")
+  private var queue = EventQueue()
+  private var random: SplitMix64
+  private var trace = TraceHash()
+  private var lastNode: UInt64 = 0
+  private var formerNodes: [NodeID: Int] = [:]
+  private let origin: UInt64
+
+  init(seed: UInt64) {
+    self.seed = seed
+    random = SplitMix64(seed: seed)
+    directory = MemoryDirectory(clock)
+    origin = clock.monotonicNanoseconds
+    network = SimulatedNetwork(self)
+  }
+
+  /// The nodes of the cluster.
+  public var nodes: [SimulatedNode] { hosts.map { SimulatedNode(index: $0.index) } }
+
+  /// Those that are up.
+  public var runningNodes: [SimulatedNode] {
+    hosts.filter { $0.process != nil }.map { SimulatedNode(index: $0.index) }
+  }
+
+  /// A checksum over all events so far: the same for the same seed.
+  public var traceHash: UInt64 { trace.value }
+
+  /// How much time has passed.
+  public var elapsed: Duration { .nanoseconds(Int64(clamping: clock.monotonicNanoseconds - origin)) }
+
+  var milliseconds: UInt64 { (clock.monotonicNanoseconds - origin) / 1_000_000 }
+
+  /// Breaks a rule from now on, until the world settles.
+  package func subvert(_ subversion: Subversion) { self.subversion = subversion }
+
+  // MARK: - Chance
+
+  func below(_ bound: Int) -> Int { bound <= 1 ? 0 : random.below(bound) }
+  func chance(_ inAThousand: Int) -> Bool { inAThousand > 0 && random.below(1_000) < inAThousand }
+  func number() -> UInt64 { random.next() }
+
+  // MARK: - Building
+
+  /// Founds a cluster.
+  ///
+  /// - Parameters:
+  ///   - count: how many nodes it has: 1 to 64.
+  ///   - replicas: how many of them hold each key: 1 to 16; 3, or all where they are fewer, where nothing is
+  ///     said.
+  /// - Throws: ``SimulationError`` where the world has one already; `DatabaseError` with `.invalidOption`.
+  @discardableResult
+  public func cluster(of count: Int, replicas: Int? = nil) throws -> [SimulatedNode] {
+    guard hosts.isEmpty else { throw SimulationError("the world has a cluster already") }
+    guard (1...64).contains(count) else { throw SimulationError("a cluster of \(count) nodes: 1 to 64") }
+    databaseOptions.partitionCount = count <= 8 ? 16 : 128
+    // Small, so that memtables are flushed and tables are merged.
+    databaseOptions.store.memtableBytes = 64 << 10
+    databaseOptions.store.memoryBudgetBytes = 4 << 20
+    databaseOptions.store.blockCacheBytes = 1 << 20
+    databaseOptions.store.logSegmentBytes = 64 << 10
+    databaseOptions.store.logLimitBytes = 256 << 10
+    // A writer that waits for a full disk holds up the whole world.
+    databaseOptions.store.stallDeadline = .seconds(1)
+    clusterOptions.foundingNodes = count
+    clusterOptions.replicas = replicas ?? min(3, count)
+    clusterOptions.requestTimeout = .seconds(3)
+    clusterOptions.replicaTimeout = .milliseconds(600)
+    hosts = (0..<count).map { SimulatedHost(self, $0, seed: number()) }
+    // All register before one of them founds: none waits for the others.
+    let foundings = try hosts.map { try $0.founding() }
+    for (host, founding) in zip(hosts, foundings) { try host.start(founding) }
+    try hosts[0].node?.makeKeyspace(KeyspaceRequest(name: Self.keyspace, kind: .keep))
+    for host in hosts { _ = try host.node?.keyspace(Self.keyspace) }
+    run(for: .seconds(1))
+    return nodes
+  }
+
+  func host(_ node: SimulatedNode) throws -> SimulatedHost {
+    guard hosts.indices.contains(node.index) else { throw SimulationError("there is no \(node)") }
+    return hosts[node.index]
+  }
+
+  func newNodeID(of host: Int) -> NodeID {
+    lastNode += 1
+    let node = NodeID(rawValue: lastNode)
+    formerNodes[node] = host
+    return node
+  }
+
+  /// The host on which a node is or was.
+  func host(ofFormer node: NodeID) -> Int? { formerNodes[node] }
+
+  // MARK: - Events
+
+  func plan(after nanoseconds: UInt64, _ label: EventLabel, _ action: @escaping @Sendable () -> Void) {
+    if hasEnded { return }
+    queue.plan(at: clock.monotonicNanoseconds &+ nanoseconds, label, action)
+  }
+
+  /// Lets the next event happen, if it is due by `limit`.
+  ///
+  /// - Returns: `false` where there is none: then it is `limit`.
+  private func step(until limit: UInt64) -> Bool {
+    guard events < eventLimit, let time = queue.nextTime, time <= limit, let event = queue.next() else {
+      move(to: limit)
+      return false
+    }
+    move(to: time)
+    events += 1
+    trace.add(event.label, at: event.time)
+    event.action()
+    afterEvent(at: event.label.to)
+    return true
+  }
+
+  private func move(to time: UInt64) {
+    let now = clock.monotonicNanoseconds
+    // Somebody who waited may have moved it further already.
+    if time > now { clock.advance(byNanoseconds: time - now) }
+  }
+
+  private func afterEvent(at index: Int) {
+    for host in hosts {
+      if let disk = host.crashedDisk { host.die(leaving: disk) }
+    }
+    guard subversion == .dropsHints, hosts.indices.contains(index), let node = hosts[index].node else {
+      return
+    }
+    for target in node.hints.statistics.hints.keys.sorted() { _ = try? node.hints.forget(target) }
+  }
+
+  /// Whether no more events may happen.
+  public var isExhausted: Bool { events >= eventLimit }
+
+  /// Lets the world run for so long.
+  public func run(for duration: Duration) {
+    let limit = clock.monotonicNanoseconds &+ Self.nanoseconds(duration)
+    while step(until: limit) {}
+  }
+
+  /// Lets the world run until something is so, but no longer than this.
+  ///
+  /// - Throws: ``SimulationError`` where no more events may happen.
+  func run(untilTrue condition: () -> Bool, within duration: Duration) throws {
+    let limit = clock.monotonicNanoseconds &+ Self.nanoseconds(duration)
+    while !condition(), step(until: limit) {}
+    if isExhausted { throw SimulationError("\(eventLimit) events have happened: no more may") }
+  }
+
+  static func nanoseconds(_ duration: Duration) -> UInt64 {
+    let (seconds, attoseconds) = duration.components
+    return UInt64(max(0, seconds)) * 1_000_000_000 + UInt64(max(0, attoseconds) / 1_000_000_000)
+  }
+
+  /// Lets go of everything. Nothing may be asked of the world afterwards.
+  func end() {
+    for host in hosts { try? host.close() }
+    hasEnded = true
+    queue.removeAll()
+    network.end()
+  }
+}

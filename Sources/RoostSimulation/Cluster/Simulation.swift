@@ -1,0 +1,95 @@
+/// What a random simulation came to.
+public struct SimulationReport: Sendable {
+  public var seed: UInt64
+  public var minutes: Double
+  public var nodes: Int
+  /// How many events happened.
+  public var events = 0
+  /// A checksum over all of them: the same for the same seed, minutes and nodes.
+  public var traceHash: UInt64 = 0
+  /// Writes that were acknowledged, were refused, and may or may not have happened.
+  public var acknowledged = 0
+  public var refused = 0
+  public var inDoubt = 0
+  /// What a client would have cause to complain about, each with the history of its key.
+  public var violations: [String] = []
+
+  public var ok: Bool { violations.isEmpty }
+}
+
+/// A cluster in which all that happens follows from one number: messages are late, lost and doubled, disks
+/// lose what was not synced, clocks jump, and the same seed does the same each time.
+///
+/// ```swift
+/// try Simulation(seed: 7).run { world in
+///   let nodes = try world.cluster(of: 3)
+///   world.partition([nodes[0]], from: [nodes[1], nodes[2]])
+///   try world.put("bio", "hello", at: nodes[1])
+///   world.heal()
+///   try world.settle()
+///   precondition(world.replicasAgree && world.violations().isEmpty)
+/// }
+/// ```
+///
+/// A simulation runs on the thread that calls it. Different ones may run at once.
+public struct Simulation: Sendable {
+  public let seed: UInt64
+
+  public init(seed: UInt64) { self.seed = seed }
+
+  /// Runs `body` in a new world.
+  ///
+  /// - Parameter body: must not keep the world.
+  /// - Returns: what it returns.
+  /// - Throws: what it throws.
+  public func run<Result>(_ body: (SimulatedWorld) throws -> Result) rethrows -> Result {
+    let world = SimulatedWorld(seed: seed)
+    defer { world.end() }
+    return try body(world)
+  }
+
+  /// Runs clients against a cluster where all goes wrong: cuts of any shape, messages that are lost, late
+  /// and doubled, kills, losses of power in the middle of a write, full and failing disks, a disk that goes
+  /// back to an old backup or is lost, clocks that are off and jump, slow nodes. Then all is made well, and
+  /// what the cluster holds is compared with what clients were told.
+  ///
+  /// - Parameters:
+  ///   - seed: decides everything.
+  ///   - minutes: of simulated time in which things go wrong: above 0, up to 1,000.
+  ///   - nodes: 1 to 64.
+  /// - Returns: also where the simulation could not be run to its end: that is a violation.
+  public static func random(seed: UInt64, minutes: Double = 1, nodes: Int = 3) -> SimulationReport {
+    random(seed: seed, minutes: minutes, nodes: nodes, subversion: .none)
+  }
+
+  /// The same, subverted.
+  package static func random(
+    seed: UInt64, minutes: Double, nodes: Int, subversion: Subversion
+  ) -> SimulationReport {
+    var report = SimulationReport(seed: seed, minutes: minutes, nodes: nodes)
+    guard minutes > 0, minutes <= 1_000 else {
+      report.violations = ["\(minutes) minutes: above 0, up to 1,000"]
+      return report
+    }
+    Simulation(seed: seed).run { world in
+      do {
+        try world.cluster(of: nodes)
+        // Some ten times what is needed.
+        world.eventLimit = max(world.eventLimit, Int(minutes) * nodes * 200_000)
+        let scenario = RandomScenario(world, subversion)
+        try scenario.run(for: .milliseconds(Int64(minutes * 60_000)))
+        try world.settle()
+        report.violations = world.violations()
+      } catch {
+        report.violations = ["the simulation ended early: \(error)"]
+      }
+      report.events = world.events
+      report.traceHash = world.traceHash
+      let counts = world.history.writeCounts
+      report.acknowledged = counts.acknowledged
+      report.refused = counts.refused
+      report.inDoubt = counts.inDoubt
+    }
+    return report
+  }
+}

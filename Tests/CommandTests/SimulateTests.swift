@@ -1,0 +1,43 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// `roost simulate`, as users run it.
+// Budget: 10 s
+@Suite struct SimulateTests {
+  let roost: Roost
+
+  init() throws { roost = try Roost() }
+
+  private func object(_ text: some StringProtocol) throws -> [String: Any] {
+    try #require(try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any], "\(text)")
+  }
+
+  @Test func `a seed tells its hash, the same in each process`() throws {
+    let first = try roost.run("simulate", "--seed", "1", "--minutes", "1", "--json")
+    try #require(first.status == 0, "\(first.text) \(first.errors)")
+    let found = try object(first.text)
+    #expect(found["seed"] as? Int == 1)
+    #expect(found["ok"] as? Bool == true)
+    #expect(found["events"] as? Int ?? 0 > 1_000)
+    #expect((found["trace_hash"] as? String)?.count == 16)
+    #expect((found["violations"] as? [String]) == [])
+    // Hashes of the standard library differ from process to process: nothing may go by their order.
+    let second = try roost.run("simulate", "--seed", "1", "--minutes", "1", "--json")
+    #expect(second.text == first.text)
+  }
+
+  @Test func `several seeds, in words`() throws {
+    let outcome = try roost.run("simulate", "--seed", "5", "--seeds", "3", "--minutes", "0.1", "--nodes", "4")
+    #expect(outcome.status == 0, "\(outcome)")
+    #expect(outcome.lines.map { $0.prefix(11) } == ["seed 5: ok,", "seed 6: ok,", "seed 7: ok,"])
+  }
+
+  @Test func `what it does not take is a wrong usage`() throws {
+    for wrong in [["--minutes", "0"], ["--nodes", "65"], ["--seeds", "0"], ["--seed", "-1"]] {
+      #expect(try roost.run(["simulate"] + wrong).status == 64, "\(wrong)")
+    }
+    let help = try roost.run("simulate", "--help")
+    #expect(help.status == 0 && help.text.contains("roost simulate --seed 7"))
+  }
+}
