@@ -47,6 +47,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   private var isClosed = false
   private var lease: DirectoryLease?
   private var watch: DirectoryWatch?
+  /// Its own comparisons with other replicas, and the last one that ended.
+  let repairs = NodeRepairs()
 
   /// Takes part in a cluster: founds it with others, or comes back to it.
   ///
@@ -144,12 +146,14 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     }
   }
 
-  /// What is to be done now and then: says in the directory that this node is there, and hands hints over.
+  /// What is to be done now and then: says in the directory that this node is there, hands hints over, and
+  /// compares a share of what is here with the other replicas.
   ///
   /// - Throws: what the directory throws.
   package func beat() throws(DatabaseError) {
     try announce()
     handHintsOver()
+    repairInBackground()
     workers.submit(.background) { [weak self] in
       guard let self, let now = try? core.shared.clock.now() else { return }
       _ = try? hints.dropExpired(at: now)
@@ -416,13 +420,11 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       serve(message) { [self] _, answer in answer(.success(status.encoded())) }
     case NodeMessageKind.repair:
       repair(until: message.deadline) { result in
-        message.answer(
-          NodeAnswer.encode(
-            result.map { keys in
-              var writer = FieldWriter()
-              writer.write(count: keys)
-              return writer.bytes
-            }))
+        message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
+      }
+    case NodeMessageKind.compare:
+      serve(message, .background) { [self] body, answer throws(DatabaseError) in
+        answer(.success(try compare(body) { message.isCancelled }))
       }
     default:
       message.answer(
@@ -451,16 +453,19 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   /// A message of a replica, if it is of this database and goes by the same ring.
   private func replicaMessage(_ body: [UInt8]) throws(DatabaseError) -> ReplicaMessage {
     let message = try ReplicaMessage(decoding: body)
-    guard message.database == core.id else {
-      throw DatabaseError(
-        .foreignStore, "the message is of the database \(message.database), not \(core.id)")
-    }
-    let epoch = core.ring.epoch
-    guard message.epoch == epoch else {
-      throw DatabaseError(
-        .unreachable, "the message goes by the ring of epoch \(message.epoch), not \(epoch)")
-    }
+    try check(message.database, message.epoch)
     return message
+  }
+
+  /// - Throws: `.foreignStore`, `.unreachable`: another database's, or by another ring.
+  func check(_ database: DatabaseID, _ epoch: UInt64) throws(DatabaseError) {
+    guard database == core.id else {
+      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
+    }
+    let own = core.ring.epoch
+    guard epoch == own else {
+      throw DatabaseError(.unreachable, "the message goes by the ring of epoch \(epoch), not \(own)")
+    }
   }
 
   private func apply(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
@@ -536,6 +541,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       return (Array(underWay.values), self.lease, self.watch)
     }
     watch?.cancel()
+    repairs.end()
     for operation in operations { operation.end() }
     // Where the directory cannot be told, the lease tells.
     if let lease { try? directory.revoke(lease) }

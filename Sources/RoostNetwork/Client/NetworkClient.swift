@@ -71,12 +71,13 @@ package final class NetworkClient: Sendable {
     try NodeStatus(decoding: await ask(NodeMessageKind.status, [], isWrite: false))
   }
 
-  /// Has the node compare what it holds with the other replicas.
+  /// Has the node compare what it holds with the other replicas, and mend what differs.
   ///
+  /// - Returns: what it came to, partitions that could not be compared among it.
   /// - Throws: as ``key(_:)``.
-  package func repair() async throws(DatabaseError) {
+  package func repair() async throws(DatabaseError) -> RepairReport {
     // What of it was done before a connection is lost need not be taken back: it is asked for again.
-    _ = try await ask(NodeMessageKind.repair, [], isWrite: false)
+    try RepairReport(decoding: await ask(NodeMessageKind.repair, [], isWrite: false))
   }
 
   private func ask(_ kind: UInt16, _ body: [UInt8], isWrite: Bool) async throws(DatabaseError) -> [UInt8] {

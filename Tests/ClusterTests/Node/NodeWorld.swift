@@ -188,12 +188,16 @@ final class NodeWorld {
     return try holders.allSatisfy { try held(key, at: $0) == first }
   }
 
-  func repair(at index: Int) throws -> Int {
-    let answer = Guarded<Result<Int, DatabaseError>?>(nil)
+  @discardableResult
+  func repair(at index: Int) throws -> RepairReport {
+    let answer = Guarded<Result<RepairReport, DatabaseError>?>(nil)
     self[index].repair(until: time.monotonicNanoseconds + 600_000_000_000) { result in
-      answer.withLock { $0 = result }
+      answer.withLock {
+        #expect($0 == nil, "answered twice")
+        $0 = result
+      }
     }
-    return try #require(answer.withLock { $0 }).get()
+    return try #require(answer.withLock { $0 }, "never answered").get()
   }
 }
 
