@@ -36,6 +36,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   private let address: NodeAddress
   private let connect: @Sendable ([NodeID: NodeAddress]) -> Void
   private let workers: any Workers
+  /// Of comparisons with other replicas, which read for long: nothing else waits behind them.
+  private let comparers: any Workers
   private let timers: Timers
   private let lock = Lock()
   // Guarded by `lock`.
@@ -108,6 +110,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     environment = founding.environment
     hints = try HintStore(local.store)
     workers = environment.makeWorkers()
+    comparers = environment.makeWorkers()
     timers = Timers(environment.time, environment.makeWorkers())
   }
 
@@ -211,7 +214,13 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   }
 
   /// Where the workers have no threads of their own (the simulator's), the caller's does the work.
-  private func runHere() { while workers.runOneHere() {} }
+  private func runHere() { while workers.runOneHere() || comparers.runOneHere() {} }
+
+  /// Runs `job` on the thread of comparisons with other replicas.
+  func runComparison(_ job: @escaping @Sendable () -> Void) {
+    comparers.submit(.background, job)
+    runHere()
+  }
 
   private var hasClosed: Bool { lock.withLock { isClosed } }
 
@@ -423,8 +432,12 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
         message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
       }
     case NodeMessageKind.compare:
-      serve(message, .background) { [self] body, answer throws(DatabaseError) in
-        answer(.success(try compare(body) { message.isCancelled }))
+      runComparison { [self] in
+        message.answer(
+          NodeAnswer.encode(
+            answered { () throws(DatabaseError) in
+              try compare(message.message.body) { message.isCancelled || hasClosed }
+            }))
       }
     default:
       message.answer(
@@ -553,6 +566,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     timers.stop()
     timers.shutdown()
     workers.shutdown()
+    comparers.shutdown()
   }
 }
 

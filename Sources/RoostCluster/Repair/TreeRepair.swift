@@ -8,7 +8,10 @@ import RoostEnvironment
 // 2. A `TreeComparison` says what to ask and to read, and which keys differ.
 // 3. A key that both have: the other's state is fetched and joined here, and the join is sent there, unless
 //    that is what it has. One that only this side has is sent; one that only the other has is fetched.
-// 4. A replica that does not answer is left alone for the rest of the pass once it has failed three times in a
+// 4. Where a replica had something that this side had not, those that were compared before it are compared once
+//    more. So the pass of one node is enough for all replicas of what it holds to be alike, but for what is
+//    written meanwhile.
+// 5. A replica that does not answer is left alone for the rest of the pass once it has failed three times in a
 //    row: what it would have been compared on counts as not compared.
 //
 // What happens is handed in as events, and one thread at a time works them off: an answer that comes before the
@@ -39,6 +42,12 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     var seed: UInt64
     var tree: HashTree?
     var isCounted = false
+    /// To their end, since this side learned something last.
+    var compared: [MemberID] = []
+    /// Those that were compared before it did.
+    var toRepeat: [MemberID] = []
+    /// Whether it is these.
+    var isRepeating = false
   }
 
   /// The comparison at hand.
@@ -132,7 +141,7 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
       defer { isRunning = true }
       return !isRunning
     }
-    if mustRun { node?.run(.background) { [self] in work() } }
+    if mustRun { node?.runComparison { [self] in work() } }
   }
 
   private func work() {
@@ -252,10 +261,29 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private func finish() {
     guard let hand = current else { return }
     failures[hand.member] = 0
-    if hand.isPartial { report.notCompared += 1 } else { report.compared += 1 }
-    if hand.hasChanged { place?.tree = nil }
+    learned(hand)
+    if hand.isPartial {
+      missed(1)
+    } else if place?.isRepeating == false {
+      report.compared += 1
+      place?.compared.append(hand.member)
+    }
     current = nil
     number += 1
+  }
+
+  private func learned(_ hand: UnderHand) {
+    guard hand.hasChanged, let place else { return }
+    self.place?.tree = nil
+    if place.isRepeating { return }
+    self.place?.toRepeat += place.compared
+    self.place?.compared = []
+  }
+
+  /// Counts so many of the partition's other replicas as not compared, which they may have been before.
+  private func missed(_ count: Int) {
+    report.notCompared += UInt64(count)
+    if place?.isRepeating == true { report.compared -= UInt64(count) }
   }
 
   // MARK: - Mending
@@ -328,9 +356,14 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
       } catch {
         // With no tree of its own, this node compares the partition with nobody.
         note(error, node)
-        report.notCompared += 1 + UInt64(place?.others.count ?? 0)
+        missed(1 + (place?.others.count ?? 0))
         place?.others = []
       }
+    }
+    if let place, !place.isRepeating, !place.toRepeat.isEmpty {
+      self.place?.isRepeating = true
+      self.place?.others = place.toRepeat[...]
+      return true
     }
     place = nil
     guard position < partitionCount else {
@@ -369,14 +402,14 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     guard let hand = current else { return }
     note(error, node)
     failures[hand.member, default: 0] += 1
-    report.notCompared += 1
-    if hand.hasChanged { place?.tree = nil }
+    learned(hand)
+    missed(1)
     current = nil
     number += 1
   }
 
   private func skip(_ member: MemberID) {
-    report.notCompared += 1
+    missed(1)
     if report.problem.isEmpty { report.problem = "nobody says where member \(member) is" }
   }
 
@@ -386,7 +419,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     let left = (position..<max(position, partitionCount)).reduce(0) { sum, position in
       sum + others(of: partitions[position % partitions.count], node).count
     }
-    report.notCompared += UInt64(left + (place?.others.count ?? 0) + (current == nil ? 0 : 1))
+    report.notCompared += UInt64(left)
+    missed((place?.others.count ?? 0) + (current == nil ? 0 : 1))
     if report.problem.isEmpty { report.problem = "the time for it was over" }
     current = nil
     place = nil

@@ -14,12 +14,19 @@ final class NodeWorld {
   let replicas: Int
   private(set) var disks: [SimulatedEnvironment]
   private(set) var nodes: [ClusterNode?]
-  private var numbers: [NodeID]
+  private(set) var numbers: [NodeID]
   private var lastNumber: UInt64
   private var cuts: [(from: Int, to: Int)] = []
 
-  init(_ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1) throws {
+  private let configure: (inout ClusterOptions) -> Void
+
+  /// - Parameter configure: changes how each node takes part.
+  init(
+    _ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1,
+    _ configure: @escaping (inout ClusterOptions) -> Void = { _ in }
+  ) throws {
     let time = time
+    self.configure = configure
     directory = MemoryDirectory(time)
     messages = LocalNodes(time: time)
     self.replicas = replicas
@@ -50,6 +57,7 @@ final class NodeWorld {
   func founding(_ index: Int, of count: Int? = nil) throws -> ClusterFounding {
     var cluster = ClusterOptions(cluster: "test")
     cluster.foundingNodes = count ?? disks.count
+    configure(&cluster)
     return try ClusterFounding(
       at: "/disk/db", Self.options(replicas: replicas), cluster, directory: directory,
       address: try Self.address(index), disks[index].environment)
