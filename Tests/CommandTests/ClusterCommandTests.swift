@@ -140,7 +140,14 @@ import Testing
     #expect(names.sorted() == ["default", "sessions"])
     let table = try ask(addresses[2], ["cluster", "status"])
     #expect(table.status == 0 && table.text.contains("this node") && table.text.contains(addresses[0]))
-    expect(try ask(addresses[0], ["cluster", "repair"], "--timeout", "60"), 0)
+    let repair = try ask(addresses[0], ["cluster", "repair"], "--timeout", "60")
+    #expect(repair.status == 0 && repair.text.contains("compared") && repair.text.contains("mended"))
+    let report = try object(try ask(addresses[0], ["cluster", "repair"], "--json", "--timeout", "60").text)
+    #expect(report["differing"] as? Int == 0 && report["notCompared"] as? Int == 0)
+    #expect(report["compared"] as? Int == 64, "16 partitions of two keyspaces with two other nodes")
+    let after = try object(try ask(addresses[0], ["cluster", "status"], "--json").text)
+    let pass = try #require(after["lastPass"] as? [String: Any])
+    #expect(pass["mended"] as? Int == 0 && pass["ended"] as? Int ?? 0 > 0)
   }
 
   @Test func `a node that is killed is missed by nobody, and learns what it missed`() throws {

@@ -58,9 +58,9 @@ extension ClusterNode {
 
   /// Answers a question about a tree.
   ///
-  /// - Throws: `.invalidArgument` (the message; a partition that there is not), `.newerFormat`, `.foreignStore`,
-  ///   `.unreachable` (by another ring, or no replica of the partition), `.unknownKeyspace`, and what reading the
-  ///   partition throws.
+  /// - Throws: `.invalidArgument` (the message; a partition that there is not), `.newerFormat`,
+  ///   `.foreignStore`, `.unreachable` (by another ring, or no replica of the partition),
+  ///   `.unknownKeyspace`, and what reading the partition throws.
   func compare(_ body: [UInt8], _ isCancelled: () -> Bool) throws(DatabaseError) -> [UInt8] {
     let request = try TreeRequest(decoding: body)
     try check(request.database, request.epoch)

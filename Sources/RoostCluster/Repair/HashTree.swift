@@ -1,6 +1,7 @@
 import RoostStorage
 
-/// Hashes over the records of one partition of a keyspace: two replicas that hold the same have the same tree.
+/// Hashes over the records of one partition of a keyspace: two replicas that hold the same have the same
+/// tree.
 ///
 /// A leaf is the XOR of the hashes of the keys in it, so the order in which they come does not matter and the
 /// memory does not grow with them. 32 leaves are a group, and the root is over the 32 groups. A plain value.

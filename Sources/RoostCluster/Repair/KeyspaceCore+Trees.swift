@@ -1,8 +1,8 @@
 import RoostCausality
 import RoostStorage
 
-// Trees are made when they are asked for, by one pass over the partition's records: nothing is kept beside the
-// records that a crash could leave wrong, and no write pays for it.
+// Trees are made when they are asked for, by one pass over the partition's records: nothing is kept beside
+// the records that a crash could leave wrong, and no write pays for it.
 
 extension KeyspaceCore {
   /// Records read with one cursor: it pins what it reads, and is let go now and then.
@@ -10,13 +10,14 @@ extension KeyspaceCore {
   /// Records looked at for one page of keys, however few of them are in it: an answer is due.
   private static var pageRecords: Int { 1 << 17 }
 
-  /// The hash tree over what a store here holds of a partition. Written to meanwhile, it is as of no one moment.
+  /// The hash tree over what a store here holds of a partition. Written to meanwhile, it is as of no one
+  /// moment.
   ///
   /// - Parameters:
   ///   - seed: of the hashes.
   ///   - isCancelled: asked every so many records.
-  /// - Throws: `.unreachable` where the store does not have the keyspace, `.corruption`, `.storage`, `.closed`,
-  ///   `.deadlineExceeded` where it was cancelled.
+  /// - Throws: `.unreachable` where the store does not have the keyspace, `.corruption`, `.storage`,
+  ///   `.closed`, `.deadlineExceeded` where it was cancelled.
   /// - Complexity: reads every record of the partition; memory does not depend on them.
   func hashTree(
     of partition: Int, on member: Member, seed: UInt64, isCancelled: () -> Bool

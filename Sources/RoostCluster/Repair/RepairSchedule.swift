@@ -1,4 +1,5 @@
-/// When a node compares which share of its partitions in the background: each once an interval, spread evenly.
+/// When a node compares which share of its partitions in the background: each once an interval, spread
+/// evenly.
 ///
 /// A value that decides; times are of the monotonic clock, in nanoseconds.
 struct RepairSchedule {
@@ -7,8 +8,8 @@ struct RepairSchedule {
 
   /// - Parameters:
   ///   - interval: of a pass over all; at least 1.
-  ///   - now: when the first pass begins. Its first partition comes later: what a restart left behind is mostly
-  ///     brought by hints.
+  ///   - now: when the first pass begins. Its first partition comes later: what a restart left behind is
+  ///     mostly brought by hints.
   init(interval: UInt64, at now: UInt64) {
     self.interval = interval
     start = now

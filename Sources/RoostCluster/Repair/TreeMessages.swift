@@ -7,7 +7,8 @@
 //            | of keys (3): leaves 16 × u64 (bit i % 64 of word i / 64: leaf i) | after lengthPrefixed
 //              (empty: from the first key on) | byte limit varint
 //   answer  := version u8 (1) | question u8 | what
-//   what    := of a root: hash u64; of groups: 32 × u64; of leaves: 32 × u64 for each group asked for, ascending
+//   what    := of a root: hash u64; of groups: 32 × u64; of leaves: 32 × u64 for each group asked for,
+//              ascending
 //            | of keys: is end u8 | through lengthPrefixed (empty at the end) | count varint
 //              | (key lengthPrefixed, hash u64)*
 

@@ -1,21 +1,22 @@
 import RoostCausality
 import RoostEnvironment
 
-// One pass over what a node holds: each keyspace, each partition of which it is a replica, each other replica.
+// One pass over what a node holds: each keyspace, each partition of which it is a replica, each other
+// replica.
 //
 // 1. This side's tree of the partition is made once, and again only where a comparison with one replica has
 //    changed it before the next is compared.
 // 2. A `TreeComparison` says what to ask and to read, and which keys differ.
 // 3. A key that both have: the other's state is fetched and joined here, and the join is sent there, unless
 //    that is what it has. One that only this side has is sent; one that only the other has is fetched.
-// 4. Where a replica had something that this side had not, those that were compared before it are compared once
-//    more. So the pass of one node is enough for all replicas of what it holds to be alike, but for what is
-//    written meanwhile.
-// 5. A replica that does not answer is left alone for the rest of the pass once it has failed three times in a
-//    row: what it would have been compared on counts as not compared.
+// 4. Where a replica had something that this side had not, those that were compared before it are compared
+//    once more. So the pass of one node is enough for all replicas of what it holds to be alike, but for
+//    what is written meanwhile.
+// 5. A replica that does not answer is left alone for the rest of the pass once it has failed three times
+//    in a row: what it would have been compared on counts as not compared.
 //
-// What happens is handed in as events, and one thread at a time works them off: an answer that comes before the
-// call that asked for it has returned (as in a simulation) waits its turn, so that nothing recurs.
+// What happens is handed in as events, and one thread at a time works them off: an answer that comes
+// before the call that asked for it has returned (as in a simulation) waits its turn, so that nothing recurs.
 
 /// A pass over all partitions of a node. Thread-safe.
 final class TreeRepair: UnderWay, @unchecked Sendable {
@@ -291,7 +292,9 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private func mend(_ difference: TreeComparison.Difference, _ node: ClusterNode) {
     guard let place, let hand = current else { return }
     do throws(DatabaseError) {
-      guard difference.isThere else { return try send(difference.key, place, to: hand.member, unless: nil, node) }
+      guard difference.isThere else {
+        return try send(difference.key, place, to: hand.member, unless: nil, node)
+      }
       let message = try node.place(place.keyspace, difference.key, quorum: nil, isSynced: false).message
       send(NodeMessageKind.fetch, message.encoded(), to: hand.member, node.options.replicaTimeout, node) {
         [self, number] in post(.fetched(number, difference, $0))
@@ -323,8 +326,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     }
   }
 
-  /// A key is done with. One that cannot be mended holds none of the others up; a replica that does not answer
-  /// does.
+  /// A key is done with. One that cannot be mended holds none of the others up; a replica that does not
+  /// answer does.
   private func ended(_ error: DatabaseError?, _ node: ClusterNode) {
     guard let error else {
       current?.inHand -= 1

@@ -12,7 +12,8 @@ import Testing
   private static func record(_ world: NodeWorld, _ counter: UInt64, _ value: String = "v") throws -> Record {
     var record = Record()
     try record.put(
-      Array(value.utf8), replacing: VersionVector(), dot: Dot(replica: ReplicaID(rawValue: 77), counter: counter),
+      Array(value.utf8), replacing: VersionVector(),
+      dot: Dot(replica: ReplicaID(rawValue: 77), counter: counter),
       timestamp: try world[0].core.shared.clock.now())
     return record
   }
@@ -82,8 +83,9 @@ import Testing
     for number in 4..<10 { #expect(try world.agree(on: "new\(number)")) }
     #expect(try Self.agree(world, 3_000))
     // Each differing key makes at most one partition differ with one other node: three more questions, 32
-    // groups, one group's leaves, and the keys of one leaf (a fifth of one on the average, so 20 are plenty) of
-    // at most 20 bytes each. Then a state of less than 150 bytes goes each way, with a header of at most 60.
+    // groups, one group's leaves, and the keys of one leaf (a fifth of one on the average, so 20 are
+    // plenty) of at most 20 bytes each. Then a state of less than 150 bytes goes each way, with a header
+    // of at most 60.
     let descent = 3 * 60 + 32 * 8 + 32 * 8 + LeafSet.wordCount * 8 + 20 * 20
     // Partitions in which node 0 learned something are compared once more.
     let bound = try 48 * Self.equalBytes(world) + report.differing * UInt64(descent + 2 * 150 + 2 * 60)
@@ -134,7 +136,8 @@ import Testing
       let tree = try keyspace.hashTree(of: partition, on: world[0].local, seed: 1) { false }
       #expect(tree.keyCount == keys.count)
     }
-    #expect(code { _ = try keyspace.hashTree(of: 0, on: world[0].local, seed: 1) { true } } == .deadlineExceeded)
+    let late = code { _ = try keyspace.hashTree(of: 0, on: world[0].local, seed: 1) { true } }
+    #expect(late == .deadlineExceeded)
   }
 
   // MARK: - Interleavings
@@ -162,7 +165,8 @@ import Testing
     #expect(try world.agree(on: "k1"))
   }
 
-  /// Two keys of one leaf, changed by two writers: neither change is lost, since trees are made of what is there.
+  /// Two keys of one leaf, changed by two writers: neither change is lost, since trees are made of what is
+  /// there.
   @Test func `two changes in one leaf both show`() throws {
     let world = try NodeWorld(2, replicas: 2)
     try world.make()

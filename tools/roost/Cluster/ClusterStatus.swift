@@ -67,7 +67,8 @@ enum StatusText {
   /// What a comparison with the other replicas came to.
   static func lines(_ report: RepairReport) -> [String] {
     [
-      "compared   \(Format.count(report.keys)) keys, in \(Format.count(report.compared)) replicas of partitions",
+      "compared   \(Format.count(report.keys)) keys, "
+        + "in \(Format.count(report.compared)) replicas of partitions",
       "differing  \(Format.count(report.differing)), of them \(Format.count(report.mended)) mended",
       "sent       \(Format.bytes(report.bytes)), both ways",
     ]
