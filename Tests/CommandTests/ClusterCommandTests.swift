@@ -78,7 +78,8 @@ import Testing
     // The same forms as of a directory.
     let shown = try ask(addresses[1], ["get"], "u:1").text
     #expect(shown.hasPrefix("Ada    ") || shown.hasPrefix("Ada "), "\(shown)")
-    #expect(try object(try ask(addresses[1], ["get"], "u:1", "--json").text)["values"] as? [String] == ["Ada"])
+    let object = try object(try ask(addresses[1], ["get"], "u:1", "--json").text)
+    #expect(object["values"] as? [String] == ["Ada"])
     let context = try ask(addresses[2], ["get"], "u:1", "--show-context").text.dropLast()
     expect(try ask(addresses[1], ["put"], "u:1", "Grace", "--context", String(context)), 0)
     #expect(try ask(addresses[0], ["get"], "u:1", "--raw").text == "Grace")
@@ -245,7 +246,8 @@ import Testing
     expect(
       try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--weight", "0"]), 64, "weight is 0")
     let file = roost.path("node.json")
-    for (text, word) in [("{\"wieght\": 7}", "wieght"), ("{\"weight\": \"x\"}", "weight"), ("{", "node.json")] {
+    let files = [("{\"wieght\": 7}", "wieght"), ("{\"weight\": \"x\"}", "weight"), ("{", "node.json")]
+    for (text, word) in files {
       try roost.write(Array(text.utf8), file)
       expect(
         try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--config", file]), 65, word)

@@ -172,7 +172,11 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     let name = ClusterRecordName.node(transport.node)
     let record = NodeRecord(member: local.id, address: address)
     let old = try directory.record(name)
-    _ = try directory.compareAndSet(name, version: old?.version ?? 0, record.encoded(), lease: lease)
+    let version = try directory.compareAndSet(
+      name, version: old?.version ?? 0, record.encoded(), lease: lease)
+    // The old record's lease may have ended between the two calls. A lease without the record would be
+    // renewed for ever and tell nobody: the next beat tries again.
+    guard version != nil else { return try directory.revoke(lease) }
     lock.withLock { self.lease = lease }
   }
 
@@ -428,7 +432,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     case NodeMessageKind.status:
       serve(message) { [self] _, answer in answer(.success(status.encoded())) }
     case NodeMessageKind.repair:
-      repair(until: message.deadline) { result in
+      // A little before the client stops waiting, so that it is told what was done by then.
+      let left = message.deadline &- min(now, message.deadline)
+      repair(until: message.deadline &- min(left / 10, 1_000_000_000)) { result in
         message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
       }
     case NodeMessageKind.compare:
