@@ -78,8 +78,8 @@ import Testing
     // The same forms as of a directory.
     let shown = try ask(addresses[1], ["get"], "u:1").text
     #expect(shown.hasPrefix("Ada    ") || shown.hasPrefix("Ada "), "\(shown)")
-    let object = try object(try ask(addresses[1], ["get"], "u:1", "--json").text)
-    #expect(object["values"] as? [String] == ["Ada"])
+    let answer = try object(try ask(addresses[1], ["get"], "u:1", "--json").text)
+    #expect(answer["values"] as? [String] == ["Ada"])
     let context = try ask(addresses[2], ["get"], "u:1", "--show-context").text.dropLast()
     expect(try ask(addresses[1], ["put"], "u:1", "Grace", "--context", String(context)), 0)
     #expect(try ask(addresses[0], ["get"], "u:1", "--raw").text == "Grace")
