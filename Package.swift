@@ -80,12 +80,15 @@ let package = Package(
         .product(name: "SystemPackage", package: "swift-system"),
       ],
       path: "tools/roost", swiftSettings: house),
-    // The example is a package of its own; here it is built with the tests, so that it stays right.
+    // Each example is a package of its own; here they are built with the tests, so that they stay right.
     .executableTarget(
       name: "LikesAndPlaylists", dependencies: ["Roost"],
       path: "Examples/LikesAndPlaylists/Sources/LikesAndPlaylists", swiftSettings: house),
     .executableTarget(
       name: "Bank", dependencies: ["Roost"], path: "Examples/Bank/Sources/Bank", swiftSettings: house),
+    .executableTarget(
+      name: "Cluster", dependencies: ["Roost"], path: "Examples/Cluster/Sources/Cluster",
+      swiftSettings: house),
     .target(
       name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
       path: "Tests/Support", swiftSettings: house),

@@ -165,10 +165,16 @@ public final class Database: Sendable {
   @discardableResult
   public func repair() async throws -> RepairSummary {
     if let node {
-      let result: Result<Int, DatabaseError> = await handedOver { handOver in
+      let result: Result<RepairReport, DatabaseError> = await handedOver { handOver in
         node.repair(until: .max, handOver)
       }
-      return RepairSummary(keys: try result.get())
+      let report = try result.get()
+      guard report.notCompared == 0 else {
+        throw DatabaseError(
+          .unreachable,
+          "\(report.notCompared) partitions could not be compared with another node: \(report.problem)")
+      }
+      return RepairSummary(keys: Int(clamping: report.keys))
     }
     // It may take hours: no sync, no query and no close must stand behind it.
     return try await onOwnWorkers { core throws(DatabaseError) in try core.repair() }

@@ -80,8 +80,8 @@ import Testing
     // The same forms as of a directory.
     let shown = try ask(addresses[1], ["get"], "u:1").text
     #expect(shown.hasPrefix("Ada    ") || shown.hasPrefix("Ada "), "\(shown)")
-    let json = try object(try ask(addresses[1], ["get"], "u:1", "--json").text)
-    #expect(json["values"] as? [String] == ["Ada"])
+    let answer = try object(try ask(addresses[1], ["get"], "u:1", "--json").text)
+    #expect(answer["values"] as? [String] == ["Ada"])
     let context = try ask(addresses[2], ["get"], "u:1", "--show-context").text.dropLast()
     expect(try ask(addresses[1], ["put"], "u:1", "Grace", "--context", String(context)), 0)
     #expect(try ask(addresses[0], ["get"], "u:1", "--raw").text == "Grace")
@@ -143,7 +143,14 @@ import Testing
     #expect(names.sorted() == ["default", "sessions"])
     let table = try ask(addresses[2], ["cluster", "status"])
     #expect(table.status == 0 && table.text.contains("this node") && table.text.contains(addresses[0]))
-    #expect(try ask(addresses[0], ["cluster", "repair"]).text == "1 key compared\n")
+    let repair = try ask(addresses[0], ["cluster", "repair"], "--timeout", "60")
+    #expect(repair.status == 0 && repair.text.contains("compared") && repair.text.contains("mended"))
+    let report = try object(try ask(addresses[0], ["cluster", "repair"], "--json", "--timeout", "60").text)
+    #expect(report["differing"] as? Int == 0 && report["notCompared"] as? Int == 0)
+    #expect(report["compared"] as? Int == 64, "16 partitions of two keyspaces with two other nodes")
+    let after = try object(try ask(addresses[0], ["cluster", "status"], "--json").text)
+    let pass = try #require(after["lastPass"] as? [String: Any])
+    #expect(pass["mended"] as? Int == 0 && pass["ended"] as? Int ?? 0 > 0)
   }
 
   @Test func `a node that is killed is missed by nobody, and learns what it missed`() throws {
@@ -273,9 +280,8 @@ import Testing
     expect(
       try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--weight", "0"]), 64, "weight is 0")
     let file = roost.path("node.json")
-    for (text, word) in [
-      ("{\"wieght\": 7}", "wieght"), ("{\"weight\": \"x\"}", "weight"), ("{", "node.json"),
-    ] {
+    let files = [("{\"wieght\": 7}", "wieght"), ("{\"weight\": \"x\"}", "weight"), ("{", "node.json")]
+    for (text, word) in files {
       try roost.write(Array(text.utf8), file)
       expect(
         try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--config", file]), 65, word)

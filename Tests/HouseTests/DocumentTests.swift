@@ -29,6 +29,15 @@ import Testing
       swiftBlocks(readme.text)[1] == markedLines(program.text), "copy it between the markers in \(path)")
   }
 
+  /// Each example is built with the package, and no longer than a screen.
+  @Test func `the example of a cluster is short and built`() throws {
+    let path = "Examples/Cluster/Sources/Cluster"
+    let program = try #require(Repository.file("\(path)/main.swift"))
+    let manifest = try #require(Repository.file("Package.swift"))
+    #expect(manifest.text.contains(path))
+    #expect(program.lines.count < 40)
+  }
+
   /// Relative links in Markdown lead to files that are there.
   @Test func `links lead somewhere`() {
     var broken: [String] = []

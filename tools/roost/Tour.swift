@@ -36,6 +36,7 @@ struct Tour: AsyncParsableCommand {
     try LikesTour(directory: scratch.appending("likes")).run()
     try await BankTour(directory: scratch.appending("bank")).run()
     try SongsTour(directory: scratch.appending("songs")).run()
+    try await ClusterTour(directory: scratch.appending("cluster")).run()
     let output = Output.standard
     try output.line(
       "\nThe tour took \(Format.duration(start.duration(to: .now))). Everything it claims, it "

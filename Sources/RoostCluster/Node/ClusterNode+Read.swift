@@ -8,7 +8,7 @@ extension ClusterNode {
   ///   `.unreachable` where too few answer.
   func read(_ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<Record?>) {
     counters.reads.wrappingAdd(1, ordering: .relaxed)
-    ReplicatedRead(self, place, deadline, askingAll: false, reply).begin()
+    ReplicatedRead(self, place, deadline, reply).begin()
   }
 
   /// Has this node hold all that a quorum of a key's replicas holds.
@@ -40,21 +40,6 @@ extension ClusterNode {
       } catch { reply(.failure(error)) }
     }
   }
-
-  /// Compares every key that this node holds with the other replicas, and mends those that have less.
-  ///
-  /// - Parameter reply: called once, with how many keys were looked at; with the first failure.
-  package func repair(until deadline: UInt64, _ reply: @escaping Answer<Int>) {
-    run(.background, until: deadline, refused: { reply(.failure($0)) }) { [self] in
-      do throws(DatabaseError) {
-        var keyspaces: [KeyspaceCore] = []
-        for entry in core.keyspaceEntries where entry.kind != .transactional {
-          keyspaces.append(try keyspace(entry.name))
-        }
-        ClusterRepair(self, keyspaces, deadline, reply).goOn()
-      } catch { reply(.failure(error)) }
-    }
-  }
 }
 
 /// A read on its way to the replicas: drives a ``QuorumRead``. Thread-safe.
@@ -62,7 +47,6 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
   private let node: ClusterNode
   private let place: KeyPlace
   private let deadline: UInt64
-  private let asksAll: Bool
   private let lock = Lock()
   // Guarded by `lock`.
   private var reply: ClusterNode.Answer<Record?>?
@@ -72,21 +56,19 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
   private var nextLook: UInt64
 
   init(
-    _ node: ClusterNode, _ place: KeyPlace, _ deadline: UInt64, askingAll: Bool,
+    _ node: ClusterNode, _ place: KeyPlace, _ deadline: UInt64,
     _ reply: @escaping ClusterNode.Answer<Record?>
   ) {
     self.node = node
     self.place = place
     self.deadline = deadline
     self.reply = reply
-    asksAll = askingAll
     nextLook = node.now &+ node.options.impatience.wholeNanoseconds
   }
 
   func begin() {
     let (read, effects) = QuorumRead<Record>.begin(
-      replicas: node.inOrderOfTrust(place.replicas).map(node.target), quorum: place.quorum,
-      askingAll: asksAll
+      replicas: node.inOrderOfTrust(place.replicas).map(node.target), quorum: place.quorum
     ) { one, other in
       var joined = one
       joined.join(other)
@@ -182,54 +164,4 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
   }
 
   func end() { answer(.failure(DatabaseError(.closed, "the node was closed"))) }
-}
-
-/// Reads every key that a node holds from all its replicas, one after the other, so that those that have
-/// less are repaired. Used by one thread at a time.
-private final class ClusterRepair: @unchecked Sendable {
-  private static let pageKeys = 256
-
-  private let node: ClusterNode
-  private var keyspaces: ArraySlice<KeyspaceCore>
-  private let deadline: UInt64
-  private let reply: ClusterNode.Answer<Int>
-  private var keys: ArraySlice<[UInt8]> = []
-  private var last: [UInt8]?
-  private var count = 0
-
-  init(
-    _ node: ClusterNode, _ keyspaces: [KeyspaceCore], _ deadline: UInt64,
-    _ reply: @escaping ClusterNode.Answer<Int>
-  ) {
-    self.node = node
-    self.keyspaces = ArraySlice(keyspaces)
-    self.deadline = deadline
-    self.reply = reply
-  }
-
-  /// On a worker.
-  func goOn() {
-    do throws(DatabaseError) {
-      while keys.isEmpty {
-        guard let keyspace = keyspaces.first else { return reply(.success(count)) }
-        let page = try keyspace.heldKeys(after: last, on: node.local, limit: Self.pageKeys)
-        last = page.last
-        keys = ArraySlice(page.map { Array($0.dropFirst(StoredKey.prefixBytes)) })
-        if page.isEmpty {
-          keyspaces.removeFirst()
-          last = nil
-        }
-      }
-      guard let keyspace = keyspaces.first, let key = keys.popFirst() else { return }
-      let ring = node.core.ring
-      let place = try node.place(keyspace, key, quorum: ring.replicas, isSynced: false)
-      count += 1
-      ReplicatedRead(node, place, deadline, askingAll: true) { [self] result in
-        if case .failure(let error) = result { return reply(.failure(error)) }
-        node.run(.background, until: deadline, refused: { [self] in reply(.failure($0)) }) { [self] in
-          goOn()
-        }
-      }.begin()
-    } catch { reply(.failure(error)) }
-  }
 }

@@ -40,6 +40,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   private let readers: any Workers
   /// Sees to the directory, whatever else there is to do: a node that is late there counts as down.
   private let keepers: any Workers
+  /// Of comparisons with other replicas, which read for long: nothing else waits behind them.
+  private let comparers: any Workers
   private let timers: Timers
   private let keepsTime: Bool
   private let lock = Lock()
@@ -56,6 +58,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   private var isClosed = false
   private var lease: DirectoryLease?
   private var watch: DirectoryWatch?
+  /// Its own comparisons with other replicas, and the last one that ended.
+  let repairs = NodeRepairs()
 
   /// Takes part in a cluster: founds it with others, or comes back to it.
   ///
@@ -120,6 +124,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     readers = environment.makeWorkers()
     keepers = environment.makeWorkers()
     peersChanged = Condition(lock)
+    comparers = environment.makeWorkers()
     timers = Timers(environment.time, environment.makeWorkers())
   }
 
@@ -198,12 +203,14 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     }
   }
 
-  /// What is to be done now and then: says in the directory that this node is there, and hands hints over.
+  /// What is to be done now and then: says in the directory that this node is there, hands hints over, and
+  /// compares a share of what is here with the other replicas.
   ///
   /// - Throws: what the directory throws.
   package func beat() throws(DatabaseError) {
     let outcome = answered { () throws(DatabaseError) in try announce() }
     handHintsOver()
+    repairInBackground()
     sweepHints()
     try outcome.get()
   }
@@ -239,7 +246,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       if !isClosed { self.lease = version == nil ? nil : lease }
       return isClosed
     }
-    if isLate { try? directory.revoke(lease) }
+    if isLate || version == nil { try? directory.revoke(lease) }
   }
 
   /// Ends what has taken too long, and asks further replicas where reads wait for long.
@@ -289,7 +296,13 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   }
 
   /// Where the workers have no threads of their own (the simulator's), the caller's does the work.
-  private func runHere() { while workers.runOneHere() || readers.runOneHere() {} }
+  private func runHere() { while workers.runOneHere() || readers.runOneHere() || comparers.runOneHere() {} }
+
+  /// Runs `job` on the thread of comparisons with other replicas.
+  func runComparison(_ job: @escaping @Sendable () -> Void) {
+    comparers.submit(.background, job)
+    runHere()
+  }
 
   private var hasClosed: Bool { lock.withLock { isClosed } }
 
@@ -590,13 +603,17 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     case NodeMessageKind.status:
       serve(message) { [self] _, answer in answer(.success(status.encoded())) }
     case NodeMessageKind.repair:
-      repair(until: message.deadline) { result in
+      // A little before the client stops waiting, so that it is told what was done by then.
+      let left = message.deadline &- min(now, message.deadline)
+      repair(until: message.deadline &- min(left / 10, 1_000_000_000)) { result in
+        message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
+      }
+    case NodeMessageKind.compare:
+      runComparison { [self] in
         message.answer(
           NodeAnswer.encode(
-            result.map { keys in
-              var writer = FieldWriter()
-              writer.write(count: keys)
-              return writer.bytes
+            answered { () throws(DatabaseError) in
+              try compare(message.message.body) { message.isCancelled || hasClosed }
             }))
       }
     default:
@@ -627,16 +644,19 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   /// A message of a replica, if it is of this database and goes by the same ring.
   private func replicaMessage(_ body: [UInt8]) throws(DatabaseError) -> ReplicaMessage {
     let message = try ReplicaMessage(decoding: body)
-    guard message.database == core.id else {
-      throw DatabaseError(
-        .foreignStore, "the message is of the database \(message.database), not \(core.id)")
-    }
-    let epoch = core.ring.epoch
-    guard message.epoch == epoch else {
-      throw DatabaseError(
-        .unreachable, "the message goes by the ring of epoch \(message.epoch), not \(epoch)")
-    }
+    try check(message.database, message.epoch)
     return message
+  }
+
+  /// - Throws: `.foreignStore`, `.unreachable`: another database's, or by another ring.
+  func check(_ database: DatabaseID, _ epoch: UInt64) throws(DatabaseError) {
+    guard database == core.id else {
+      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
+    }
+    let own = core.ring.epoch
+    guard epoch == own else {
+      throw DatabaseError(.unreachable, "the message goes by the ring of epoch \(epoch), not \(own)")
+    }
   }
 
   private func apply(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
@@ -715,6 +735,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       return (underWay.sorted { $0.key < $1.key }.map(\.value), self.lease, self.watch)
     }
     watch?.cancel()
+    repairs.end()
     for operation in operations { operation.end() }
     // Where the directory cannot be told, the lease tells.
     if let lease { try? directory.revoke(lease) }
@@ -728,6 +749,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     keepers.shutdown()
     workers.shutdown()
     readers.shutdown()
+    comparers.shutdown()
   }
 }
 

@@ -26,6 +26,14 @@ public struct ClusterOptions: Sendable {
   public var lease: Duration = .seconds(10)
   /// Bytes a second in which hints are handed over.
   public var hintBytesPerSecond = 8 << 20
+  /// In which time each partition is compared once with its other replicas, by hash trees: one minute to a
+  /// year, or `nil` for never. It reads all that the node holds, one partition at a time, spread evenly.
+  public var repairInterval: Duration? = .seconds(3_600)
+  /// Bytes a second that these comparisons send and receive, of what differs mostly. Those that are asked for
+  /// (`roost cluster repair`) go as fast as they can.
+  public var repairBytesPerSecond = 4 << 20
+  /// How long another node may take to hash a partition.
+  public var repairTimeout: Duration = .seconds(60)
 
   public init(cluster: String) { self.cluster = cluster }
 
@@ -58,5 +66,13 @@ public struct ClusterOptions: Sendable {
     try check(
       (1_024...(1 << 40)).contains(hintBytesPerSecond),
       "hintBytesPerSecond is \(hintBytesPerSecond), must be 1024 to \(1 << 40)")
+    if let repairInterval {
+      try check(
+        repairInterval >= .seconds(60) && repairInterval <= .seconds(366 * 86_400),
+        "repairInterval is \(repairInterval), must be a minute to a year")
+    }
+    try check(
+      (1_024...(1 << 40)).contains(repairBytesPerSecond),
+      "repairBytesPerSecond is \(repairBytesPerSecond), must be 1024 to \(1 << 40)")
   }
 }

@@ -63,15 +63,21 @@ extension ClusterNode {
     _ kind: UInt16, _ message: ReplicaMessage, to member: MemberID, deadline: UInt64,
     _ reply: @escaping Answer<[UInt8]>
   ) {
+    send(kind, message.encoded(), to: member, deadline: deadline, reply)
+  }
+
+  func send(
+    _ kind: UInt16, _ body: [UInt8], to member: MemberID, deadline: UInt64, _ reply: @escaping Answer<[UInt8]>
+  ) {
     guard let node = peers.node(of: member) else {
       return reply(.failure(DatabaseError(.unreachable, "nobody says where member \(member) is")))
     }
-    let body = message.encoded()
+    let isWrite = kind != NodeMessageKind.fetch && kind != NodeMessageKind.compare
     transport.request(NodeMessage(kind: kind, body: body), of: node, deadline: deadline) { result in
       switch result {
       case .success(let body): reply(answered { () throws(DatabaseError) in try NodeAnswer.decode(body) })
       case .failure(let error):
-        reply(.failure(NodeAnswer.failure(error, of: "node \(node)", isWrite: kind != NodeMessageKind.fetch)))
+        reply(.failure(NodeAnswer.failure(error, of: "node \(node)", isWrite: isWrite)))
       }
     }
   }

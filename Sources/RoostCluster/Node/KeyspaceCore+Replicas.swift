@@ -57,19 +57,3 @@ extension KeyspaceCore {
     return unsafe context(key.span.bytes, nil)
   }
 }
-
-extension KeyspaceCore {
-  /// Stored keys of a store, in order.
-  ///
-  /// - Parameter key: where an earlier page ended.
-  /// - Throws: `.storage`, `.corruption`.
-  func heldKeys(after key: [UInt8]?, on member: Member, limit: Int) throws(DatabaseError) -> [[UInt8]] {
-    guard let part = parts[member.slot] else { return [] }
-    return try storing { () throws(StoreError) in
-      var cursor = try part.records.cursor(from: key.map { $0 + [0] } ?? [0])
-      var keys: [[UInt8]] = []
-      while keys.count < limit, try cursor.next() { keys.append(cursor.keyBytes) }
-      return keys.filter { $0.count > StoredKey.prefixBytes }
-    }
-  }
-}

@@ -17,8 +17,11 @@ package enum NodeMessageKind {
   package static let makeKeyspace: UInt16 = 5
   /// A client asks for the node's ``NodeStatus``.
   package static let status: UInt16 = 6
-  /// A client has the node compare what it holds with the other replicas.
+  /// A client has the node compare what it holds with the other replicas, and mend what differs: answered
+  /// with a ``RepairReport``.
   package static let repair: UInt16 = 7
+  /// A replica asks about the hash tree of a partition: `TreeRequest`.
+  package static let compare: UInt16 = 8
 }
 
 /// An answer's body.
@@ -104,11 +107,14 @@ package struct KeyspaceRequest: Sendable, Equatable {
 
 /// What a node says of itself and of the cluster as it sees it.
 ///
-///   status := version u8 (1) | cluster lengthPrefixed | database high u64 | low u64 | epoch varint
+///   status := version u8 (2) | cluster lengthPrefixed | database high u64 | low u64 | epoch varint
 ///           | partitions varint | replicas varint | member count varint | member*
 ///           | keyspace count varint | (name lengthPrefixed, kind u8)* | hints varint | hint bytes varint
 ///           | hints refused varint | hints handed over varint | repaired by reads varint
 ///           | writes varint | reads varint | indeterminate writes varint | unavailable reads varint
+///           | last pass
+///   last pass := was any u8 (0, 1); where 1: ended varint (milliseconds since 1970) | a repair's report
+///             without its version; version 1 has none
 ///   member := id u64 | name lengthPrefixed | address lengthPrefixed | zone lengthPrefixed | weight varint
 ///           | partitions varint | state u8 (0 this node, 1 reachable, 2 not reachable)
 package struct NodeStatus: Sendable, Equatable {
@@ -146,6 +152,18 @@ package struct NodeStatus: Sendable, Equatable {
     }
   }
 
+  /// The last comparison of all that the node holds with the other replicas, asked for or its own.
+  package struct RepairPass: Sendable, Equatable {
+    /// Milliseconds since 1970.
+    package var ended: UInt64
+    package var report: RepairReport
+
+    package init(ended: UInt64, report: RepairReport) {
+      self.ended = ended
+      self.report = report
+    }
+  }
+
   package struct Counters: Sendable, Equatable {
     package var hints: UInt64 = 0
     package var hintBytes: UInt64 = 0
@@ -175,11 +193,14 @@ package struct NodeStatus: Sendable, Equatable {
   package var members: [Member]
   package var keyspaces: [Keyspace]
   package var counters: Counters
+  /// `nil` where the node has ended none since it was started.
+  package var lastPass: RepairPass?
 
   package init(
     cluster: String, database: DatabaseID, epoch: UInt64, partitionCount: Int, replicas: Int,
-    members: [Member], keyspaces: [Keyspace], counters: Counters
+    members: [Member], keyspaces: [Keyspace], counters: Counters, lastPass: RepairPass? = nil
   ) {
+    self.lastPass = lastPass
     self.cluster = cluster
     self.database = database
     self.epoch = epoch
@@ -192,7 +213,7 @@ package struct NodeStatus: Sendable, Equatable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: 2)
     writer.write(text: cluster)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
@@ -215,13 +236,18 @@ package struct NodeStatus: Sendable, Equatable {
       writer.write(byte: keyspace.kind.rawValue)
     }
     for counter in counters.all { writer.write(varint: counter) }
+    writer.write(byte: lastPass == nil ? 0 : 1)
+    if let lastPass {
+      writer.write(varint: lastPass.ended)
+      lastPass.report.write(to: &writer)
+    }
     return writer.bytes
   }
 
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a node's status")
-    _ = try reader.readVersion(upTo: 1)
+    let version = try reader.readVersion(upTo: 2)
     cluster = try reader.readText()
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
     epoch = try reader.readOrdinal()
@@ -259,6 +285,10 @@ package struct NodeStatus: Sendable, Equatable {
     counters.reads = try reader.readVarint()
     counters.indeterminateWrites = try reader.readVarint()
     counters.unavailableReads = try reader.readVarint()
+    if version >= 2, try reader.readFlag() {
+      let ended = try reader.readVarint()
+      lastPass = RepairPass(ended: ended, report: try RepairReport(from: &reader))
+    }
     try reader.readEnd()
   }
 }

@@ -30,7 +30,7 @@ extension ClusterNode {
       cluster: options.cluster, database: core.id, epoch: ring.epoch, partitionCount: ring.partitionCount,
       replicas: ring.replicas, members: members,
       keyspaces: core.keyspaceEntries.map { NodeStatus.Keyspace(name: $0.name, kind: $0.kind) },
-      counters: counted)
+      counters: counted, lastPass: lastPass)
   }
 
   private func state(of member: MemberID, at nanoseconds: UInt64) -> NodeStatus.Member.State {

@@ -71,17 +71,13 @@ package final class NetworkClient: Sendable {
     try NodeStatus(decoding: await ask(NodeMessageKind.status, [], isWrite: false))
   }
 
-  /// Has the node compare what it holds with the other replicas, and mend those that have less.
+  /// Has the node compare what it holds with the other replicas, and mend what differs.
   ///
-  /// - Returns: how many keys it has looked at.
-  /// - Throws: as ``key(_:)``; `.deadlineExceeded` where the time was too short: what was mended stays so.
-  package func repair() async throws(DatabaseError) -> Int {
-    // It writes nothing new, so that nothing of it is in doubt.
-    let answer = try await ask(NodeMessageKind.repair, [], isWrite: false)
-    var reader = FieldReader(answer, "a node's answer about a repair")
-    let count = try reader.readOrdinal()
-    try reader.readEnd()
-    return Int(count)
+  /// - Returns: what it came to, partitions that could not be compared among it.
+  /// - Throws: as ``key(_:)``.
+  package func repair() async throws(DatabaseError) -> RepairReport {
+    // What of it was done before a connection is lost need not be taken back: it is asked for again.
+    try RepairReport(decoding: await ask(NodeMessageKind.repair, [], isWrite: false))
   }
 
   private func ask(_ kind: UInt16, _ body: [UInt8], isWrite: Bool) async throws(DatabaseError) -> [UInt8] {

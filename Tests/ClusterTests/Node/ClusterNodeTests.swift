@@ -66,6 +66,7 @@ import Testing
       { $0.cluster = "" }, { $0.foundingNodes = 0 }, { $0.weight = 0 }, { $0.replicaTimeout = .zero },
       { $0.requestLimit = 0 }, { $0.lease = .zero }, { $0.hintBytesPerSecond = 1 }, { $0.impatience = .zero },
       { $0.zone = String(repeating: "z", count: 256) }, { $0.foundingTimeout = .seconds(-1) },
+      { $0.repairInterval = .seconds(59) }, { $0.repairBytesPerSecond = 0 }, { $0.repairTimeout = .zero },
     ] {
       var options = ClusterOptions(cluster: "c")
       change(&options)
@@ -274,12 +275,14 @@ import Testing
     for index in 0..<2 { _ = try world[index].hints.forget(world[2].local.id) }
     world.heal()
     #expect(try world.held("k0", at: 2) == nil)
-    #expect(try world.repair(at: 0) == 30)
+    let report = try world.repair(at: 0)
+    #expect(report.keys == 30 && report.differing == 30 && report.mended == 30)
+    #expect(report.compared == 32 && report.notCompared == 0, "16 partitions with two others each")
     for key in 0..<30 {
       #expect(try world.held("k\(key)", at: 2) != nil)
       #expect(try world.agree(on: "k\(key)"))
     }
-    #expect(world[0].status.counters.repairedByReads == 30)
+    #expect(world[0].status.lastPass?.report == report)
   }
 
   /// Interleaving 6, its second half: a volume that goes back to a clean close looks as it did then.

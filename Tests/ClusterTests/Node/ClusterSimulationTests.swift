@@ -56,7 +56,7 @@ import Testing
       world.heal()
       for index in 0..<count where world.nodes[index] == nil { try world.restart(index) }
       try world.beat(3)
-      for index in 0..<count { _ = try world.repair(at: index) }
+      for index in 0..<count { try world.repair(at: index) }
       for key in Set(model.counted.keys).union(model.doubtful.keys) {
         let total = try world.count(key, at: 0, quorum: replicas)
         let least = model.counted[key] ?? 0

@@ -88,7 +88,7 @@ import Testing
     let stranger = world.messages.transport(of: NodeID(rawValue: 1_000))
     let kinds: [UInt16] = [
       NodeMessageKind.apply, NodeMessageKind.fetch, NodeMessageKind.hint, NodeMessageKind.key,
-      NodeMessageKind.makeKeyspace,
+      NodeMessageKind.makeKeyspace, NodeMessageKind.compare,
     ]
     for kind in kinds {
       for body in [[], [0], [2], [1, 1], Array(repeating: UInt8(255), count: 64)] as [[UInt8]] {

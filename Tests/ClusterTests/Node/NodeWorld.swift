@@ -14,12 +14,19 @@ final class NodeWorld {
   let replicas: Int
   private(set) var disks: [SimulatedEnvironment]
   private(set) var nodes: [ClusterNode?]
-  private var numbers: [NodeID]
+  private(set) var numbers: [NodeID]
   private var lastNumber: UInt64
   private var cuts: [(from: Int, to: Int)] = []
 
-  init(_ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1) throws {
+  private let configure: (inout ClusterOptions) -> Void
+
+  /// - Parameter configure: changes how each node takes part.
+  init(
+    _ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1,
+    _ configure: @escaping (inout ClusterOptions) -> Void = { _ in }
+  ) throws {
     let time = time
+    self.configure = configure
     directory = MemoryDirectory(time)
     messages = LocalNodes(time: time)
     self.replicas = replicas
@@ -50,6 +57,7 @@ final class NodeWorld {
     var cluster = ClusterOptions(cluster: "test")
     cluster.foundingNodes = count ?? disks.count
     cluster.replicas = replicas
+    configure(&cluster)
     return try ClusterFounding(
       at: "/disk/db", Self.options, cluster, directory: directory,
       address: try Self.address(index), disks[index].environment)
@@ -196,12 +204,16 @@ final class NodeWorld {
     return try holders.allSatisfy { try held(key, at: $0) == first }
   }
 
-  func repair(at index: Int) throws -> Int {
-    let answer = Guarded<Result<Int, DatabaseError>?>(nil)
+  @discardableResult
+  func repair(at index: Int) throws -> RepairReport {
+    let answer = Guarded<Result<RepairReport, DatabaseError>?>(nil)
     self[index].repair(until: time.monotonicNanoseconds + 600_000_000_000) { result in
-      answer.withLock { $0 = result }
+      answer.withLock {
+        #expect($0 == nil, "answered twice")
+        $0 = result
+      }
     }
-    return try #require(answer.withLock { $0 }).get()
+    return try #require(answer.withLock { $0 }, "never answered").get()
   }
 }
 

@@ -64,11 +64,14 @@ import Testing
     let status = NodeStatus(
       cluster: "test", database: TestNode.database, epoch: 3, partitionCount: 16, replicas: 2,
       members: [], keyspaces: [], counters: .init())
+    var report = RepairReport()
+    report.mended = 7
+    let told = report
     let handler = TestHandler { message in
       let body: [UInt8] =
         switch message.message.kind {
         case NodeMessageKind.status: status.encoded()
-        case NodeMessageKind.repair: [0x85, 1]
+        case NodeMessageKind.repair: told.encoded()
         default: []
         }
       message.answer(NodeAnswer.encode(.success(body)))
@@ -78,7 +81,7 @@ import Testing
     try await withClient(of: try #require(node.network.address)) { client in
       try await client.makeKeyspace(KeyspaceRequest(name: "posts", kind: .lastWriterWins))
       #expect(try await client.status() == status)
-      #expect(try await client.repair() == 133)
+      #expect(try await client.repair() == told)
     }
     let messages = handler.messages.values.map { $0.message }
     let kinds = [NodeMessageKind.makeKeyspace, NodeMessageKind.status, NodeMessageKind.repair]

@@ -1,5 +1,6 @@
 import ArgumentParser
 import RoostCluster
+import RoostEnvironment
 import RoostNetwork
 
 /// `roost cluster status`: the cluster as one of its nodes sees it.
@@ -53,7 +54,29 @@ enum StatusText {
         + "indeterminate",
       "reads      \(Format.count(counters.reads)), of them \(Format.count(counters.unavailableReads)) "
         + "unavailable; \(Format.count(counters.repairedByReads)) replicas repaired",
+      "last pass  \(status.lastPass.map(line) ?? "none has ended")",
     ]
+  }
+
+  private static func line(_ pass: NodeStatus.RepairPass) -> String {
+    let left = pass.report.notCompared > 0 ? "; \(notCompared(pass.report))" : ""
+    let now = Environment.posix().time.wallClockNanoseconds / 1_000_000
+    let age = Format.duration(nanoseconds: (now - min(pass.ended, now)) * 1_000_000)
+    return "\(age) ago; \(Format.count(pass.report.mended)) replicas of keys mended\(left)"
+  }
+
+  /// What a comparison with the other replicas came to.
+  static func lines(_ report: RepairReport) -> [String] {
+    [
+      "compared   \(Format.count(report.keys)) keys, "
+        + "in \(Format.count(report.compared)) replicas of partitions",
+      "differing  \(Format.count(report.differing)), of them \(Format.count(report.mended)) mended",
+      "sent       \(Format.bytes(report.bytes)), both ways",
+    ]
+  }
+
+  static func notCompared(_ report: RepairReport) -> String {
+    "\(Format.count(report.notCompared)) replicas of partitions were not compared: \(report.problem)"
   }
 
   /// `3 nodes, 256 partitions, 3 replicas`
@@ -117,8 +140,34 @@ enum StatusText {
     writer.endArray()
     writer.name("counters")
     write(status.counters, to: &writer)
+    if let pass = status.lastPass {
+      writer.name("lastPass")
+      writer.beginObject()
+      writer.member("ended", pass.ended)
+      write(pass.report, to: &writer)
+      writer.endObject()
+    }
     writer.endObject()
     return String(decoding: writer.bytes, as: UTF8.self)
+  }
+
+  static func json(_ report: RepairReport) -> String {
+    var writer = JSONWriter()
+    writer.beginObject()
+    write(report, to: &writer)
+    writer.endObject()
+    return String(decoding: writer.bytes, as: UTF8.self)
+  }
+
+  /// As members of an object.
+  private static func write(_ report: RepairReport, to writer: inout JSONWriter) {
+    writer.member("keys", report.keys)
+    writer.member("differing", report.differing)
+    writer.member("mended", report.mended)
+    writer.member("compared", report.compared)
+    writer.member("notCompared", report.notCompared)
+    writer.member("bytes", report.bytes)
+    writer.member("problem", report.problem)
   }
 
   private static func word(_ state: NodeStatus.Member.State) -> String {
