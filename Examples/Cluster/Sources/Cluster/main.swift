@@ -4,18 +4,16 @@ import Roost
 // like a post at the same moment, and each says how many likes it has. Run it again, and the likes go on.
 
 func join(_ name: String) async throws -> Database {
-  var options = DatabaseOptions()
-  options.replicas = 3                                    // each node holds every key
-  return try await Database.join(
+  try await Database.join(
     cluster: "music", at: "cluster/\(name)", listen: "127.0.0.1:0", directory: .file("cluster/directory"),
-    tls: .plainOnLoopback, options)
+    tls: .plainOnLoopback)
 }
 
-// The cluster is founded once three are there: until then they wait for each other.
-let nodes = try await withThrowingTaskGroup(of: Database.self) { group in
-  for name in ["one", "two", "three"] { group.addTask { try await join(name) } }
-  return try await group.reduce(into: [Database]()) { $0.append($1) }
-}
+// The cluster is founded once three are there: until then they wait for each other. Each holds every key.
+async let one = join("one")
+async let two = join("two")
+async let three = join("three")
+let nodes = try await [one, two, three]
 
 try await withThrowingTaskGroup(of: Void.self) { group in
   for node in nodes {
