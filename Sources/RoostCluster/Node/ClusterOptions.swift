@@ -49,6 +49,7 @@ public struct ClusterOptions: Sendable {
     try check(zone.utf8.count <= 255, "a zone's name has at most 255 bytes")
     for (name, value) in [
       ("replicaTimeout", replicaTimeout), ("impatience", impatience), ("requestTimeout", requestTimeout),
+      ("repairTimeout", repairTimeout),
     ] {
       try check(
         value >= .milliseconds(1) && value <= .seconds(600),

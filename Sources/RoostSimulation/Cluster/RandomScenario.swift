@@ -12,7 +12,6 @@ final class RandomScenario: @unchecked Sendable {
   private static let setKeys = 2
 
   private unowned let world: SimulatedWorld
-  private let subversion: Subversion
   private let victim: Int
   private var backup: SimulatedDisk?
   private var isOver = false
@@ -25,10 +24,8 @@ final class RandomScenario: @unchecked Sendable {
   private var nextElement = 0
   private var nextValue = 0
 
-  init(_ world: SimulatedWorld, _ subversion: Subversion) {
+  init(_ world: SimulatedWorld) {
     self.world = world
-    self.subversion = subversion
-    world.subversion = subversion
     victim = world.below(world.hosts.count)
     contexts = Array(repeating: [:], count: Self.clientCount)
   }
@@ -147,14 +144,6 @@ final class RandomScenario: @unchecked Sendable {
     let nodes = world.nodes
     let node = nodes[world.below(nodes.count)]
     let other = nodes[world.below(nodes.count)]
-    if subversion != .none, world.below(4) == 0 {
-      // What a broken rule loses shows where nothing else has it.
-      if subversion == .dropsHints, world.below(2) == 0 {
-        let side = [nodes[victim], other]
-        return world.partition(side, from: nodes.filter { !side.contains($0) })
-      }
-      return try goBackInTime()
-    }
     switch world.below(28) {
     case 0, 1: if node != other { world.cut(from: node, to: other) }
     case 2, 3:
@@ -213,26 +202,13 @@ final class RandomScenario: @unchecked Sendable {
   private func goBackInTime() throws {
     let node = world.nodes[victim]
     guard world.databaseOptions.replicas >= 3, !world.hosts[victim].isLost else { return }
-    // A rule that is broken by what a backup remembers needs many of them.
-    let isHurried = subversion != .none
     guard let kept = backup else {
-      if subversion == .keepsIncarnation {
-        // The disk of a store that was closed, to the last number.
-        try world.restart(node)
-        try world.close(node)
-        backup = try world.image(node)
-        return try world.restart(node)
-      }
       backup = try world.backUp(node)
       return
     }
-    if !isHurried, world.below(12) == 0 { return try world.wipe(node) }
-    if subversion == .keepsIncarnation {
-      try world.putBack(node, image: kept)
-    } else {
-      try world.restore(node, from: kept)
-    }
-    if isHurried || world.below(2) == 0 { try world.restart(node) }
+    if world.below(12) == 0 { return try world.wipe(node) }
+    try world.restore(node, from: kept)
+    if world.below(2) == 0 { try world.restart(node) }
     if world.below(2) == 0 { backup = nil }
   }
 }

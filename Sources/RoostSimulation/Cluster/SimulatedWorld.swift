@@ -24,9 +24,6 @@ package enum Subversion: Sendable, Hashable, CaseIterable {
   case none
   /// The network answers for a replica that it has joined a state, and the replica never hears of it.
   case forgetsApplied
-  /// A disk is restored to what it was when its store was closed, files and numbers alike, so that the
-  /// store goes on as an incarnation whose later dots others know.
-  case keepsIncarnation
   /// Stores forget the hints that they have acknowledged.
   case dropsHints
 }

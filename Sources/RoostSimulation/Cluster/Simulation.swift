@@ -59,13 +59,6 @@ public struct Simulation: Sendable {
   ///   - nodes: 1 to 64.
   /// - Returns: also where the simulation could not be run to its end: that is a violation.
   public static func random(seed: UInt64, minutes: Double = 1, nodes: Int = 3) -> SimulationReport {
-    random(seed: seed, minutes: minutes, nodes: nodes, subversion: .none)
-  }
-
-  /// The same, subverted.
-  package static func random(
-    seed: UInt64, minutes: Double, nodes: Int, subversion: Subversion
-  ) -> SimulationReport {
     var report = SimulationReport(seed: seed, minutes: minutes, nodes: nodes)
     guard minutes > 0, minutes <= 1_000 else {
       report.violations = ["\(minutes) minutes: above 0, up to 1,000"]
@@ -76,7 +69,7 @@ public struct Simulation: Sendable {
         try world.cluster(of: nodes)
         // Some ten times what is needed.
         world.eventLimit = max(world.eventLimit, Int(minutes) * nodes * 200_000)
-        let scenario = RandomScenario(world, subversion)
+        let scenario = RandomScenario(world)
         try scenario.run(for: .milliseconds(Int64(minutes * 60_000)))
         try world.settle()
         report.violations = world.violations()
