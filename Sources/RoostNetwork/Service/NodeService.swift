@@ -111,13 +111,16 @@ package final class NodeService: @unchecked Sendable {
       try node.close()
       throw DatabaseError(.closed, "the node was stopped")
     }
-    // The other founders are about to be there too: whoever writes now should find them.
-    if isNew { node.waitForOthers(until: environment.time.monotonicNanoseconds &+ Self.foundersPatience) }
+    // The other founders, or those that are started with this one, are about to be there too: whoever writes
+    // now should find them.
+    let patience = isNew ? Self.foundersPatience : Self.patience
+    node.waitForOthers(until: environment.time.monotonicNanoseconds &+ patience)
     return node
   }
 
-  /// In nanoseconds. After it the node goes on without those that are not there.
+  /// After it the node goes on without those that are not there. In nanoseconds.
   private static let foundersPatience: UInt64 = 10_000_000_000
+  private static let patience: UInt64 = 2_000_000_000
 
   private func open(
     _ records: Records

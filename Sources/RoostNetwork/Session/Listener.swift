@@ -100,7 +100,10 @@ final class Listener: @unchecked Sendable {
 
   private func dropped(_ error: TransportError) {
     services.metrics.drops.increment()
-    services.logger.warning("a connection was dropped", metadata: ["reason": "\(error)"])
+    // When this node leaves, all are.
+    services.logger.log(
+      level: error.code == .unreachable ? .debug : .warning, "a connection was dropped",
+      metadata: ["reason": "\(error)"])
     lock.withLock {
       counts.dropped[error.code.description, default: 0] += 1
       counts.lastDrop = error.description
