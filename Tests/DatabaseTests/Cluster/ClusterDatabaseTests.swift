@@ -80,6 +80,18 @@ import Testing
     for node in [nodes[0], nodes[1], again] { try await node.close() }
   }
 
+  @Test func `a cluster whose nodes are all started again goes on at once`() async throws {
+    let folder = try TemporaryDirectory()
+    for round in 1...3 {
+      let nodes = try await Self.cluster(of: 3, in: folder)
+      for node in nodes { try await node.keyspace("posts", .eventual).counter("likes").increment() }
+      for node in nodes {
+        #expect(try await node.keyspace("posts").counter("likes").value() == Int64(3 * round))
+      }
+      for node in nodes { try await node.close() }
+    }
+  }
+
   @Test func `a node that waits for founders in vain says how many came`() async throws {
     let folder = try TemporaryDirectory()
     let error = await databaseError {
