@@ -1,0 +1,68 @@
+import RoostEnvironment
+
+// The keyspaces of the cluster: in the directory, and in each store.
+
+extension ClusterNode {
+  /// A keyspace by its name; asks the directory for one that is not known here.
+  ///
+  /// - Throws: `.unknownKeyspace`, `.wrongPolicy` where it is transactional, `.closed`, what the directory or
+  ///   the store throws.
+  package func keyspace(_ name: String) throws(DatabaseError) -> KeyspaceCore {
+    if !core.keyspaceEntries.contains(where: { $0.name == name }) { try learnKeyspaces() }
+    let keyspace = try core.keyspace(name, nil)
+    try keyspace.checkEventual()
+    return keyspace
+  }
+
+  func keyspace(_ id: UInt64) throws(DatabaseError) -> KeyspaceCore {
+    if let known = lock.withLock({ keyspaces[id] }) { return known }
+    if !core.keyspaceEntries.contains(where: { $0.id == id }) { try learnKeyspaces() }
+    guard let entry = core.keyspaceEntries.first(where: { $0.id == id }) else {
+      throw DatabaseError(.unknownKeyspace, "there is no keyspace with the id \(id)")
+    }
+    let opened = try keyspace(entry.name)
+    lock.withLock { keyspaces[id] = opened }
+    return opened
+  }
+
+  func learnKeyspaces() throws(DatabaseError) {
+    guard let record = try directory.record(ClusterRecordName.schema) else { return }
+    try core.adopt(try Schema(decoding: record.value).keyspaces)
+  }
+
+  /// Makes a keyspace in the whole cluster, or finds that it is there.
+  ///
+  /// - Throws: `.invalidArgument` (the name), `.wrongPolicy` (it is there with another policy, or is to be
+  ///   transactional, which a cluster does not have), `.busy` (others changed the schema all the while), what
+  ///   the directory or the store throws.
+  package func makeKeyspace(_ request: KeyspaceRequest) throws(DatabaseError) {
+    if let problem = Schema.problem(name: request.name, of: "a keyspace's name") { throw problem }
+    guard request.kind != .transactional else {
+      throw DatabaseError(
+        .wrongPolicy, "the keyspace `\(request.name)` cannot be transactional: it is one of a cluster")
+    }
+    for _ in 0..<16 {
+      let record = try directory.record(ClusterRecordName.schema)
+      var schema = Schema()
+      if let record { schema = try Schema(decoding: record.value) }
+      if let known = schema.keyspace(request.name) {
+        guard known.kind == request.kind else {
+          throw DatabaseError(
+            .wrongPolicy,
+            "the keyspace `\(request.name)` was created with the policy \(known.kind), not \(request.kind)")
+        }
+        return try core.adopt(schema.keyspaces)
+      }
+      let id = (schema.keyspaces.map(\.id).max() ?? 0) + 1
+      _ = schema.adopt([
+        Schema.Keyspace(
+          id: id, name: request.name, kind: request.kind, replicas: core.ring.replicas, indexes: [])
+      ])
+      schema.revision += 1
+      let version = try directory.compareAndSet(
+        ClusterRecordName.schema, version: record?.version ?? 0, schema.encoded(), lease: nil)
+      if version != nil { return try core.adopt(schema.keyspaces) }
+    }
+    throw DatabaseError(.busy, "the cluster's keyspaces are being changed by others")
+  }
+}

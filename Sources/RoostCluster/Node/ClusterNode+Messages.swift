@@ -1,0 +1,129 @@
+import RoostCausality
+import RoostEnvironment
+import RoostStorage
+
+// What other nodes and clients say to this one.
+
+extension ClusterNode {
+  package func heard(_ sign: NodeSign) { peers.heard(sign.node, at: now) }
+
+  package func receive(_ message: ReceivedMessage) {
+    switch message.message.kind {
+    case NodeMessageKind.apply:
+      serve(message) { [self] body, answer throws(DatabaseError) in try apply(body, answer) }
+    case NodeMessageKind.fetch:
+      serve(message, isReading: true) { [self] body, answer throws(DatabaseError) in try fetch(body, answer) }
+    case NodeMessageKind.hint:
+      serve(message) { [self] body, answer throws(DatabaseError) in try takeHint(body, answer) }
+    case NodeMessageKind.key:
+      do throws(DatabaseError) {
+        let request = try KeyRequest(decoding: message.message.body)
+        perform(request, deadline: message.deadline) { result in
+          message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
+        }
+      } catch { message.answer(NodeAnswer.encode(.failure(error))) }
+    case NodeMessageKind.makeKeyspace:
+      serve(message, .background) { [self] body, answer throws(DatabaseError) in
+        try makeKeyspace(try KeyspaceRequest(decoding: body))
+        answer(.success([]))
+      }
+    case NodeMessageKind.status:
+      serve(message) { [self] _, answer in answer(.success(status.encoded())) }
+    case NodeMessageKind.repair:
+      // A little before the client stops waiting, so that it is told what was done by then.
+      let left = message.deadline &- min(now, message.deadline)
+      repair(until: message.deadline &- min(left / 10, 1_000_000_000)) { result in
+        message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
+      }
+    case NodeMessageKind.compare:
+      runComparison { [self] in
+        message.answer(
+          NodeAnswer.encode(
+            answered { () throws(DatabaseError) in
+              try compare(message.message.body) { message.isCancelled || hasClosed }
+            }))
+      }
+    default:
+      message.answer(
+        .failure(
+          TransportError(
+            .failed, "node \(transport.node) knows no messages of kind \(message.message.kind)")))
+    }
+  }
+
+  /// Runs what a message asks for on a worker, and answers with what it throws.
+  func serve(
+    _ message: ReceivedMessage, _ lane: WorkLane = .urgent, isReading: Bool = false,
+    _ body: @escaping @Sendable ([UInt8], @escaping Answer<[UInt8]>) throws(DatabaseError) -> Void
+  ) {
+    let job: @Sendable () -> Void = { [self] in
+      let answer: Answer<[UInt8]> = { message.answer(NodeAnswer.encode($0)) }
+      // What nobody waits for any more is not worth doing.
+      if message.isCancelled { return answer(.failure(DatabaseError(.deadlineExceeded, "too late"))) }
+      do throws(DatabaseError) {
+        try checkServing()
+        try body(message.message.body, answer)
+      } catch { answer(.failure(error)) }
+    }
+    if isReading { runReading(job) } else { run(lane, job) }
+  }
+
+  /// A message of a replica, if it is of this database and goes by the same ring.
+  func replicaMessage(_ body: [UInt8]) throws(DatabaseError) -> ReplicaMessage {
+    let message = try ReplicaMessage(decoding: body)
+    try check(message.database, message.epoch)
+    return message
+  }
+
+  /// - Throws: `.foreignStore`, `.unreachable`: another database's, or by another ring.
+  func check(_ database: DatabaseID, _ epoch: UInt64) throws(DatabaseError) {
+    guard database == core.id else {
+      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
+    }
+    let own = core.ring.epoch
+    guard epoch == own else {
+      throw DatabaseError(.unreachable, "the message goes by the ring of epoch \(epoch), not \(own)")
+    }
+  }
+
+  func apply(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
+    let message = try replicaMessage(body)
+    guard let record = message.record else {
+      throw DatabaseError(.invalidArgument, "a message without the state that it brings")
+    }
+    let keyspace = try keyspace(message.keyspace)
+    _ = try unsafe keyspace.join(message.key.span.bytes, record)
+    sync(message.isSynced) { failure in answer(failure.map { .failure($0) } ?? .success([])) }
+  }
+
+  func fetch(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
+    let message = try replicaMessage(body)
+    answer(.success(ReplicaMessage.bytes(of: try keyspace(message.keyspace).held(message.key))))
+  }
+
+  func takeHint(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
+    let message = try replicaMessage(body)
+    guard let record = message.record else {
+      throw DatabaseError(.invalidArgument, "a hint without a state")
+    }
+    // One that the target would refuse must not be taken for kept.
+    try core.shared.clock.check(
+      record.highestTimestamp, maximumOffsetMilliseconds: core.shared.maximumClockOffsetMilliseconds)
+    try keepHint(for: message.target, try keyspace(message.keyspace), message.key, record)
+    sync(true) { failure in answer(failure.map { .failure($0) } ?? .success([])) }
+  }
+
+  /// Keeps a state for another member's store.
+  func keepHint(
+    for target: MemberID, _ keyspace: KeyspaceCore, _ key: [UInt8], _ record: Record
+  ) throws(DatabaseError) {
+    try hints.keep(
+      for: target, keyspace: keyspace.schemaID, partition: try keyspace.partition(of: key), key, record,
+      at: try core.shared.clock.now(), .applied)
+  }
+
+  /// Calls `then` once what was written here before survives the machine, where that is asked for.
+  func sync(_ isAsked: Bool, _ then: @escaping @Sendable (DatabaseError?) -> Void) {
+    if isAsked { local.calls.sync(then) } else { then(nil) }
+  }
+}

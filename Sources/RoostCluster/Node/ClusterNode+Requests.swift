@@ -1,0 +1,190 @@
+import RoostCausality
+import RoostEnvironment
+
+// What clients ask of keys: done here where this node is a replica, else handed on to one.
+
+extension ClusterNode {
+  /// Does what a client asks, here or at a replica.
+  ///
+  /// - Parameters:
+  ///   - deadline: when the client stops waiting, by the monotonic clock, in nanoseconds.
+  ///   - reply: called once, from any thread, perhaps before this returns. Failures: as the calls of
+  ///     `Keyspace`, and `.unreachable` (fewer replicas than asked for are there: nothing was written),
+  ///     `.indeterminate` (fewer have acknowledged: it may still appear), `.deadlineExceeded`, `.busy`.
+  package func perform(_ request: KeyRequest, deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
+    do throws(DatabaseError) { try enter() } catch { return reply(.failure(error)) }
+    let counted: Answer<KeyAnswer> = { [counters] result in
+      counters.leave()
+      reply(result)
+    }
+    run(until: deadline, refused: { counted(.failure($0)) }) { [self] in begin(request, deadline, counted) }
+  }
+
+  /// Counts a client's call in.
+  ///
+  /// - Throws: `.busy`, `.closed`.
+  func enter() throws(DatabaseError) {
+    switch counters.enter(limit: options.requestLimit) {
+    case .entered: return
+    case .full:
+      throw DatabaseError(.busy, "the node has \(options.requestLimit) requests in hand already")
+    case .draining: throw DatabaseError(.closed, "the node is about to leave")
+    }
+  }
+
+  func begin(_ request: KeyRequest, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
+    do throws(DatabaseError) {
+      try checkServing()
+      guard now < deadline else {
+        throw DatabaseError(.deadlineExceeded, "the request came with no time left")
+      }
+      if request.isConditional, request.context == nil {
+        throw DatabaseError(.invalidArgument, "a condition needs the context of a read")
+      }
+      try checkSize(request)
+      let keyspace = try keyspace(request.keyspace)
+      let place = try place(keyspace, request.key, quorum: request.quorum, isSynced: request.isSynced)
+      guard place.isReplica else {
+        return handOn(request, place, ArraySlice(inOrderOfTrust(place.replicas)), deadline, nil, reply)
+      }
+      switch request.operation {
+      case .get:
+        read(place, deadline) { result in reply(result.map { place.answer($0) }) }
+      case .remove:
+        // What is seen here goes: all that a read would show.
+        catchUp(place, deadline) { [self] result in
+          if case .failure(let error) = result { return reply(.failure(error)) }
+          write(request, place, deadline, reply)
+        }
+      case .delete where request.context == nil:
+        // What a read would show goes: some of it may be known elsewhere only.
+        read(place, deadline) { [self] result in
+          switch result {
+          case .failure(let error): reply(.failure(error))
+          case .success(let record):
+            var request = request
+            request.context = place.context(record)
+            let asked = request
+            run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+              write(asked, place, deadline, reply)
+            }
+          }
+        }
+      default:
+        if let dot = request.context?.dot, try place.keyspace.held(place.key)?.context.contains(dot) != true {
+          return bring(dot, request, place, deadline, reply)
+        }
+        write(request, place, deadline, reply)
+      }
+    } catch { reply(.failure(error)) }
+  }
+
+  /// What no other node would take must not be written here either.
+  func checkSize(_ request: KeyRequest) throws(DatabaseError) {
+    let count =
+      switch request.operation {
+      case .put(let value, _): value.count
+      case .add(let element), .remove(let element): element.count
+      case .get, .delete, .increment: 0
+      }
+    let limit = transport.largestBody - Self.headroom
+    if count + request.key.count > limit {
+      throw DatabaseError(
+        .invalidArgument, "\(count + request.key.count) bytes; the cluster's nodes take up to \(limit)")
+    }
+  }
+
+  /// Of a message's body, for what stands beside a key and a value.
+  private static let headroom = 64 << 10
+
+  /// A context may name one write more than its vector claims: its writer's own, beside siblings that were
+  /// not read. A replica that has never seen that write cannot replace it, and it would come back with the
+  /// next message. So it is brought here first.
+  func bring(
+    _ dot: Dot, _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64,
+    _ reply: @escaping Answer<KeyAnswer>
+  ) {
+    read(place, deadline) { [self] result in
+      switch result {
+      case .failure(let error): reply(.failure(error))
+      case .success(let record):
+        run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+          do throws(DatabaseError) {
+            guard let record, record.context.contains(dot) else {
+              throw DatabaseError(
+                .unreachable,
+                "the context names a write that no replica within reach has: read the key again")
+            }
+            _ = try unsafe place.keyspace.join(place.key.span.bytes, record)
+            write(request, place, deadline, reply)
+          } catch { reply(.failure(error)) }
+        }
+      }
+    }
+  }
+
+  func write(
+    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
+  ) {
+    do throws(DatabaseError) {
+      let context = try place.keyspace.write(request)
+      do throws(DatabaseError) {
+        try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+      } catch {
+        throw DatabaseError(
+          .indeterminate, "the write was applied, and could not be sent to other replicas: \(error.message)",
+          cause: error.cause)
+      }
+    } catch { reply(.failure(error)) }
+  }
+
+  /// Sends a request to the replicas, one after the other, until one has taken it.
+  func handOn(
+    _ request: KeyRequest, _ place: KeyPlace, _ candidates: ArraySlice<MemberID>, _ deadline: UInt64,
+    _ last: DatabaseError?, _ reply: @escaping Answer<KeyAnswer>
+  ) {
+    if request.isHandedOn {
+      return reply(
+        .failure(
+          DatabaseError(.unreachable, "the request was handed on to \(local.path), which is no replica")))
+    }
+    guard let next = candidates.first else {
+      let none = DatabaseError(.unreachable, "no replica of partition \(place.partition) is within reach")
+      return reply(.failure(last ?? none))
+    }
+    // So few at a time that the nodes' own messages about writes always find room beside them.
+    guard counters.enterHandingOn() else {
+      return reply(.failure(DatabaseError(.busy, "too many requests wait at other nodes already")))
+    }
+    let rest = candidates.dropFirst()
+    guard let node = peers.node(of: next) else {
+      counters.leaveHandingOn()
+      return handOn(request, place, rest, deadline, last, reply)
+    }
+    var handed = request
+    handed.isHandedOn = true
+    let message = NodeMessage(kind: NodeMessageKind.key, body: handed.encoded())
+    // A read can be asked again elsewhere.
+    let patience = now &+ 2 &* options.replicaTimeout.wholeNanoseconds
+    let limit = request.isWrite ? deadline : min(deadline, patience)
+    transport.request(message, of: node, deadline: limit) { [self] result in
+      counters.leaveHandingOn()
+      let failure: DatabaseError
+      switch result {
+      case .success(let body):
+        let answer = answered { () throws(DatabaseError) in
+          try KeyAnswer(decoding: NodeAnswer.decode(body))
+        }
+        // These say that nothing was done.
+        guard case .failure(let error) = answer, [.closed, .busy, .unreachable].contains(error.code) else {
+          return reply(answer)
+        }
+        failure = error
+      case .failure(let error):
+        failure = NodeAnswer.failure(error, of: "node \(node)", isWrite: request.isWrite)
+        if failure.code == .indeterminate { return reply(.failure(failure)) }
+      }
+      handOn(request, place, rest, deadline, failure, reply)
+    }
+  }
+}
