@@ -117,7 +117,7 @@ let package = Package(
         "RoostNetwork", "RoostCluster", "RoostSimulation", "TestSupport",
         .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
-        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Logging", package: "swift-log"), .product(name: "Metrics", package: "swift-metrics"),
       ], swiftSettings: house),
     .testTarget(
       name: "TransactionTests",
