@@ -12,8 +12,8 @@ public enum EtcdJSON {
     Array("{\"key\":\"".utf8) + Base64.encode(key) + Array("\"}".utf8)
   }
 
-  /// The value in the answer to a get of one key; `nil` where the key is absent. An empty value is left out by
-  /// etcd, and is not told from that.
+  /// The value in the answer to a get of one key; `nil` where the key is absent. etcd leaves an empty value
+  /// out: it is not told from that.
   public static func value(in answer: [UInt8]) -> [UInt8]? {
     let name = Array("\"value\":\"".utf8)
     guard let start = answer.firstRange(of: name)?.upperBound,
@@ -67,7 +67,9 @@ public enum Base64 {
       digits += 1
       guard digits == 4 else { continue }
       guard padding <= 2 else { return nil }
-      for place in 0..<(3 - padding) { bytes.append(UInt8(truncatingIfNeeded: word >> UInt32(16 - 8 * place))) }
+      for place in 0..<(3 - padding) {
+        bytes.append(UInt8(truncatingIfNeeded: word >> UInt32(16 - 8 * place)))
+      }
       (word, digits) = (0, 0)
     }
     return bytes

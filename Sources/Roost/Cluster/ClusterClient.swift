@@ -14,8 +14,8 @@ public import RoostStorage
 /// ```
 ///
 /// It keeps one connection to that node, over which any number of calls may be under way; a call that finds
-/// none waits for it, up to its deadline. Nothing is asked twice. The node does what is asked itself, or hands
-/// it on to a replica of the key.
+/// none waits for it, up to its deadline. Nothing is asked twice. The node does what is asked itself, or
+/// hands it on to a replica of the key.
 ///
 /// Thread-safe. Has to be closed.
 public final class ClusterClient: Sendable {

@@ -91,8 +91,8 @@ extension Database {
   /// Where other nodes and clients reach this one, `host:port`; `nil` where the database is of no cluster.
   public var address: String? { membership?.service.address.description }
 
-  /// Runs until the task is cancelled or the database closed, then closes it. A node of a cluster leaves: what
-  /// is under way ends first, as far as time allows. `RoostService` makes it a service of
+  /// Runs until the task is cancelled or the database closed, then closes it. A node of a cluster leaves:
+  /// what is under way ends first, as far as time allows. `RoostService` makes it a service of
   /// swift-service-lifecycle.
   ///
   /// - Parameter patience: how long a node lets what is under way go on: 0 to an hour.

@@ -69,8 +69,8 @@ struct ClusterReport: Codable {
   }
 
   private static let header =
-    "engine     nodes clients durability  calls/s (slowest–fastest)         p50 µs   p99 µs p99.9 µs    max µs"
-    + "  CPU µs: servers  clients  bytes written"
+    "engine     nodes clients durability  calls/s (slowest–fastest)         p50 µs   p99 µs p99.9 µs"
+    + "    max µs  CPU µs: servers  clients  bytes written"
 
   private static func line(_ cell: ClusterCell) -> String {
     let range = "(\(fixed(cell.range[0], 0))–\(fixed(cell.range[1], 0)))"

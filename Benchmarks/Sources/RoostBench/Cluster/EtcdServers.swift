@@ -39,7 +39,9 @@ final class EtcdServers: ReplicatedStore {
   /// A write is synced by a majority; there is no other.
   func prepare(_ durability: WriteDurability) {}
 
-  func client(_ index: Int) throws -> any ReplicatedClient { try EtcdClient(port: ports[index % ports.count]) }
+  func client(_ index: Int) throws -> any ReplicatedClient {
+    try EtcdClient(port: ports[index % ports.count])
+  }
 
   /// One connection. Used by one thread at a time.
   private final class EtcdClient: ReplicatedClient {
@@ -67,6 +69,8 @@ final class EtcdServers: ReplicatedStore {
       _ = try ask("put", EtcdJSON.put(key, value))
     }
 
-    func get(_ key: [UInt8]) async throws -> [UInt8]? { EtcdJSON.value(in: try ask("range", EtcdJSON.get(key))) }
+    func get(_ key: [UInt8]) async throws -> [UInt8]? {
+      EtcdJSON.value(in: try ask("range", EtcdJSON.get(key)))
+    }
   }
 }

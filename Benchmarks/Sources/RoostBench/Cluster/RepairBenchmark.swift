@@ -21,8 +21,8 @@ struct RepairResult: Codable, Sendable {
   var bytes: [UInt64] = []
 }
 
-/// A node whose disk went back to an earlier state: it lacks a few writes that it acknowledged, of which nobody
-/// keeps a hint, and finds and mends them by comparing hash trees.
+/// A node whose disk went back to an earlier state: it lacks a few writes that it acknowledged, of which
+/// nobody keeps a hint, and finds and mends them by comparing hash trees.
 struct RepairBenchmark {
   let settings: ClusterSettings
   let scratch: String
@@ -74,7 +74,8 @@ struct RepairBenchmark {
     result.found = report.differing
     guard report.notCompared == 0, report.mended == report.differing else {
       throw BenchmarkError(
-        "\(report.mended) of \(report.differing) keys were mended, \(report.notCompared) partitions not compared")
+        "\(report.mended) of \(report.differing) keys were mended, \(report.notCompared) partitions "
+          + "not compared")
     }
   }
 

@@ -19,13 +19,13 @@ enum ClusterEngine: String, CaseIterable, Codable, Sendable {
   var guarantees: String {
     switch self {
     case .roost, .roostTLS:
-      "N = 3, W = 2, R = 2: a write is acknowledged by two of three replicas, any of them coordinates; a read "
-        + "joins what two hold, so it sees every acknowledged write. Eventual: not linearizable among clients "
-        + "that write one key at once. Goes on without any one node, with no failover"
+      "N = 3, W = 2, R = 2: a write is acknowledged by two of three replicas, any of them coordinates; a "
+        + "read joins what two hold, so it sees every acknowledged write. Eventual: not linearizable among "
+        + "clients that write one key at once. Goes on without any one node, with no failover"
     case .redis:
       "one primary, two replicas, SET and WAIT 1 in one message: acknowledged once the primary and one "
-        + "replica have it. Reads ask the primary alone (R = 1). Replication is asynchronous all the same: an "
-        + "acknowledged write can be lost in a failover, and without the primary nothing goes on until "
+        + "replica have it. Reads ask the primary alone (R = 1). Replication is asynchronous all the same: "
+        + "an acknowledged write can be lost in a failover, and without the primary nothing goes on until "
         + "somebody makes another. synced: appendfsync always; WAIT does not promise the replica's disk"
     case .etcd:
       "three members, Raft: a write is synced by a majority, in one order for all keys; reads are "
