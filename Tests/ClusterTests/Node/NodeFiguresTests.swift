@@ -62,7 +62,7 @@ import Testing
     #expect(told.last.indeterminateWrites == 1 && told.last.unavailableReads == 1)
     try world.restart(1)
     try world.restart(2)
-    try world.beat(2)
+    try world.beat(4)
     #expect(told.last.hints == 0 && told.last.hintsHandedOver >= 1)
     #expect(told.last.treePasses == 0)
     try world.repair(at: 0)
