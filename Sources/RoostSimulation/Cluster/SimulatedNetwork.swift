@@ -106,8 +106,8 @@ final class SimulatedNetwork: @unchecked Sendable {
     }
     hear(target, of: from)
     let received = ReceivedMessage(
-      from: from.nodeID, world.forged(message, at: target), deadline: target.host.time.monotonicNanoseconds &+ remaining,
-      isRequest: request != nil
+      from: from.nodeID, world.forged(message, at: target),
+      deadline: target.host.time.monotonicNanoseconds &+ remaining, isRequest: request != nil
     ) { [weak self, weak target] result in
       guard let self, let target, target.isAlive, let result else { return }
       answer(result, from: target.host.index, to: from, request)

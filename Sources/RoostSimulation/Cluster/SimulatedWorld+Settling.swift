@@ -115,9 +115,9 @@ extension SimulatedWorld {
 
   /// What is wrong, each with the key's history: an acknowledged, synced write that is lost and was not
   /// replaced; a value that was deleted and is back; a counter that is out of its bounds; an element that is
-  /// lost; a value that nobody wrote, or whose write was refused; replicas that differ. Where quorums of reads
-  /// and writes meet, and no store but a replica counts for a write, also a read that was told such a thing. To
-  /// be asked once the world has settled.
+  /// lost; a value that nobody wrote, or whose write was refused; replicas that differ. Where quorums of
+  /// reads and writes meet, and no store but a replica counts for a write, also a read that was told such a
+  /// thing. To be asked once the world has settled.
   public func violations() -> [String] {
     var found: [String] = []
     for key in history.keys {

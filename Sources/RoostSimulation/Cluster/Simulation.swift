@@ -54,8 +54,8 @@ public struct Simulation: Sendable {
 
   /// Runs clients against a cluster where all goes wrong: cuts of any shape, messages that are lost, late
   /// and doubled, kills, losses of power in the middle of a write and right after it, full and failing disks,
-  /// disks that go back to old backups or are lost, clocks that are off and jump, slow nodes. Then all is made
-  /// well, and what the cluster holds, and what reads were told, is compared with what clients were told.
+  /// disks that go back to old backups or are lost, clocks that are off and jump, slow nodes. Then all is
+  /// made well, and what the cluster holds, and what reads returned, is compared with what was acknowledged.
   ///
   /// - Parameters:
   ///   - seed: with the options decides everything.

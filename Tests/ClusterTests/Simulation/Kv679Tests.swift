@@ -5,9 +5,9 @@ import Testing
 
 @testable import RoostSimulation
 
-/// The family of riak_kv#679 in simulated clusters, under the names of its tests in riak_test: a replica loses
-/// what it had, and writes again. As another incarnation it does no harm. Beside that, where it shows, the same
-/// with stores that keep their incarnation: then something that was acknowledged is lost.
+/// The family of riak_kv#679 in simulated clusters, under the names of its tests in riak_test: a replica
+/// loses what it had, and writes again. As another incarnation it does no harm. Beside that, where it shows,
+/// the same with stores that keep their incarnation: then something that was acknowledged is lost.
 // Budget: 10 s
 @Suite struct Kv679Tests {
   /// Gives a node its disk as it was once, and starts it.
@@ -39,8 +39,8 @@ import Testing
     return (key, holders, try #require(nodes.first { !holders.contains($0) }))
   }
 
-  /// Plain values. The others' context claims the lost dots: a dot minted anew would be taken for one of them,
-  /// and what it names dropped as replaced.
+  /// Plain values. The others' context claims the lost dots: a dot minted anew would be taken for one of
+  /// them, and what it names dropped as replaced.
   @Test(arguments: [false, true]) func `kv679_dataloss`(_ isBroken: Bool) throws {
     try Simulation(seed: 67_901).run { world in
       let nodes = try world.cluster(of: 3)

@@ -2,7 +2,8 @@ import RoostSimulation
 import TestSupport
 import Testing
 
-/// Rules broken on purpose, which the random scenario has to meet by chance, within so many seeds of a minute.
+/// Rules broken on purpose, which the random scenario has to meet by chance within so many seeds of a
+/// minute.
 // Budget: 30 s
 @Suite struct MutationSearchTests {
   private static let seeds = 40
