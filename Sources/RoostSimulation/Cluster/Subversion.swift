@@ -34,7 +34,7 @@ extension SimulatedWorld {
 
   /// Whether a message comes twice.
   func repeats(_ message: NodeMessage) -> Bool {
-    subversion == .repeatsRequests && message.kind == NodeMessageKind.key && chance(100)
+    subversion == .repeatsRequests && message.kind == NodeMessageKind.key && chance(300)
   }
 
   /// A message as it arrives.
