@@ -1,7 +1,7 @@
 import RoostSimulation
 
-// A program of one's own in a cluster where all goes wrong: a playlist whose songs are liked. Whatever happens
-// to the nodes, no song and no like that was acknowledged may be missing, and in the end all say the same.
+// A program of one's own in a cluster where all goes wrong: a playlist whose songs are liked. Whatever
+// happens to the nodes, no song and no like that was acknowledged may be missing in the end.
 
 struct Playlist {
   let world: SimulatedWorld
