@@ -95,6 +95,9 @@ let package = Package(
     .executableTarget(
       name: "Cluster", dependencies: ["Roost"], path: "Examples/Cluster/Sources/Cluster",
       swiftSettings: house),
+    .executableTarget(
+      name: "Simulated", dependencies: ["RoostSimulation"], path: "Examples/Simulated/Sources/Simulated",
+      swiftSettings: house),
     .target(
       name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
       path: "Tests/Support", swiftSettings: house),

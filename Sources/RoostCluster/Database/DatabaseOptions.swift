@@ -59,6 +59,10 @@ public struct DatabaseOptions: Sendable {
   /// How transactions run.
   public var transactions = TransactionOptions()
 
+  /// Whether stores go on as the incarnations that they were, whatever they have lost: a broken rule, for
+  /// simulations that show what it does. Read as stores are opened.
+  package var keepsIncarnations = false
+
   /// Told what whoever runs the process should know: an operator's decision of a transaction, a clock
   /// near its bound, an effect that cannot be done. Called from any thread, and must not wait.
   public var warn: @Sendable (String) -> Void = { _ in }

@@ -125,7 +125,7 @@ extension KeyspaceCore {
   private func mint(_ part: KeyspacePart, above context: VersionVector) throws(DatabaseError) -> Dot {
     let dot = part.member.mint()
     if context[dot.replica] < dot.counter { return dot }
-    try part.member.takeNewIncarnation()
+    try part.member.takeNewIncarnation(after: context[dot.replica])
     return part.member.mint()
   }
 
