@@ -51,6 +51,8 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   /// Whether this node's own part survives what it has to.
   private var isKept = false
   private var isWritten = false
+  /// Whom the state was sent to, or is to be.
+  private var known: Set<MemberID>
 
   init(
     _ node: ClusterNode, _ place: KeyPlace, _ record: Record, _ deadline: UInt64,
@@ -61,19 +63,27 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     self.record = record
     self.deadline = deadline
     self.reply = reply
+    known = Set(place.replicas + [node.local.id])
+    if let pending = place.pending { known.insert(pending) }
   }
 
   func begin() {
     let local = node.local.id
     let now = node.now
     let members = node.core.ring.members.map(\.id)
+    let subversions = node.subversions
+    var replicas = place.replicas
+    var pending = place.pending.map { [$0] } ?? []
+    if subversions.countsPending { replicas += pending }
+    if subversions.countsPending || subversions.dropsForwards { pending = [] }
     // Each partition's begin at another one: what a node that is down misses is kept by all others.
     let first = place.partition % members.count
     let fallbacks = (members[first...] + members[..<first]).filter {
       !place.replicas.contains($0) && !node.peers.isSuspected($0, at: now)
     }
     let (write, effects) = QuorumWrite.begin(
-      coordinator: local, replicas: place.replicas.map(node.target), fallbacks: fallbacks.map(node.target),
+      coordinator: local, replicas: replicas.map(node.target), pending: pending,
+      fallbacks: fallbacks.map(node.target),
       down: Set(place.replicas.filter { $0 != local && node.peers.node(of: $0) == nil }),
       quorum: place.quorum, isSloppy: true)
     let number = node.enlist(self)
@@ -105,8 +115,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
             DatabaseError(
               .indeterminate,
               "\(count) of \(place.quorum.count) replicas have acknowledged: the write may still appear")))
-      case .pendingMissed: break
-      case .missed(let member): keepHint(for: member)
+      case .pendingMissed(let member), .missed(let member): keepHint(for: member)
       }
     }
     strikeIfOver()
@@ -122,8 +131,27 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     var message = place.message
     message.record = record
     let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
-    node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
+    node.send(
+      NodeMessageKind.apply, message, to: member, deadline: limit, caughtUp: { [self] in bringOthers($0) }
+    ) { [self] result in
       if case .success = result { receive(.acknowledged(member)) } else { receive(.failed(member)) }
+    }
+  }
+
+  /// The partition has moved, or begun to, since this write did: whom that brought in gets the state too. It
+  /// counts for nothing, and is kept as a hint where it does not arrive.
+  private func bringOthers(_ view: RingView) {
+    if node.subversions.dropsForwards { return }
+    let takers = view.replicas(of: place.partition) + (view.pending(of: place.partition).map { [$0] } ?? [])
+    let new = lock.withLock { takers.filter { known.insert($0).inserted } }
+    for member in new {
+      var message = place.message
+      message.record = record
+      message.ring = view.print(of: place.partition)
+      let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+      node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
+        if case .failure = result { keepHint(for: member) }
+      }
     }
   }
 

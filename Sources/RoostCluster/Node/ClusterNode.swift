@@ -32,6 +32,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   package let hints: HintStore
   let peers = NodePeers()
   let counters = NodeCounters()
+  /// Its part in changes of the members.
+  let moves = NodeMoves()
   let address: NodeAddress
   let connect: @Sendable ([NodeID: NodeAddress]) -> Void
   /// Runs what writes; what only reads goes on beside it.
@@ -57,6 +59,10 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   var isClosed = false
   var lease: DirectoryLease?
   var watch: DirectoryWatch?
+  var ringWatch: DirectoryWatch?
+  /// What the routes of this process say; changed with all key locks held.
+  var ringView: RingView
+  private var broken = NodeSubversions()
   /// Its own comparisons with other replicas, and the last one that ended.
   let repairs = NodeRepairs()
 
@@ -118,6 +124,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     options = founding.cluster
     directory = founding.directory
     environment = founding.environment
+    ringView = RingView(core.shown.now.ringState, nil, isConfirmed: false)
     hints = try HintStore(local.store)
     workers = environment.makeWorkers()
     readers = environment.makeWorkers()
@@ -139,8 +146,27 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     let watch = directory.watch(prefix: ClusterRecordName.nodes) { [weak self] records in
       self?.adopt(records)
     }
-    lock.withLock { self.watch = watch }
+    // In the background: the observer must not wait for the store.
+    let ringWatch = directory.watch(prefix: ClusterRecordName.database) { [weak self] records in
+      guard let self, let record = records.first(where: { $0.name == ClusterRecordName.database }) else { return }
+      run(.background) { [weak self] in
+        guard let self, !hasClosed else { return }
+        do throws(DatabaseError) { try adopt(try DatabaseRecord(decoding: record.value)) } catch {
+          core.options.warn("the cluster's ring could not be taken over: \(error)")
+        }
+      }
+    }
+    lock.withLock {
+      self.watch = watch
+      self.ringWatch = ringWatch
+    }
     scheduleBeat()
+  }
+
+  /// Rules that a test breaks on purpose.
+  package var subversions: NodeSubversions {
+    get { lock.withLock { broken } }
+    set { lock.withLock { broken = newValue } }
   }
 
   /// Takes over where the nodes are.
@@ -173,11 +199,15 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   /// goes on.
   package func drain(_ done: @escaping @Sendable () -> Void) { counters.drain(done) }
 
-  /// - Throws: `.closed`; `.unreachable` where another process has this node's store.
+  /// - Throws: `.closed`; `.notAMember` where the cluster has no place for it any more; `.unreachable` where
+  ///   another process has this node's store.
   func checkServing() throws(DatabaseError) {
     let (isClosed, isSuperseded) = lock.withLock { (self.isClosed, self.isSuperseded) }
     if isClosed { throw DatabaseError(.closed, "the node is closed") }
     if isSuperseded { throw DatabaseError(.unreachable, "another process has this node's store") }
+    if isDismissed {
+      throw DatabaseError(.notAMember, "\(local.path) is no member of the cluster any more")
+    }
   }
 
   // MARK: - The end
@@ -186,20 +216,22 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   ///
   /// - Throws: the first failure; the store is closed all the same.
   package func close() throws(DatabaseError) {
-    let (operations, lease, watch) = lock.withLock {
-      () -> ([any UnderWay], DirectoryLease?, DirectoryWatch?) in
-      if isClosed { return ([], nil, nil) }
+    let (operations, lease, watches) = lock.withLock {
+      () -> ([any UnderWay], DirectoryLease?, [DirectoryWatch?]) in
+      if isClosed { return ([], nil, []) }
       isClosed = true
       peersChanged.broadcast()
       defer {
         underWay = [:]
         self.lease = nil
         self.watch = nil
+        ringWatch = nil
       }
-      return (underWay.sorted { $0.key < $1.key }.map(\.value), self.lease, self.watch)
+      return (underWay.sorted { $0.key < $1.key }.map(\.value), self.lease, [self.watch, ringWatch])
     }
-    watch?.cancel()
+    for watch in watches { watch?.cancel() }
     repairs.end()
+    moves.end()
     for operation in operations { operation.end() }
     // Where the directory cannot be told, the lease tells.
     if let lease { try? directory.revoke(lease) }
