@@ -69,7 +69,7 @@ extension ClusterNode {
           return reply(result)
         }
         // Off the thread that brought the answer: the directory may be asked.
-        run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+        run(until: deadline, refused: { _ in reply(result) }) { [self] in
           guard mayBeginAgain(error, found, attempt, deadline) else { return reply(result) }
           begin(request, deadline, attempt: attempt + 1, reply)
         }

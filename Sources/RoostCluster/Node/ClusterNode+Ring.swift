@@ -206,6 +206,8 @@ package struct NodeSubversions: Sendable {
   package var keepsIncarnation = false
   /// Partitions that moved away are deleted without a look at who has them.
   package var dropsUncompared = false
+  /// The node looks into the directory for the ring only where another node says that it is behind.
+  package var isDeaf = false
   /// Steps of moves that are not begun: a node that is killed there has done all before.
   package var stopsBefore: Set<MoveStep> = []
 

@@ -30,7 +30,7 @@ extension ClusterNode {
   package func beat() throws(DatabaseError) {
     let outcome = answered { () throws(DatabaseError) in
       try announce()
-      try refreshRing()
+      if !subversions.isDeaf { try refreshRing() }
     }
     handHintsOver()
     repairInBackground()

@@ -62,7 +62,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   var ringWatch: DirectoryWatch?
   /// What the routes of this process say; changed with all key locks held.
   var ringView: RingView
-  private var broken = NodeSubversions()
+  private var broken: NodeSubversions
   /// Its own comparisons with other replicas, and the last one that ended.
   let repairs = NodeRepairs()
 
@@ -122,6 +122,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     self.connect = connect
     self.keepsTime = keepsTime
     options = founding.cluster
+    broken = founding.cluster.subversions
     directory = founding.directory
     environment = founding.environment
     ringView = RingView(core.shown.now.ringState, nil, isConfirmed: false)
@@ -150,7 +151,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     let ringWatch = directory.watch(prefix: ClusterRecordName.database) { [weak self] records in
       guard let self, let record = records.first(where: { $0.name == ClusterRecordName.database }) else { return }
       run(.background) { [weak self] in
-        guard let self, !hasClosed else { return }
+        guard let self, !hasClosed, !subversions.isDeaf else { return }
         do throws(DatabaseError) { try adopt(try DatabaseRecord(decoding: record.value)) } catch {
           core.options.warn("the cluster's ring could not be taken over: \(error)")
         }
@@ -171,7 +172,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   /// Takes over where the nodes are.
   func adopt(_ records: [DirectoryRecord]) {
-    connect(peers.adopt(records))
+    _ = peers.adopt(records)
+    let view = view
+    connect(peers.retain { view.knows($0) })
     lock.withLock { peersChanged.broadcast() }
     guard let holder = peers.node(of: local.id), holder != transport.node else { return }
     let isNews = lock.withLock {

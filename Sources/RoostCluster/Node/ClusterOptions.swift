@@ -40,6 +40,9 @@ public struct ClusterOptions: Sendable {
   /// How long another node may take to hash a partition.
   public var repairTimeout: Duration = .seconds(60)
 
+  /// Rules that a test breaks on purpose.
+  package var subversions = NodeSubversions()
+
   public init(cluster: String) { self.cluster = cluster }
 
   /// - Throws: `.invalidOption` naming the first option outside its limits.

@@ -83,7 +83,9 @@ final class NodeMoves: @unchecked Sendable {
       return (self.repair, added)
     }
     repair?.allow(partitions: .max, bytes: added)
-    if node.view.change != nil || node.view.isDeparting(node.local.id) { wake(node) }
+    let view = node.view
+    let isAtRest = view.change == nil && view.state.copies.isEmpty && view.state.drops.isEmpty
+    if !isAtRest || view.isDeparting(node.local.id) { wake(node) }
   }
 
   /// The node closes.
