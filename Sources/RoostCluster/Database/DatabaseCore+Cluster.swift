@@ -23,11 +23,14 @@ extension DatabaseCore {
       try shared.checkOpen()
       let old = ringState
       guard next.revision > old.revision else { return false }
-      guard next.ring.partitionCount == old.ring.partitionCount, next.ring.replicas == old.ring.replicas else {
+      guard next.ring.partitionCount == old.ring.partitionCount, next.ring.replicas == old.ring.replicas
+      else {
         throw DatabaseError(.corruption, "the cluster's directory has the ring of another database")
       }
       guard let local = presentMembers.first else { throw DatabaseError(.closed, "the database is closed") }
-      if renews, hasLostPartitions, next.copies.contains(where: { $0.to == local.id && !old.copies.contains($0) }) {
+      if renews, hasLostPartitions,
+        next.copies.contains(where: { $0.to == local.id && !old.copies.contains($0) })
+      {
         try local.takeNewIncarnation()
         hasLostPartitions = false
       }

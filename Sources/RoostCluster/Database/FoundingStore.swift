@@ -73,8 +73,7 @@ package final class FoundingStore {
         guard ring.ring.member(member) != nil else {
           throw DatabaseError(
             .notAMember,
-            "the cluster was founded without the store in \(candidate.path); start it with `joins` to ask for a "
-              + "place")
+            "the cluster was founded without the store in \(candidate.path), which has not asked to join")
         }
         candidate.identity!.database = database
         candidate.identity!.isComplete = true

@@ -5,9 +5,9 @@ import RoostStorage
 // were asked for, whoever sees it makes the ring of those that registered first, and writes it as the
 // directory's `database`, if nobody has before. All nodes take what stands there.
 //
-// A node that comes later, with a store that the ring does not have, may ask to join: then it is a candidate in
-// the directory for as long as it waits, until an operator's change of the members (`MembersRequest`) has it
-// in the ring.
+// A node that comes later, with a store that the ring does not have, may ask to join: then it is a candidate
+// in the directory for as long as it waits, until an operator's change of the members (`MembersRequest`) has
+// it in the ring.
 
 /// A node that has registered, and waits for its cluster to be founded. Not thread-safe, but for `cancel`.
 package final class ClusterFounding: @unchecked Sendable {
@@ -69,8 +69,8 @@ package final class ClusterFounding: @unchecked Sendable {
   /// The number of its store, by which an operator admits it.
   package var member: MemberID { store.member }
 
-  /// Says that it asks to join, where the cluster is there without it; before ``finish(until:)``, which does it
-  /// else.
+  /// Says that it asks to join, where the cluster is there without it; before ``finish(until:)``, which does
+  /// it else.
   ///
   /// - Throws: what the directory throws.
   package func askToJoin() throws(DatabaseError) {

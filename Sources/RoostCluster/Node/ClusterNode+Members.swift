@@ -1,16 +1,16 @@
 import RoostEnvironment
 
-// How the members of a cluster are changed. An operator's wish is planned by whichever node is told, and written
-// into the directory by compare-and-set: the ring with the new members among them, holding nothing yet, and
-// those that go marked so. From then on each node does its part (`NodeMoves`).
+// How the members of a cluster are changed. An operator's wish is planned by whichever node is told, and
+// written into the directory by compare-and-set: the ring with the new members among them, holding nothing
+// yet, and those that go marked so. From then on each node does its part (`NodeMoves`).
 
 extension ClusterNode {
   /// Begins a change of who the members are and of their weights, or cancels the one under way.
   ///
   /// - Returns: how far it is: at its beginning, where it was begun by this.
   /// - Throws: `.busy` (another change is under way), `.notAMember` (no such member, or no such candidate),
-  ///   `.invalidMembers` (fewer members than replicas, or too many), `.invalidArgument` (a weight outside 1 to
-  ///   1000, a zone too long, a member called dead that seems to be there), `.wrongPolicy` (transactional
+  ///   `.invalidMembers` (fewer members than replicas, or too many), `.invalidArgument` (a weight outside 1
+  ///   to 1000, a zone too long, a member called dead that seems to be there), `.wrongPolicy` (transactional
   ///   keyspaces, whose partitions do not move between processes), `.indeterminate` (the directory may have
   ///   it), what the directory throws.
   package func changeMembers(_ request: MembersRequest) throws(DatabaseError) -> ChangeProgress {
@@ -21,7 +21,8 @@ extension ClusterNode {
     }
     guard (1...MembersRequest.mostChanges).contains(request.changes.count) else {
       throw DatabaseError(
-        .invalidArgument, "\(request.changes.count) changes at once; 1 to \(MembersRequest.mostChanges) are allowed")
+        .invalidArgument,
+        "\(request.changes.count) changes at once; 1 to \(MembersRequest.mostChanges) are allowed")
     }
     try checkMovable()
     if !request.isForced { try checkDead(request) }
@@ -58,7 +59,9 @@ extension ClusterNode {
   /// The stores that ask to join, by their numbers, with the names under which they registered.
   ///
   /// - Throws: what the directory throws.
-  package func candidates() throws(DatabaseError) -> [(member: MemberID, name: String, zone: String, weight: Int)] {
+  package func candidates() throws(DatabaseError) -> [(
+    member: MemberID, name: String, zone: String, weight: Int
+  )] {
     var found: [(member: MemberID, name: String, zone: String, weight: Int)] = []
     for record in try directory.records(prefix: ClusterRecordName.candidates) {
       let candidate = try FounderRecord(decoding: record.value)
@@ -79,7 +82,8 @@ extension ClusterNode {
     progress.movesLeft = view.plan?.moves.count ?? view.state.copies.count
     progress.moving = view.state.copies
     progress.dropsLeft = view.state.drops.count
-    progress.leaving = view.ring.leaving.map(\.id) + view.state.places.keys.filter { view.isDeparting($0) }.sorted()
+    progress.leaving =
+      view.ring.leaving.map(\.id) + view.state.places.keys.filter { view.isDeparting($0) }.sorted()
     moves.add(to: &progress)
     return progress
   }
@@ -120,7 +124,8 @@ extension DatabaseRecord {
         names[member] = candidate.name
         wanted.append(
           RingMember(
-            id: member, name: candidate.name, weight: weight ?? candidate.weight, zone: zone ?? candidate.zone))
+            id: member, name: candidate.name, weight: weight ?? candidate.weight, zone: zone ?? candidate.zone
+          ))
       case .remove(let member, let isDead):
         // One that has given all away may be called dead yet, so that nobody waits for it.
         guard wanted.contains(where: { $0.id == member }) || isDead && ring.places[member] != nil else {
@@ -194,7 +199,9 @@ extension DatabaseRecord {
       ring.places.keys.allSatisfy({ ring.ring.member($0) != nil })
     else { return }
     if !change.isCancelled {
-      guard let plan = try? ring.ring.plan(to: ring.ring.staying), plan.isEmpty, plan.moves.isEmpty else { return }
+      guard let plan = try? ring.ring.plan(to: ring.ring.staying), plan.isEmpty, plan.moves.isEmpty else {
+        return
+      }
     }
     self.change = nil
   }
@@ -204,7 +211,8 @@ extension DatabaseRecord {
 ///
 ///   progress := version u8 (1) | revision varint | flags u8 (bit 0 under way, bit 1 cancelled)
 ///             | moves left varint | count varint | move* | drops left varint | count varint | leaving u64*
-///             | moves done varint | keys varint | bytes varint | waits since varint | waits for lengthPrefixed
+///             | moves done varint | keys varint | bytes varint | waits since varint
+///             | waits for lengthPrefixed
 ///   move     := partition varint | slot varint | from u64 | to u64
 package struct ChangeProgress: Hashable, Sendable {
   /// Of the ring state that it is about.

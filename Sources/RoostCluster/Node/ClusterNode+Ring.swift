@@ -56,8 +56,8 @@ extension ClusterNode {
   /// - Parameter body: returns `false` where there is nothing to change. May be called again where another
   ///   node was first.
   /// - Returns: whether it was changed.
-  /// - Throws: what `body` throws; `.busy` (others change it all the while), `.corruption` (the directory does
-  ///   not have it), what the directory throws.
+  /// - Throws: what `body` throws; `.busy` (others change it all the while), `.corruption` (the directory
+  ///   does not have it), what the directory throws.
   @discardableResult
   func changeRecord(
     _ body: (inout DatabaseRecord) throws(DatabaseError) -> Bool
@@ -103,7 +103,8 @@ extension ClusterNode {
     guard view.print(of: partition).print == print.print else {
       throw DatabaseError(
         .staleRing,
-        "the message goes by revision \(print.revision) of the ring, which is at revision \(view.revision) here")
+        "the message goes by revision \(print.revision) of the ring, which is at \(view.revision) here"
+      )
     }
   }
 
@@ -154,11 +155,14 @@ extension ClusterNode {
   ///   - revision: the least that it is to know: it looks into the directory before it answers with less.
   ///   - reply: called once, with what it goes by.
   func askRing(
-    of member: MemberID, atLeast revision: UInt64, _ reply: @escaping @Sendable (Result<RingState, DatabaseError>) -> Void
+    of member: MemberID, atLeast revision: UInt64,
+    _ reply: @escaping @Sendable (Result<RingState, DatabaseError>) -> Void
   ) {
     let limit = now &+ options.replicaTimeout.wholeNanoseconds &* 2
-    send(NodeMessageKind.ring, RingRequest(atLeast: revision).encoded(), to: member, deadline: limit) { result in
-      reply(result.flatMap { bytes in answered { () throws(DatabaseError) in try RingState(decoding: bytes) } })
+    send(NodeMessageKind.ring, RingRequest(atLeast: revision).encoded(), to: member, deadline: limit) {
+      result in
+      reply(
+        result.flatMap { bytes in answered { () throws(DatabaseError) in try RingState(decoding: bytes) } })
     }
   }
 

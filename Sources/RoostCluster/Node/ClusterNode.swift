@@ -149,7 +149,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     }
     // In the background: the observer must not wait for the store.
     let ringWatch = directory.watch(prefix: ClusterRecordName.database) { [weak self] records in
-      guard let self, let record = records.first(where: { $0.name == ClusterRecordName.database }) else { return }
+      let found = records.first { $0.name == ClusterRecordName.database }
+      guard let self, let record = found else { return }
       run(.background) { [weak self] in
         guard let self, !hasClosed, !subversions.isDeaf else { return }
         do throws(DatabaseError) { try adopt(try DatabaseRecord(decoding: record.value)) } catch {

@@ -10,8 +10,8 @@
 //   `candidate/MEMBER` := as a founder's: a store that asks to be taken in; with a lease
 //   `node/NODE`      := version u8 (1) | member u64 | address lengthPrefixed; with a lease
 //
-// MEMBER and NODE are 16 hexadecimal digits. `database` is made by whichever founder is first, of the founders
-// that registered first; whoever changes the ring later writes it anew.
+// MEMBER and NODE are 16 hexadecimal digits. `database` is made by whichever founder is first, of the
+// founders that registered first; whoever changes the ring later writes it anew.
 
 /// The names of a cluster's records in its directory.
 enum ClusterRecordName {

@@ -1,7 +1,7 @@
 import RoostCausality
 /// Hands over what is kept for some members: a page at a time, until so many bytes have gone, or a member
-/// does not take its hints. What is for a member that has the key's partition no more goes to all that have it
-/// now. Used by one thread at a time.
+/// does not take its hints. What is for a member that has the key's partition no more goes to all that have
+/// it now. Used by one thread at a time.
 final class HintHandover: @unchecked Sendable {
   private static let pageBytes = 64 << 10
 

@@ -17,7 +17,7 @@ extension KeyspaceCore {
   ///   `.storage`, `.closed`.
   package func held(_ key: [UInt8]) throws(DatabaseError) -> Record? {
     let partition = try partition(of: key)
-    if shared.options.isNodeOfCluster, let member = shared.presentMembers.first, let part = parts[member.slot] {
+    if shared.options.isNodeOfCluster, let part = shared.presentMembers.first.flatMap({ parts[$0.slot] }) {
       try shared.checkOpen()
       return try unsafe StoredKey.withStoredKey(partition, key.span.bytes) {
         storedKey throws(DatabaseError) in try part.load(storedKey)?.record

@@ -47,8 +47,8 @@ final class NodePeers: @unchecked Sendable {
     }
   }
 
-  /// Forgets where members are that the cluster does not have any more; one that is there all the same is heard
-  /// of as long as its record is.
+  /// Forgets where members are that the cluster does not have any more; one that is there all the same is
+  /// heard of as long as its record is.
   ///
   /// - Returns: where all nodes listen.
   func retain(_ isKnown: (MemberID) -> Bool) -> [NodeID: NodeAddress] {

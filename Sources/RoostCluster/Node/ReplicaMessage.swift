@@ -3,8 +3,8 @@ import RoostCausality
 // What replicas say to each other about a key:
 //
 //   message := version u8 (2) | database high u64 | low u64 | revision varint | print u64
-//            | keyspace id varint | flags u8 (bit 0: synced) | target u64 (of a hint, else 0) | key lengthPrefixed
-//            | record lengthPrefixed (empty in a fetch)
+//            | keyspace id varint | flags u8 (bit 0: synced) | target u64 (of a hint, else 0)
+//            | key lengthPrefixed | record lengthPrefixed (empty in a fetch)
 //
 // Revision and print tell by which ring the sender goes, and by which list of the key's partition: see
 // `RingView`. A message of another list is refused.

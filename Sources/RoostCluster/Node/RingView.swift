@@ -5,9 +5,9 @@ import RoostStorage
 //
 // A change of the ring changes the lists of a few partitions at a time. So messages between replicas do not
 // name the whole ring: they name the list of the one partition that they are about, by a hash of who is in
-// it and of whom it is moving to. Where that is not the receiver's, one of the two has missed a change of this
-// partition: the one with the lower revision looks into the directory. Partitions that stay where they are
-// never notice.
+// it and of whom it is moving to. Where that is not the receiver's, one of the two has missed a change of
+// this partition: the one with the lower revision looks into the directory. Partitions that stay where they
+// are never notice.
 
 /// By which list of a partition a message goes. A plain value.
 struct RingPrint: Hashable, Sendable {

@@ -1,18 +1,18 @@
 import RoostEnvironment
 import RoostStorage
 
-// How partitions of eventual keyspaces move between the processes of a cluster. What is under way stands in the
-// directory's record `database`; each node looks at it and does its part, one thing at a time:
+// How partitions of eventual keyspaces move between the processes of a cluster. What is under way stands in
+// the directory's record `database`; each node looks at it and does its part, one thing at a time:
 //
 // 1. *Begin.* The receiver writes down that a partition moves to it. From then on whoever coordinates a write
 //    of it sends it to the receiver too, which counts for no quorum and is asked by no read. Messages name
 //    the partition's list (`RingView`), so nobody goes on by the list before without being told.
-// 2. *Catch up.* The receiver has each replica say that it goes by that ring, then compares the partition with
-//    it by hash trees. What the source held has come with its comparison; what is written since comes by the
-//    first step. A source that is gone for good is stood for by so many of the other replicas that every
+// 2. *Catch up.* The receiver has each replica say that it goes by that ring, then compares the partition
+//    with it by hash trees. What the source held has come with its comparison; what is written since comes by
+//    the first step. A source that is gone for good is stood for by so many of the other replicas that every
 //    acknowledged write is at one of them.
-// 3. *Flip.* The receiver syncs its store, and takes the source's place in the list. The same change says that
-//    the source has something to drop.
+// 3. *Flip.* The receiver syncs its store, and takes the source's place in the list. The same change says
+//    that the source has something to drop.
 // 4. *Drop.* The source, which takes no writes of it any more, has each replica make durable what it holds,
 //    compares with it and sends what it lacks; then it deletes the partition and says so.
 // 5. *Leave.* A member that holds nothing any more hands over the hints that it keeps, and is forgotten.
@@ -175,7 +175,8 @@ final class NodeMoves: @unchecked Sendable {
         failures[job] = count + 1
         // 0.5 s, then twice as long each time, up to 8 s.
         retryAt[job] = now &+ 500_000_000 &* (1 << UInt64(min(count, 4)))
-        wait = Wait(job: job, since: wait?.job == job ? wait?.since ?? wallClock : wallClock, text: error.message)
+        wait = Wait(
+          job: job, since: wait?.job == job ? wait?.since ?? wallClock : wallClock, text: error.message)
       }
     }
     wake(node)
@@ -269,7 +270,8 @@ final class NodeMoves: @unchecked Sendable {
       finished(
         .leave,
         left < before
-          ? .success(()) : .failure(DatabaseError(.busy, "\(left) hints for other members are to be handed over")),
+          ? .success(())
+          : .failure(DatabaseError(.busy, "\(left) hints for other members are to be handed over")),
         node)
     }.begin()
   }

@@ -1,8 +1,8 @@
 import RoostEnvironment
 import RoostStorage
 
-/// Brings a node what its store lacks of a partition that moves to it, and takes the place. Used by one thread
-/// at a time.
+/// Brings a node what its store lacks of a partition that moves to it, and takes the place. Used by one
+/// thread at a time.
 final class PartitionCatchUp: @unchecked Sendable {
   private let move: PartitionMove
   /// Not kept alive: else a node that keeps what it has under way would keep itself.
@@ -99,7 +99,9 @@ final class PartitionCatchUp: @unchecked Sendable {
       guard members.count >= needed else {
         throw DatabaseError(
           .unreachable,
-          "\(what), and \(members.count) of the \(needed) other replicas that it takes could be compared: \(problem)")
+          "\(what), and \(members.count) of the \(needed) other replicas that it takes were compared: "
+              + problem
+        )
       }
     } else if !members.contains(move.from) {
       throw DatabaseError(.unreachable, "\(what), which waits for its source: \(problem)")
@@ -118,7 +120,9 @@ final class PartitionCatchUp: @unchecked Sendable {
         let move = move
         let isDone = try node.changeRecord { record throws(DatabaseError) in
           guard record.ring.copies.contains(move) else { return false }
-          do throws(RingError) { record.ring = try record.ring.moved(move) } catch { throw DatabaseError(error) }
+          do throws(RingError) { record.ring = try record.ring.moved(move) } catch {
+            throw DatabaseError(error)
+          }
           record.forgetDead()
           return true
         }
@@ -127,8 +131,8 @@ final class PartitionCatchUp: @unchecked Sendable {
   }
 }
 
-/// Deletes a partition that a node has given away, once all replicas have what it holds. Used by one thread at
-/// a time.
+/// Deletes a partition that a node has given away, once all replicas have what it holds. Used by one thread
+/// at a time.
 final class PartitionDrop: @unchecked Sendable {
   private let partition: Int
   /// Not kept alive: else a node that keeps what it has under way would keep itself.
@@ -174,7 +178,9 @@ final class PartitionDrop: @unchecked Sendable {
           .failure(
             DatabaseError(
               .unreachable,
-              "partition \(partition) is to be deleted here, which waits for member \(member): \(error.message)")))
+              "partition \(partition) is to be deleted here, which waits for member \(member): "
+                + error.message
+            )))
       }
     }
   }

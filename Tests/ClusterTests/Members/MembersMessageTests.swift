@@ -80,7 +80,9 @@ import Testing
     record.change = change
     let body = record.encoded()
     #expect(try DatabaseRecord(decoding: body).change == change)
-    for count in body.indices { #expect(code { _ = try DatabaseRecord(decoding: Array(body[..<count])) } != nil) }
+    for count in body.indices {
+      #expect(code { _ = try DatabaseRecord(decoding: Array(body[..<count])) } != nil)
+    }
     record.change = nil
     var old = record.encoded()
     let flag = old.removeLast()
@@ -95,6 +97,8 @@ import Testing
     #expect(print == RingView.print([members[1], members[0]], nil))
     #expect(print != RingView.print([members[0], members[2]], nil))
     #expect(print != RingView.print([members[0], members[1]], members[2]))
-    #expect(RingView.print([members[0], members[1]], members[2]) != RingView.print([members[0], members[2]], members[1]))
+    #expect(
+      RingView.print([members[0], members[1]], members[2])
+        != RingView.print([members[0], members[2]], members[1]))
   }
 }

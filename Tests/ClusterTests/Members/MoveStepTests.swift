@@ -5,8 +5,8 @@ import Testing
 
 @testable import RoostCluster
 
-/// The steps in which partitions move between nodes: what a kill at each leaves, who counts when, and what each
-/// rule is good for.
+/// The steps in which partitions move between nodes: what a kill at each leaves, who counts when, and what
+/// each rule is good for.
 // Budget: 20 s
 @Suite struct MoveStepTests {
   private static func still(_ options: inout ClusterOptions) { options.repairInterval = nil }
@@ -37,7 +37,9 @@ import Testing
   }
 
   private static func key(in partition: Int, _ world: NodeWorld) -> String {
-    (0..<10_000).lazy.map { "key\($0)" }.first { world[world.running[0]].partition(of: Array($0.utf8)) == partition }!
+    (0..<10_000).lazy.map { "key\($0)" }.first {
+      world[world.running[0]].partition(of: Array($0.utf8)) == partition
+    }!
   }
 
   // MARK: - Kills
@@ -167,7 +169,9 @@ import Testing
     #expect(try world.agree(on: key))
   }
 
-  @Test func `a node that was cut off from all while its partitions moved on learns of it from the others`() throws {
+  @Test func `a node that was cut off from all while its partitions moved on learns of it from the others`()
+    throws
+  {
     let world = try NodeWorld(4, replicas: 3, Self.still)
     try world.make()
     for number in 0..<20 { try world.put("k\(number)", "v", at: number % 4) }
@@ -207,7 +211,8 @@ import Testing
       world.subvert([a]) { $0.dropsUncompared = true }
       _ = try world.move(partition, from: a, to: d)
       try world.beat(2)
-      #expect(try world.held(key, at: d) != nil && world.held(key, at: a) == nil && world.held(key, at: b) == nil)
+      #expect(
+        try world.held(key, at: d) != nil && world.held(key, at: a) == nil && world.held(key, at: b) == nil)
       // It comes back to a from b, the only one within its reach.
       world.heal()
       world.cut(a, c)

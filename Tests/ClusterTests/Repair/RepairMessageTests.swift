@@ -62,8 +62,8 @@ import Testing
   /// The bytes are for good.
   @Test func `a question has the bytes that the format says`() throws {
     let request = TreeRequest(
-      database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 7), keyspace: 4, partition: 5,
-      seed: 6, .leaves(GroupSet(bits: 0x81)))
+      database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 7), keyspace: 4,
+      partition: 5, seed: 6, .leaves(GroupSet(bits: 0x81)))
     let shown = try FormatDocument.example("tree-question")
     #expect(request.encoded() == shown)
     #expect(try TreeRequest(decoding: shown) == request)
