@@ -53,6 +53,9 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   private var isWritten = false
   /// Whom the state was sent to, or is to be.
   private var known: Set<MemberID>
+  /// Whom the partition is moving to, as long as it has neither the state nor a hint for it. The caller waits
+  /// for them beside the quorum: at any moment they may take a replica's place, and count.
+  private var awaited: Set<MemberID>
 
   init(
     _ node: ClusterNode, _ place: KeyPlace, _ record: Record, _ deadline: UInt64,
@@ -64,7 +67,11 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     self.deadline = deadline
     self.reply = reply
     known = Set(place.replicas + [node.local.id])
-    if let pending = place.pending { known.insert(pending) }
+    awaited = []
+    if let pending = place.pending {
+      known.insert(pending)
+      if !node.peers.isSuspected(pending, at: node.now), !node.subversions.dropsForwards { awaited = [pending] }
+    }
   }
 
   func begin() {
@@ -135,7 +142,21 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
       NodeMessageKind.apply, message, to: member, deadline: limit, caughtUp: { [self] in bringOthers($0) }
     ) { [self] result in
       if case .success = result { receive(.acknowledged(member)) } else { receive(.failed(member)) }
+      settled(member)
     }
+  }
+
+  /// One that was waited for beside the quorum has the state, or a hint is kept for it.
+  private func settled(_ member: MemberID) {
+    answerIfDone { awaited.remove(member) }
+  }
+
+  private func answerIfDone(_ change: () -> Void) {
+    let isDone = lock.withLock {
+      change()
+      return isWritten && isKept && awaited.isEmpty
+    }
+    if isDone { answer(.success(())) }
   }
 
   /// The partition has moved, or begun to, since this write did: whom that brought in gets the state too. It
@@ -143,7 +164,11 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   private func bringOthers(_ view: RingView) {
     if node.subversions.dropsForwards { return }
     let takers = view.replicas(of: place.partition) + (view.pending(of: place.partition).map { [$0] } ?? [])
-    let new = lock.withLock { takers.filter { known.insert($0).inserted } }
+    let new = lock.withLock {
+      let new = takers.filter { known.insert($0).inserted }
+      awaited.formUnion(new)
+      return new
+    }
     for member in new {
       var message = place.message
       message.record = record
@@ -151,6 +176,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
       let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
       node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
         if case .failure = result { keepHint(for: member) }
+        settled(member)
       }
     }
   }
@@ -185,20 +211,10 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
             .indeterminate, "the write was applied, and could not be made durable: \(failure.message)",
             cause: failure.cause)))
     }
-    let isDone = lock.withLock {
-      isKept = true
-      return isWritten
-    }
-    if isDone { answer(.success(())) }
+    answerIfDone { isKept = true }
   }
 
-  private func written() {
-    let isDone = lock.withLock {
-      isWritten = true
-      return isKept
-    }
-    if isDone { answer(.success(())) }
-  }
+  private func written() { answerIfDone { isWritten = true } }
 
   private func answer(_ result: Result<Void, DatabaseError>) {
     let reply = lock.withLock {
@@ -213,6 +229,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
 
   private func overdue() {
     receive(.deadline)
+    answerIfDone { awaited = [] }
     // Its sync may take longer than anybody waits.
     answer(
       .failure(
