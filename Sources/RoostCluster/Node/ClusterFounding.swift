@@ -22,6 +22,8 @@ package final class ClusterFounding: @unchecked Sendable {
   private var lease: DirectoryLease?
   /// Whether it asks for a place in a cluster that there is.
   private var isCandidate = false
+  /// Told once where it waits for an operator, before it does. Set before the wait begins.
+  package var asksToJoin: (@Sendable () -> Void)?
   // Guarded by `lock`.
   private var hasChanged = true
   private var isCancelled = false
@@ -64,6 +66,10 @@ package final class ClusterFounding: @unchecked Sendable {
     let version = try directory.compareAndSet(
       name, version: old?.version ?? 0, founder.encoded(), lease: granted)
     lease = version == nil ? nil : granted
+    if isCandidate, lease != nil {
+      asksToJoin?()
+      asksToJoin = nil
+    }
   }
 
   /// The number of its store, by which an operator admits it.

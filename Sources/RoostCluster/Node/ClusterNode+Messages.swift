@@ -51,6 +51,10 @@ extension ClusterNode {
       serve(message, .background) { [self] body, answer throws(DatabaseError) in
         answer(.success(try changeMembers(try MembersRequest(decoding: body)).encoded()))
       }
+    case NodeMessageKind.candidates:
+      serve(message, .background) { [self] _, answer throws(DatabaseError) in
+        answer(.success(ClusterCandidate.encode(try askingToJoin())))
+      }
     default:
       message.answer(
         .failure(

@@ -26,6 +26,8 @@ package enum NodeMessageKind {
   package static let ring: UInt16 = 9
   /// An operator changes who the members are: ``MembersRequest``, answered with a ``ChangeProgress``.
   package static let changeMembers: UInt16 = 10
+  /// An operator asks who asks to join: answered with a list of ``ClusterCandidate``.
+  package static let candidates: UInt16 = 11
 }
 
 /// An answer's body.

@@ -80,7 +80,7 @@ package final class NetworkClient: Sendable {
     try RepairReport(decoding: await ask(NodeMessageKind.repair, [], isWrite: false))
   }
 
-  private func ask(_ kind: UInt16, _ body: [UInt8], isWrite: Bool) async throws(DatabaseError) -> [UInt8] {
+  func ask(_ kind: UInt16, _ body: [UInt8], isWrite: Bool) async throws(DatabaseError) -> [UInt8] {
     let message = NodeMessage(kind: kind, body: body)
     let nanoseconds = timeout.wholeNanoseconds
     let result = await withCheckedContinuation { continuation in

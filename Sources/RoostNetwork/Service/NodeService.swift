@@ -75,12 +75,14 @@ package final class NodeService: @unchecked Sendable {
   ///   - directory: of the node's store.
   ///   - cluster: with the name that the network was started with.
   ///   - records: the cluster's directory.
+  ///   - asked: called once, on this thread, where the store is to be admitted first, with its number.
   /// - Returns: the node; ``stop(drainingFor:)`` closes it.
   /// - Throws: ``DatabaseError``: what opening the directory and the store throws; `.deadlineExceeded` where
   ///   too few founders came in time; `.closed` where the service was stopped meanwhile.
   @discardableResult
   package func join(
-    at directory: String, _ options: DatabaseOptions, _ cluster: ClusterOptions, directory records: Records
+    at directory: String, _ options: DatabaseOptions, _ cluster: ClusterOptions, directory records: Records,
+    asked: @escaping @Sendable (MemberID) -> Void = { _ in }
   ) throws(DatabaseError) -> ClusterNode {
     let (found, own) = try open(records)
     let isFirst = lock.withLock {
@@ -94,6 +96,8 @@ package final class NodeService: @unchecked Sendable {
     }
     let founding = try ClusterFounding(
       at: directory, options, cluster, directory: found, address: address, environment)
+    let member = founding.member
+    founding.asksToJoin = { asked(member) }
     let mustGo = lock.withLock {
       self.founding = founding
       return self.isStopped

@@ -16,8 +16,13 @@ struct ClusterCommand: AsyncParsableCommand {
         roost cluster make-keyspace posts --connect 127.0.0.1:7421 --cluster music --plain
         roost put --connect 127.0.0.1:7422 --cluster music --plain -k posts p:1 Hello
         roost cluster repair --connect 127.0.0.1:7423 --cluster music --plain
+        roost cluster join --connect 127.0.0.1:7421 --cluster music --plain     who asks to join
+        roost cluster leave 127.0.0.1:7423 --connect 127.0.0.1:7421 --cluster music --plain
       """,
-    subcommands: [ClusterStatus.self, ClusterMakeKeyspace.self, ClusterRepair.self])
+    subcommands: [
+      ClusterStatus.self, ClusterMakeKeyspace.self, ClusterRepair.self, ClusterRing.self, ClusterJoin.self,
+      ClusterLeave.self, ClusterWeigh.self, ClusterReplace.self, ClusterTransfer.self,
+    ])
 }
 
 /// `roost cluster make-keyspace`: makes a keyspace at all nodes.

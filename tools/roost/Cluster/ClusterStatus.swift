@@ -40,11 +40,12 @@ enum StatusText {
           [
             "\(member.id)", member.address.isEmpty ? "-" : member.address,
             member.zone.isEmpty ? "-" : member.zone, "\(member.weight)", "\(member.partitions)",
-            name(member.state),
+            name(member.state) + (member.weight == 0 ? ", leaving" : ""),
           ]
         })
-    let keyspaces = status.keyspaces.map { "\($0.name) (\($0.kind))" }.joined(separator: ", ")
+    let keyspaces = status.keyspaces.map { "\($0.name) (\(word($0.kind)))" }.joined(separator: ", ")
     let counters = status.counters
+    if status.change.isUnderWay { lines += ["", "change     \(ChangeText.short(status.change))"] }
     return lines + [
       "", "keyspaces  \(keyspaces.isEmpty ? "none" : keyspaces)",
       "hints      \(Format.count(counters.hints)) kept (\(Format.bytes(counters.hintBytes))), "
@@ -94,7 +95,7 @@ enum StatusText {
   }
 
   /// Columns as wide as what is in them, two spaces apart.
-  private static func table(_ rows: [[String]]) -> [String] {
+  static func table(_ rows: [[String]]) -> [String] {
     var widths = [Int](repeating: 0, count: rows.first?.count ?? 0)
     for row in rows {
       for (column, text) in row.enumerated() { widths[column] = max(widths[column], text.count) }
@@ -134,7 +135,7 @@ enum StatusText {
     for keyspace in status.keyspaces {
       writer.beginObject()
       writer.member("name", keyspace.name)
-      writer.member("policy", "\(keyspace.kind)")
+      writer.member("policy", word(keyspace.kind))
       writer.endObject()
     }
     writer.endArray()
@@ -147,6 +148,8 @@ enum StatusText {
       write(pass.report, to: &writer)
       writer.endObject()
     }
+    writer.name("change")
+    ChangeText.write(status.change, to: &writer)
     writer.endObject()
     return String(decoding: writer.bytes, as: UTF8.self)
   }
@@ -168,6 +171,16 @@ enum StatusText {
     writer.member("notCompared", report.notCompared)
     writer.member("bytes", report.bytes)
     writer.member("problem", report.problem)
+  }
+
+  /// A keyspace's policy as `make-keyspace` takes it.
+  private static func word(_ kind: KeyspacePolicy.Kind) -> String {
+    switch kind {
+    case .keep: "siblings"
+    case .lastWriterWins: "lww"
+    case .resolve: "resolve"
+    case .transactional: "transactional"
+    }
   }
 
   private static func word(_ state: NodeStatus.Member.State) -> String {

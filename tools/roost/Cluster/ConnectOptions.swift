@@ -58,11 +58,7 @@ struct ConnectOptions: ParsableArguments {
   ///
   /// - Throws: ``Failure``, ``TransportError``, and what `body` throws.
   func withClient<R>(_ body: (NetworkClient) async throws -> R) async throws -> R {
-    guard let connect else { throw Failure.usage("name a node of the cluster with --connect HOST:PORT") }
-    guard let cluster else { throw Failure.usage("--connect needs the cluster's name: --cluster NAME") }
-    let client = try NetworkClient(
-      to: NodeAddress(connect), cluster: cluster, tls: tls.options(),
-      timeout: .milliseconds(Int64((timeout ?? 5) * 1_000)), environment: .posix())
+    let client = try client()
     let result: R
     do { result = try await body(client) } catch {
       await client.close()
@@ -70,6 +66,20 @@ struct ConnectOptions: ParsableArguments {
     }
     await client.close()
     return result
+  }
+
+  /// A client of a node, which whoever asks for it closes.
+  ///
+  /// - Parameters:
+  ///   - address: of another node than the one that is named.
+  ///   - limit: seconds that a request may take at most, whatever is said.
+  /// - Throws: ``Failure``, ``TransportError``.
+  func client(of address: String? = nil, limit: Double = 3_600) throws -> NetworkClient {
+    guard let connect else { throw Failure.usage("name a node of the cluster with --connect HOST:PORT") }
+    guard let cluster else { throw Failure.usage("--connect needs the cluster's name: --cluster NAME") }
+    return try NetworkClient(
+      to: NodeAddress(address ?? connect), cluster: cluster, tls: tls.options(),
+      timeout: .milliseconds(Int64(min(timeout ?? 5, limit) * 1_000)), environment: .posix())
   }
 }
 

@@ -11,7 +11,8 @@ struct Serve: ParsableCommand {
     discussion: """
       A node is one process with one store. The nodes find each other through a folder that all of
       them share, so all on one machine for now. The first time, a cluster waits for its founding
-      nodes, and spreads the keys over just these; joining later is not there yet.
+      nodes, and spreads the keys over them. A node that comes later, with --join, says that it asks
+      to join and under which number, and waits until `roost cluster join` admits it.
 
       It says on standard output where it listens and when it is ready, each in a line, and on
       standard error what there is to know. Signals:
@@ -22,6 +23,7 @@ struct Serve: ParsableCommand {
         roost serve ./node1 --cluster music --listen 127.0.0.1:7421 --directory ./cluster --plain
         roost serve ./node1 --cluster music --listen 127.0.0.1:7421 --directory ./cluster \\
           --tls-certificate node1.pem --tls-key node1.key --tls-authority ca.pem
+        roost serve ./node4 --cluster music --listen 127.0.0.1:7424 --directory ./cluster --plain --join
         roost serve ./node1 --config node1.json     {"cluster": "music", "listen": …}
       """)
 
@@ -47,12 +49,16 @@ struct Serve: ParsableCommand {
     help: ArgumentHelp("A JSON object of settings named as the flags are; flags win.", valueName: "file"),
     completion: .file())
   var config: String?
+  @Flag(help: "Ask to become a member of a cluster that is there already; of no matter once it is one.")
+  var join = false
   @Flag(help: "Every write returns only once it would survive power loss.") var synced = false
 
   /// What is under way may take so long when the node is told to end.
   private static let patience = Duration.seconds(10)
   /// The event that joining has ended, among those of ``Signals``.
   private static let joined: UInt8 = 0
+  /// The event that an operator has to admit the node first; no signal has the number.
+  private static let asking: UInt8 = 255
 
   func run() throws {
     let settings = try NodeSettings(self.settings())
@@ -67,7 +73,11 @@ struct Serve: ParsableCommand {
     workers.submit(.background) {
       joining.result = Result {
         try service.join(
-          at: path, settings.database, settings.cluster, directory: .file(settings.directory))
+          at: path, settings.database, settings.cluster, directory: .file(settings.directory)
+        ) { member in
+          joining.candidate = member
+          signals.post(Self.asking)
+        }
       }
       signals.post(Self.joined)
     }
@@ -99,6 +109,10 @@ struct Serve: ParsableCommand {
         } catch {
           _ = try? service.stop(drainingFor: .zero)
           throw error
+        }
+      case Int32(Self.asking):
+        if let member = joining.candidate {
+          try say("asks to join: member \(member); `roost cluster join \(member)` admits it")
         }
       case SIGHUP:
         do throws(TransportError) {
@@ -133,6 +147,7 @@ struct Serve: ParsableCommand {
     flags.tlsAuthority = tls.tlsAuthority
     if tls.plain { flags.plain = true }
     if synced { flags.synced = true }
+    if join { flags.join = true }
     return try config.map { flags.over(try ServeSettings(file: $0)) } ?? flags
   }
 }
@@ -142,9 +157,16 @@ private final class Joining: @unchecked Sendable {
   private let lock = Lock()
   // Guarded by `lock`.
   private var held: Result<ClusterNode, any Error>?
+  private var asking: MemberID?
 
   var result: Result<ClusterNode, any Error>? {
     get { lock.withLock { held } }
     set { lock.withLock { held = newValue } }
+  }
+
+  /// The number under which it waits to be admitted, where it does.
+  var candidate: MemberID? {
+    get { lock.withLock { asking } }
+    set { lock.withLock { asking = newValue } }
   }
 }

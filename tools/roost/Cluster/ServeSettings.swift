@@ -12,7 +12,7 @@ import RoostStorage
 //
 //   {"cluster": "music", "listen": "10.0.0.1:7420", "directory": "/srv/roost/cluster", "founding-nodes": 3,
 //    "replicas": 3, "partitions": 256, "zone": "rack1", "weight": 100, "tls-certificate": "node.pem",
-//    "tls-key": "node.key", "tls-authority": "ca.pem", "plain": false, "synced": true}
+//    "tls-key": "node.key", "tls-authority": "ca.pem", "plain": false, "synced": true, "join": false}
 
 /// What `roost serve` is told, by its flags or by a file.
 struct ServeSettings: Decodable {
@@ -29,9 +29,10 @@ struct ServeSettings: Decodable {
   var tlsAuthority: String?
   var plain: Bool?
   var synced: Bool?
+  var join: Bool?
 
   private enum CodingKeys: String, CodingKey, CaseIterable {
-    case cluster, listen, directory, replicas, partitions, zone, weight, plain, synced
+    case cluster, listen, directory, replicas, partitions, zone, weight, plain, synced, join
     case foundingNodes = "founding-nodes"
     case tlsCertificate = "tls-certificate"
     case tlsKey = "tls-key"
@@ -94,6 +95,7 @@ struct ServeSettings: Decodable {
     result.zone = zone ?? other.zone
     result.weight = weight ?? other.weight
     result.synced = synced ?? other.synced
+    result.join = join ?? other.join
     if plain == true { return result }
     let hasFiles = tlsCertificate != nil || tlsKey != nil || tlsAuthority != nil
     result.plain = hasFiles ? plain : other.plain
@@ -124,7 +126,8 @@ struct NodeSettings {
     if let weight = settings.weight { cluster.weight = weight }
     if let zone = settings.zone { cluster.zone = zone }
     cluster.replicas = settings.replicas
-    // Whoever starts a node has it wait for the others, however late they are.
+    cluster.joins = settings.join ?? false
+    // Whoever starts a node has it wait for the others, or for an operator, however late they are.
     cluster.foundingTimeout = nil
     try cluster.validate()
     database = DatabaseOptions()

@@ -1,0 +1,71 @@
+import ArgumentParser
+import RoostCluster
+import RoostNetwork
+
+/// How a change of the members is made, followed and told: what `join`, `leave`, `weigh` and `replace` share.
+struct ChangeOptions: ParsableArguments {
+  @Option(help: "Wait so many seconds at most until it is finished; otherwise it goes on by itself.")
+  var wait: Double?
+  @Flag(help: "A JSON object: how far it is.") var json = false
+
+  func validate() throws {
+    if let wait, !(wait >= 0 && wait <= 604_800) {
+      throw ValidationError("--wait is a number of seconds, from 0 to 604800.")
+    }
+  }
+
+  /// Has a node make what `request` asks for, and says what comes of it.
+  ///
+  /// - Parameter request: made with what the node knows; it may ask the client for more.
+  /// - Throws: ``Failure``, `DatabaseError`, `TransportError`.
+  func make(
+    _ connection: ConnectOptions,
+    _ request: (NetworkClient, NodeStatus) async throws -> MembersRequest
+  ) async throws {
+    let change = try await connection.withClient { client in
+      try await client.changeMembers(try await request(client, try await client.status()))
+    }
+    guard let wait, change.isUnderWay else {
+      if !json { return try Output.standard.line(Self.text(change)) }
+      var writer = JSONWriter()
+      ChangeText.write(change, to: &writer)
+      return try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    }
+    if !json {
+      try Output.standard.line(Self.text(change))
+      try Output.standard.flush()
+    }
+    let survey = try await ChangeFollower.with(connection, since: change.revision) { follower in
+      try await follower.wait(wait)
+    }
+    try Output.standard.line(json ? ChangeText.json(survey) : "done")
+  }
+
+  private static func text(_ change: ChangeProgress) -> String {
+    change.isUnderWay ? "begun: \(Format.count(change.movesLeft, "partition")) to move" : "nothing to do"
+  }
+
+  /// A word to whoever has a change wait for a member that does not answer.
+  static func warn(_ member: MemberID, _ status: NodeStatus, isDead: Bool) {
+    guard !isDead, let found = status.members.first(where: { $0.id == member }) else { return }
+    if found.state == .unreachable {
+      Complaint.line(
+        "\(MemberNames.label(found)) is out of reach, and the change waits for it; "
+          + "if it does not come back, cancel and say --dead")
+    }
+  }
+}
+
+/// Of a member whose machine is gone.
+struct DeadOptions: ParsableArguments {
+  @Flag(help: "Its store is gone for good: the other replicas bring what it had.") var dead = false
+  @Flag(
+    help: ArgumentHelp(
+      "With --dead: even if it seems to be there, and if acknowledged writes may be lost.",
+      discussion: "They may be where too few replicas are left to tell what was acknowledged."))
+  var force = false
+
+  func validate() throws {
+    if force, !dead { throw ValidationError("--force goes with --dead.") }
+  }
+}
