@@ -223,7 +223,7 @@ import Testing
     #expect(refusal([.weigh(unknown, 5)]) == .notAMember)
     #expect(refusal([.weigh(world.id(1), 0)]) == .invalidArgument)
     #expect(refusal([.remove(world.id(1), isDead: true)]) == .invalidArgument, "it is there")
-    #expect(refusal([.remove(world.id(1), isDead: false)]) == .invalidMembers, "fewer than replicas")
+    #expect(refusal([.remove(world.id(1), isDead: false)]) == .tooManyReplicas)
     #expect(try world.database().change == nil)
 
     world.subvert { $0.stopsBefore = [.begin] }
