@@ -40,9 +40,9 @@ extension Database {
   ///
   /// The cluster is founded when as many nodes have joined as ``ClusterOptions/foundingNodes`` says: the
   /// partitions are divided among their stores, ``ClusterOptions/replicas`` each. A node that stops and comes
-  /// back, by `join` with the same directory, is the same member. One that comes later with a store of its own
-  /// asks for a place by ``ClusterOptions/joins``, and waits until an operator has admitted it; then its share
-  /// of the partitions moves there. One whose place was taken away is told `.notAMember`.
+  /// back, by `join` with the same directory, is the same member. One that comes later with a store of its
+  /// own asks for a place by ``ClusterOptions/joins``, and waits until an operator has admitted it; then its
+  /// share of the partitions moves there. One whose place was taken away is told `.notAMember`.
   ///
   /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node; what a
   /// replica missed while it was away it is brought. Typed handles work at nodes that are replicas of their
