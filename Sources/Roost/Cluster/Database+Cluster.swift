@@ -37,15 +37,15 @@ extension Database {
   ///
   /// The cluster is founded when as many nodes have joined as ``ClusterOptions/foundingNodes`` says: the
   /// partitions are divided among their stores, ``ClusterOptions/replicas`` each. A node that stops and comes
-  /// back, by `join` with the same directory, is the same member. One that comes later with a store of its own
-  /// asks for a place by ``ClusterOptions/joins``, and waits until an operator has admitted it; then its share
-  /// of the partitions moves there. One whose place was taken away is told `.notAMember`.
+  /// back, by `join` with the same directory, is the same member. One that comes later with a store of its
+  /// own asks for a place by ``ClusterOptions/joins``, and waits until an operator has admitted it; then its
+  /// share of the partitions moves there. One whose place was taken away is told `.notAMember`.
   ///
   /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node; what a
   /// replica missed while it was away it is brought. Typed handles work at nodes that are replicas of their
   /// key: all, where there are as many replicas as nodes. Scans, queries and changes show what this node's
-  /// own store has, and throw `.unreachable` where it lacks a partition that they need. Transactions, and
-  /// changes of the ring, a cluster does not have.
+  /// own store has, and throw `.unreachable` where it lacks a partition that they need. Transactions a cluster
+  /// does not have.
   ///
   /// - Parameters:
   ///   - cluster: its name; nodes of others are refused.

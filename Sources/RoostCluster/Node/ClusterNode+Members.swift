@@ -9,7 +9,8 @@ extension ClusterNode {
   ///
   /// - Returns: how far it is: at its beginning, where it was begun by this.
   /// - Throws: `.busy` (another change is under way), `.notAMember` (no such member, or no such candidate),
-  ///   `.invalidMembers` (fewer members than replicas, or too many), `.invalidArgument` (a weight outside 1
+  ///   `.tooManyReplicas` (for the members that there would be), `.invalidMembers` (too many of them, or one
+  ///   that is there already), `.invalidArgument` (a weight outside 1
   ///   to 1000, a zone too long, a member called dead that seems to be there), `.wrongPolicy` (transactional
   ///   keyspaces, whose partitions do not move between processes), `.indeterminate` (the directory may have
   ///   it), what the directory throws.

@@ -79,7 +79,11 @@ extension ClusterNode {
         }
         // Off the thread that brought the answer: the directory may be asked.
         run(until: deadline, refused: { _ in reply(result) }) { [self] in
-          guard mayBeginAgain(error, found, attempt, deadline) else { return reply(result) }
+          guard mayBeginAgain(error, found, attempt, deadline) else {
+            // Of rings nodes talk among themselves.
+            let isOurs = error.code == .staleRing && !request.isHandedOn
+            return reply(isOurs ? .failure(DatabaseError(.unreachable, error.message)) : result)
+          }
           begin(request, deadline, attempt: attempt + 1, reply)
         }
       }

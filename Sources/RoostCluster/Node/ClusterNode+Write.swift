@@ -70,7 +70,8 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     awaited = []
     if let pending = place.pending {
       known.insert(pending)
-      if !node.peers.isSuspected(pending, at: node.now), !node.subversions.dropsForwards { awaited = [pending] }
+      let isUp = !node.peers.isSuspected(pending, at: node.now)
+      if isUp, !node.subversions.dropsForwards { awaited = [pending] }
     }
   }
 

@@ -100,7 +100,7 @@ final class PartitionCatchUp: @unchecked Sendable {
         throw DatabaseError(
           .unreachable,
           "\(what), and \(members.count) of the \(needed) other replicas that it takes were compared: "
-              + problem
+            + problem
         )
       }
     } else if !members.contains(move.from) {

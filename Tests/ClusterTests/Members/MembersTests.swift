@@ -151,6 +151,34 @@ import Testing
     try Self.check(world, "v", counts: 1)
   }
 
+  @Test func `a node that leaves gives hints for one that is down to another`() throws {
+    let world = try NodeWorld(5, replicas: 3)
+    try world.make()
+    try Self.write(world, "v")
+    world.subvert([0]) {
+      $0.stopsBefore = [.compare]
+      // Else it would wait for the one that is down.
+      $0.dropsUncompared = true
+    }
+    _ = try world[1].changeMembers(MembersRequest([.remove(world.id(0), isDead: false)]))
+    try world.beat(2)
+    #expect(world[0].view.isDeparting(world.id(0)))
+    let down = world.id(3)
+    let key = try #require(try Self.keys.first { try world.held($0, at: 3) != nil })
+    let record = try #require(try world.held(key, at: 3))
+    world.crash(3, .keepAll)
+    try world.beat(12)
+    let keyspace = try world[0].keyspace("k")
+    try world[0].keepHint(for: down, keyspace, Array(key.utf8), record)
+    world.subvert([0]) { $0.stopsBefore = [] }
+    try world.settle()
+    #expect(world[0].isDismissed && world[0].hints.statistics.hints.isEmpty)
+    #expect([1, 2, 4].count { world[$0].hints.statistics.hints[down] == 1 } == 1)
+    try world.restart(3)
+    try world.beat(3)
+    #expect([1, 2, 4].allSatisfy { world[$0].hints.statistics.hints.isEmpty })
+  }
+
   @Test func `another weight is another share`() throws {
     let world = try NodeWorld(4, replicas: 2)
     try world.make()
@@ -223,7 +251,7 @@ import Testing
     #expect(refusal([.weigh(unknown, 5)]) == .notAMember)
     #expect(refusal([.weigh(world.id(1), 0)]) == .invalidArgument)
     #expect(refusal([.remove(world.id(1), isDead: true)]) == .invalidArgument, "it is there")
-    #expect(refusal([.remove(world.id(1), isDead: false)]) == .invalidMembers, "fewer than replicas")
+    #expect(refusal([.remove(world.id(1), isDead: false)]) == .tooManyReplicas)
     #expect(try world.database().change == nil)
 
     world.subvert { $0.stopsBefore = [.begin] }
