@@ -144,7 +144,7 @@ let package = Package(
       ], swiftSettings: house),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["RoostCommand", "RoostCluster", "RoostStorage", "TestSupport"],
+      dependencies: ["RoostCommand", "Roost", "RoostCluster", "RoostStorage", "TestSupport"],
       swiftSettings: house),
     .testTarget(name: "HouseTests", dependencies: ["RoostStorage", "TestSupport"], swiftSettings: house),
   ]
