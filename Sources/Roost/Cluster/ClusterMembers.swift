@@ -30,7 +30,8 @@ public struct ClusterMembers: Sendable {
 
   /// Who asks to join: nodes that were started with ``ClusterOptions/joins`` and wait.
   ///
-  /// - Throws: ``DatabaseError``: what the cluster's directory throws; `.closed`.
+  /// - Throws: ``DatabaseError``: what the cluster's directory throws; `.closed`, `.notAMember` where this node
+  ///   has left.
   public func candidates() async throws -> [ClusterCandidate] {
     let node = node
     return try await onWorkersOfItsOwn { () throws(DatabaseError) in try node.askingToJoin() }
@@ -60,8 +61,8 @@ public struct ClusterMembers: Sendable {
   ///     it is refused should it come back.
   ///   - isForced: partitions move though so many of their replicas are dead that acknowledged writes may be
   ///     lost; and what seems to be there may be called dead.
-  /// - Throws: as ``admit(_:weight:zone:)``; `.notAMember` (no such member), `.invalidMembers` (fewer members
-  ///   than replicas would be left), `.invalidArgument` (called dead, it seems to be there).
+  /// - Throws: as ``admit(_:weight:zone:)``; `.notAMember` (no such member), `.tooManyReplicas` (fewer
+  ///   members than replicas would be left), `.invalidArgument` (called dead, it seems to be there).
   public func remove(_ member: MemberID, isDead: Bool = false, isForced: Bool = false) async throws {
     try await change(MembersRequest([.remove(member, isDead: isDead)], isForced: isForced))
   }

@@ -44,8 +44,8 @@ extension Database {
   /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node; what a
   /// replica missed while it was away it is brought. Typed handles work at nodes that are replicas of their
   /// key: all, where there are as many replicas as nodes. Scans, queries and changes show what this node's
-  /// own store has, and throw `.unreachable` where it lacks a partition that they need. Transactions a cluster
-  /// does not have.
+  /// own store has, and throw `.unreachable` where it lacks a partition that they need. Transactions a
+  /// cluster does not have. Its members are looked after by ``cluster``.
   ///
   /// - Parameters:
   ///   - cluster: its name; nodes of others are refused.

@@ -52,9 +52,10 @@ public struct ClusterCandidate: Hashable, Sendable {
 extension ClusterNode {
   /// Who asks to join, by rising number.
   ///
-  /// - Throws: what the directory throws.
+  /// - Throws: what the directory throws; `.closed`, `.notAMember` where this node is none any more.
   package func askingToJoin() throws(DatabaseError) -> [ClusterCandidate] {
-    try candidates().map {
+    try checkServing()
+    return try candidates().map {
       ClusterCandidate(id: $0.member, name: $0.name, zone: $0.zone, weight: $0.weight)
     }.sorted { $0.id < $1.id }
   }
