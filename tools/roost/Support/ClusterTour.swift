@@ -1,7 +1,9 @@
 import Roost
+import RoostCluster
 import RoostNetwork
 
-/// The tour's step with a cluster: three nodes, over TCP on loopback, that like one post at once.
+/// The tour's step with a cluster: three nodes, over TCP on loopback, that like one post at once,
+/// and a fourth that takes the place of one of them.
 struct ClusterTour {
   let directory: String
   private static let names = ["one", "two", "three"]
@@ -21,17 +23,18 @@ struct ClusterTour {
       for node in nodes { try? await node.close() }
       throw error
     }
-    // The third has left already.
-    for node in nodes.dropLast() { try await node.close() }
+    // Two of them have ended already: nothing happens to these.
+    for node in nodes { try await node.close() }
   }
 
-  private func join(_ name: String) async throws -> Database {
+  private func join(_ name: String, joins: Bool = false) async throws -> Database {
     var options = DatabaseOptions()
     options.partitionCount = 16
     options.replicas = Self.names.count
     return try await Database.join(
       cluster: "tour", at: "\(directory)/\(name)", listen: "127.0.0.1:0",
-      directory: .file("\(directory)/directory"), tls: .plainOnLoopback, options)
+      directory: .file("\(directory)/directory"), tls: .plainOnLoopback, options
+    ) { $0.joins = joins }
   }
 
   private func show(_ nodes: [Database]) async throws {
@@ -46,11 +49,51 @@ struct ClusterTour {
       try TourText.line("the node at \(node.address ?? "no address") says \(likes) likes")
       try TourText.check(likes == nodes.count, "a node says \(likes) likes")
     }
-    // Two of three are a majority: the cluster goes on without the third.
-    try await nodes[2].close()
+    let new = try await replace(nodes[2], in: nodes[0])
+    do { try await goOn(nodes, with: new) } catch {
+      try? await new.close()
+      throw error
+    }
+    try await new.close()
+  }
+
+  /// Has a new node take the place of one that runs.
+  private func replace(_ old: Database, in node: Database) async throws -> Database {
+    guard let members = node.cluster, let leaving = old.cluster?.own else {
+      throw Failure(.software, "the tour found something wrong: a node of no cluster")
+    }
+    async let joining = join("four", joins: true)
+    let end = ContinuousClock.now + .seconds(30)
+    var found: ClusterCandidate?
+    while found == nil, ContinuousClock.now < end {
+      found = try await members.candidates().first
+      if found == nil { try await Task.sleep(for: .milliseconds(20)) }
+    }
+    guard let found else { throw Failure(.software, "the tour found something wrong: nobody asks to join") }
+    try await members.replace(leaving, by: found.id)
+    let new = try await joining
+    do {
+      try await members.waitUntilBalanced(timeout: .seconds(60))
+      // Its data are elsewhere now: it is told that it is no member any more, and ends.
+      try await old.close()
+    } catch {
+      try? await new.close()
+      throw error
+    }
+    return new
+  }
+
+  private func goOn(_ nodes: [Database], with new: Database) async throws {
+    let brought = try await new.keyspace("posts").counter("likes:42").value()
+    let moved = new.cluster?.rebalance.movesDone ?? 0
+    try TourText.line(
+      "A fourth takes the third's place: \(moved) partitions move there, and it says \(brought) likes.")
+    try TourText.check(brought == nodes.count && moved == 16, "it says \(brought) likes")
+    // Two of three are a majority: the cluster goes on without the second.
+    try await nodes[1].close()
     try await nodes[0].keyspace("posts").counter("likes:42").increment()
-    let likes = try await nodes[1].keyspace("posts").counter("likes:42").value()
-    try TourText.line("One leaves, a fourth like is taken, and a node that stayed says \(likes).")
+    let likes = try await new.keyspace("posts").counter("likes:42").value()
+    try TourText.line("The second ends, a fourth like is taken, and the new node says \(likes).")
     try TourText.check(likes == nodes.count + 1, "a node says \(likes) likes")
   }
 }
