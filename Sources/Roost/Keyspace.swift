@@ -90,15 +90,12 @@ public struct Keyspace: Sendable {
   }
 
   /// Reads several keys, in their order. Each as ``get(_:)``, at its own moment; in a transactional
-  /// keyspace all at one.
+  /// keyspace all at one. At a node of a cluster 16 are asked for at a time.
   public func multiGet(_ keys: [some ByteKey & Sendable]) async throws -> [Read] {
     if isTransactional { return try await getVersions(keys) }
+    if isReplicated { return try await multiGetReplicated(keys) }
     var reads: [Read] = []
     reads.reserveCapacity(keys.count)
-    if isReplicated {
-      for key in keys { reads.append(try await getReplicated(key)) }
-      return reads
-    }
     for key in keys {
       reads.append(try key.withKeyBytes { bytes throws(DatabaseError) in try core.read(bytes) })
     }

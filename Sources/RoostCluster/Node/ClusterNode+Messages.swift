@@ -43,6 +43,10 @@ extension ClusterNode {
               try compare(message.message.body) { message.isCancelled || hasClosed }
             }))
       }
+    case NodeMessageKind.page: servePage(message)
+    case NodeMessageKind.scan: serveScan(message)
+    case NodeMessageKind.feed: serveFeed(message)
+    case NodeMessageKind.changes: serveChanges(message)
     default:
       message.answer(
         .failure(

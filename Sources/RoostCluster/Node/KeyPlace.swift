@@ -72,7 +72,7 @@ extension ClusterNode {
     guard let node = peers.node(of: member) else {
       return reply(.failure(DatabaseError(.unreachable, "nobody says where member \(member) is")))
     }
-    let isWrite = kind != NodeMessageKind.fetch && kind != NodeMessageKind.compare
+    let isWrite = !NodeMessageKind.readers.contains(kind)
     transport.request(NodeMessage(kind: kind, body: body), of: node, deadline: deadline) { result in
       switch result {
       case .success(let body): reply(answered { () throws(DatabaseError) in try NodeAnswer.decode(body) })

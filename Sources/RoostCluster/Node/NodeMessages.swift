@@ -22,6 +22,17 @@ package enum NodeMessageKind {
   package static let repair: UInt16 = 7
   /// A replica asks about the hash tree of a partition: `TreeRequest`.
   package static let compare: UInt16 = 8
+  /// A replica's next records of some partitions: `PageRequest`.
+  package static let page: UInt16 = 11
+  /// A client's page of a scan: ``ScanRequest``; any node.
+  package static let scan: UInt16 = 12
+  /// A replica's next changes of some partitions: `FeedRequest`.
+  package static let feed: UInt16 = 13
+  /// A client's page of changes: ``ChangesRequest``; any node.
+  package static let changes: UInt16 = 14
+
+  /// Those between replicas that change nothing: one that got no answer may be asked again.
+  static let readers: Set<UInt16> = [fetch, compare, page, feed]
 }
 
 /// An answer's body.
