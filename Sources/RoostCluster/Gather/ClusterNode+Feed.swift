@@ -94,11 +94,14 @@ extension ClusterNode {
       sources[index].candidates.remove(at: place)
       sources[index].candidates.insert(known, at: 0)
     }
+    // Each source has its share of the page; what is beyond the limit all the same would be read in vain.
+    let share = (limit - 1) / max(1, Set(sources.map { $0.candidates[0] }).count) + 1
+    let byteLimit = min(FeedRequest.mostBytes, transport.largestBody / 4)
     let request: @Sendable (MemberID, [Int]) -> FeedRequest = { member, partitions in
       FeedRequest(
         database: database, epoch: epoch, keyspace: keyspace.schemaID, seed: seed, start, partitions,
         isBounded: bounds != nil, until: bounds?.numbers[member],
-        changeLimit: min(limit, FeedRequest.mostChanges), byteLimit: FeedRequest.mostBytes)
+        changeLimit: min(share, FeedRequest.mostChanges), byteLimit: byteLimit)
     }
     let question = PartitionGather<FeedPart>.Question(
       kind: NodeMessageKind.feed,
@@ -113,8 +116,13 @@ extension ClusterNode {
       reply(
         result.map { found in
           var bounds = bounds
-          // In the order of their partitions, whoever answered first.
-          let sorted = found.sorted { $0.partitions[0] < $1.partitions[0] }
+          // Whose turn it is comes first, not who answered first: a source that always has much to tell must not
+          // keep the others out of a page that is cut.
+          func turn(_ one: PartitionGather<FeedPart>.Found) -> Int {
+            let (first, count) = (one.part.steps.first?.partition ?? one.partitions[0], start.places.count)
+            return (first - start.next + count) % count
+          }
+          let sorted = found.sorted { turn($0) < turn($1) }
           for one in sorted where bounds?.numbers[one.member] == nil {
             bounds?.numbers[one.member] = one.part.settled
           }

@@ -32,7 +32,7 @@ extension ClusterNode {
         throw DatabaseError(.invalidArgument, "a page's limit is \(request.limit), must be at least 1")
       }
       let keyspace = try keyspace(request.keyspace)
-      let reading = try ScanReading(keyspace, request)
+      let reading = try ScanReading(keyspace, request, largestBody: transport.largestBody)
       let partitions = reading.plan.partition.map { $0..<($0 + 1) } ?? 0..<core.ring.partitionCount
       let gathered = try gathered(reading.plan.isEmpty ? 0..<0 : partitions, quorum: request.quorum)
       let epoch = core.ring.epoch
@@ -97,14 +97,18 @@ struct ScanReading: Sendable {
   private let request: ScanRequest
   let plan: ScanPlan
   private let limit: Int
+  /// Records and keys of a page, unless one alone has more.
+  private let mostBytes: Int
+  /// The same, of one replica's.
+  private let mostBytesOfOne: Int
 
-  /// Shown records and keys of a page, unless one alone has more.
-  private static let mostBytes = 1 << 20
-
+  /// - Parameter largestBody: of a message, in bytes.
   /// - Throws: `.foreignToken`, `.invalidArgument`.
-  init(_ keyspace: KeyspaceCore, _ request: ScanRequest) throws(DatabaseError) {
+  init(_ keyspace: KeyspaceCore, _ request: ScanRequest, largestBody: Int) throws(DatabaseError) {
     self.keyspace = keyspace
     self.request = request
+    mostBytes = min(1 << 20, largestBody / 4)
+    mostBytesOfOne = min(PageRequest.mostBytes, largestBody / 4)
     limit = min(request.limit, ScanRequest.largestLimit)
     let position = try request.token?.position(in: keyspace, request.range, request.order)
     plan = try ScanPlan(
@@ -116,7 +120,7 @@ struct ScanReading: Sendable {
     PageRequest(
       database: database, epoch: epoch, keyspace: keyspace.schemaID, plan, request.order,
       // Some more than are shown: deleted keys are among them.
-      entryLimit: max(limit, 64), byteLimit: PageRequest.mostBytes, partitions: partitions)
+      entryLimit: max(limit, 64), byteLimit: mostBytesOfOne, partitions: partitions)
   }
 
   /// Joins what the replicas have sent.
@@ -141,7 +145,7 @@ struct ScanReading: Sendable {
       }
       if let record = try shown(key, encoded, now) {
         let size = key.count + (encoded.map(\.count).max() ?? 0)
-        if !page.entries.isEmpty, byteCount + size > Self.mostBytes { return full(page, behind: last) }
+        if !page.entries.isEmpty, byteCount + size > mostBytes { return full(page, behind: last) }
         byteCount += size
         page.entries.append(ScanAnswer.Entry(key: key, record: record))
       }
