@@ -42,11 +42,11 @@ extension Database {
   /// partitions are divided among their stores, ``ClusterOptions/replicas`` each, for good. A node that stops
   /// and comes back, by `join` with the same directory, is the same member. Nodes cannot be added later.
   ///
-  /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node; what a
-  /// replica missed while it was away it is brought. Typed handles work at nodes that are replicas of their
-  /// key: all, where there are as many replicas as nodes. Scans, queries and changes show what this node's
-  /// own store has, and throw `.unreachable` where it lacks a partition that they need. Transactions, and
-  /// changes of the ring, a cluster does not have.
+  /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node, plain
+  /// values and typed handles alike; what a replica missed while it was away it is brought. Scans show the
+  /// whole cluster's keys as a majority of their replicas holds them, changes those of all partitions, each from
+  /// one replica. Queries of indexes show what this node's own store has, and throw `.unreachable` where it
+  /// lacks a partition. Transactions, and changes of the ring, a cluster does not have.
   ///
   /// - Parameters:
   ///   - cluster: its name; nodes of others are refused.

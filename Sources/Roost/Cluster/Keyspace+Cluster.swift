@@ -85,27 +85,4 @@ extension Keyspace {
     }
     return try result.get()
   }
-
-  /// Has this node hold all of a key that a quorum of its replicas holds.
-  func catchUp(_ key: some ByteKey & Sendable, at node: ClusterNode) async throws(DatabaseError) {
-    let bytes = key.withKeyBytes { [UInt8](copying: $0) }
-    let core = core
-    let result: Result<Void, DatabaseError> = await handedOver { handOver in
-      node.catchUp(bytes, of: core, deadline: node.requestDeadline, handOver)
-    }
-    try result.get()
-  }
-
-  /// Sends what was changed here to the other replicas.
-  func replicate(
-    _ key: some ByteKey & Sendable, _ durability: Durability?, from node: ClusterNode
-  ) async throws(DatabaseError) {
-    let bytes = key.withKeyBytes { [UInt8](copying: $0) }
-    let isSynced = (durability ?? core.shared.options.durability) == .synced
-    let core = core
-    let result: Result<Void, DatabaseError> = await handedOver { handOver in
-      node.replicate(bytes, of: core, isSynced: isSynced, deadline: node.requestDeadline, handOver)
-    }
-    try result.get()
-  }
 }

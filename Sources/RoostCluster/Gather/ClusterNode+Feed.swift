@@ -119,8 +119,8 @@ extension ClusterNode {
           // Whose turn it is comes first, not who answered first: a source that always has much to tell must not
           // keep the others out of a page that is cut.
           func turn(_ one: PartitionGather<FeedPart>.Found) -> Int {
-            let (first, count) = (one.part.steps.first?.partition ?? one.partitions[0], start.places.count)
-            return (first - start.next + count) % count
+            let first = one.part.found.first.map { one.part.steps[$0.step].partition } ?? one.partitions[0]
+            return (first - start.next + start.places.count) % start.places.count
           }
           let sorted = found.sorted { turn($0) < turn($1) }
           for one in sorted where bounds?.numbers[one.member] == nil {

@@ -50,7 +50,7 @@ extension ClusterNode {
       switch request.operation {
       case .get:
         read(place, deadline) { result in reply(result.map { place.answer($0) }) }
-      case .remove:
+      case _ where request.removes:
         // What is seen here goes: all that a read would show.
         catchUp(place, deadline) { [self] result in
           if case .failure(let error) = result { return reply(.failure(error)) }
@@ -85,6 +85,7 @@ extension ClusterNode {
       switch request.operation {
       case .put(let value, _): value.count
       case .add(let element), .remove(let element): element.count
+      case .change(let change): change.byteCount
       case .get, .delete, .increment: 0
       }
     let limit = transport.largestBody - Self.headroom
@@ -127,9 +128,9 @@ extension ClusterNode {
     _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
   ) {
     do throws(DatabaseError) {
-      let context = try place.keyspace.write(request)
+      let answer = try place.keyspace.write(request)
       do throws(DatabaseError) {
-        try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+        try replicate(place, deadline) { result in reply(result.map { answer }) }
       } catch {
         throw DatabaseError(
           .indeterminate, "the write was applied, and could not be sent to other replicas: \(error.message)",

@@ -15,26 +15,6 @@ extension ClusterNode {
     guard let record = try place.keyspace.held(place.key) else { return reply(.success(())) }
     ReplicatedWrite(self, place, record, deadline, reply).begin()
   }
-
-  /// Sends what was changed here by a call of this process.
-  ///
-  /// - Parameters:
-  ///   - quorum: how many replicas must have it; `nil` for a majority.
-  ///   - reply: called once, with `.indeterminate` where too few have it by the deadline.
-  package func replicate(
-    _ key: [UInt8], of keyspace: KeyspaceCore, quorum: Int? = nil, isSynced: Bool, deadline: UInt64,
-    _ reply: @escaping Answer<Void>
-  ) {
-    // The key was changed already: also a node that is full or about to leave sends it.
-    let refused: @Sendable (DatabaseError) -> Void = { error in
-      reply(.failure(DatabaseError(.indeterminate, "the write may still appear: \(error.message)")))
-    }
-    run(until: deadline, refused: refused) { [self] in
-      do throws(DatabaseError) {
-        try replicate(try place(keyspace, key, quorum: quorum, isSynced: isSynced), deadline, reply)
-      } catch { refused(error) }
-    }
-  }
 }
 
 /// A write on its way to the replicas: drives a ``QuorumWrite``. Thread-safe.
