@@ -43,10 +43,9 @@ extension Database {
   /// and comes back, by `join` with the same directory, is the same member. Nodes cannot be added later.
   ///
   /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node, plain
-  /// values and typed handles alike; what a replica missed while it was away it is brought. Scans show the
-  /// whole cluster's keys as a majority of their replicas holds them, changes those of all partitions, each from
-  /// one replica. Queries of indexes show what this node's own store has, and throw `.unreachable` where it
-  /// lacks a partition. Transactions, and changes of the ring, a cluster does not have.
+  /// values and typed handles alike; what a replica missed while it was away it is brought. Scans, and queries of
+  /// indexes that all nodes declare, show the whole cluster's keys as a majority of their replicas holds them;
+  /// changes are those of all partitions, each from one replica. Transactions, and changes of the ring, a cluster does not have.
   ///
   /// - Parameters:
   ///   - cluster: its name; nodes of others are refused.

@@ -1,21 +1,32 @@
 // What a node asks replicas for when it reads many keys at once, a page of each one's own:
 //
-//   request    := version u8 (1) | database high u64 | low u64 | epoch varint | keyspace id varint
+//   request    := version u8 (1) | database high u64 | low u64 | epoch varint | keyspace id varint | index
 //               | order u8 (0 ascending, 1 descending) | lower lengthPrefixed | bound (upper) | bound (tag)
 //               | entries varint | bytes varint | partitions
+//   index      := 0 u8, of records; or 1 u8 | name lengthPrefixed | version varint, of an index's entries
 //   bound      := 0 u8, or 1 u8 | bytes lengthPrefixed
 //   partitions := run count varint | (gap varint | length varint, at least 1)*
 //   answer     := version u8 (1) | is end u8 | through lengthPrefixed (empty at the end) | count varint
 //               | (key lengthPrefixed | record lengthPrefixed)*
 //
-// A run is a gap behind the run before it, or behind nothing, and so many partitions.
+// A run is a gap behind the run before it, or behind nothing, and so many partitions. An index's entries, which
+// are term and key, stand in the place of keys, with records of no bytes.
 
-/// Asks a replica for the next records of some of its partitions, in the order of their keys. A plain value.
+/// Asks a replica for the next records of some of its partitions, in the order of their keys, or for the next
+/// entries of an index. A plain value.
 struct PageRequest: Equatable, Sendable {
+  /// An index as a program has declared it.
+  struct IndexName: Equatable, Sendable {
+    var name: String
+    var version: UInt64
+  }
+
   var database: DatabaseID
   /// Of the sender's ring.
   var epoch: UInt64
   var keyspace: UInt64
+  /// Whose entries are asked for; `nil` for records.
+  var index: IndexName?
   var order: ScanOrder
   /// Inclusive.
   var lower: [UInt8]
@@ -41,6 +52,11 @@ struct PageRequest: Equatable, Sendable {
     writer.write(fixed: database.low)
     writer.write(varint: epoch)
     writer.write(varint: keyspace)
+    writer.write(byte: index == nil ? 0 : 1)
+    if let index {
+      writer.write(text: index.name)
+      writer.write(varint: index.version)
+    }
     writer.write(byte: order.rawValue)
     writer.write(lengthPrefixed: lower)
     writer.write(bound: upper)
@@ -55,13 +71,23 @@ struct PageRequest: Equatable, Sendable {
     database: DatabaseID, epoch: UInt64, keyspace: UInt64, _ plan: ScanPlan, _ order: ScanOrder,
     entryLimit: Int, byteLimit: Int, partitions: [Int]
   ) {
+    self.init(
+      database: database, epoch: epoch, keyspace: keyspace, index: nil, order, lower: plan.lower,
+      upper: plan.upper, tag: plan.tag, entryLimit: entryLimit, byteLimit: byteLimit, partitions: partitions)
+  }
+
+  init(
+    database: DatabaseID, epoch: UInt64, keyspace: UInt64, index: IndexName?, _ order: ScanOrder,
+    lower: [UInt8], upper: [UInt8]?, tag: [UInt8]?, entryLimit: Int, byteLimit: Int, partitions: [Int]
+  ) {
     self.database = database
     self.epoch = epoch
     self.keyspace = keyspace
+    self.index = index
     self.order = order
-    lower = plan.lower
-    upper = plan.upper
-    tag = plan.tag
+    self.lower = lower
+    self.upper = upper
+    self.tag = tag
     self.entryLimit = entryLimit
     self.byteLimit = byteLimit
     self.partitions = partitions
@@ -74,6 +100,9 @@ struct PageRequest: Equatable, Sendable {
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
     epoch = try reader.readOrdinal()
     keyspace = try reader.readOrdinal()
+    if try reader.readFlag() {
+      index = IndexName(name: try reader.readText(), version: try reader.readVarint())
+    }
     order = try reader.readOrder()
     lower = try reader.readLengthPrefixed()
     upper = try reader.readBound()
@@ -91,7 +120,7 @@ struct RecordPage: Equatable, Sendable {
   struct Entry: Equatable, Sendable {
     var key: [UInt8]
     /// Encoded: nearly always the same at all replicas, and then decoded once. Deleted and expired ones are
-    /// among them, for the join.
+    /// among them, for the join. Empty for an entry of an index, which is in the place of the key.
     var record: [UInt8]
   }
 
