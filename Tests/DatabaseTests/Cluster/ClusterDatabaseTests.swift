@@ -28,6 +28,60 @@ import Testing
     }
   }
 
+  @Test func `what a node shows is the whole cluster's`() async throws {
+    let folder = try TemporaryDirectory()
+    let nodes = try await Self.cluster(of: 4, in: folder)
+    let words = Index("words") { _, value in value.split(separator: UInt8(ascii: " ")).map(Array.init) }
+    var keyspaces: [Keyspace] = []
+    for node in nodes { keyspaces.append(try await node.keyspace("posts", .eventual, indexes: [words])) }
+    let posts = keyspaces
+    let keys = (10..<60).map { "k\($0)" }
+    for (index, key) in keys.enumerated() { try await posts[index % 4].put(key, "word\(index % 2) \(key)") }
+    for keyspace in posts {
+      var shown: [String] = []
+      for try await entry in keyspace.scan() {
+        #expect(entry.text?.hasSuffix(entry.keyText) == true)
+        shown.append(entry.keyText)
+      }
+      #expect(shown == keys)
+      #expect(try await keyspace.multiGet(keys + ["none"]).count { !$0.isEmpty } == 50)
+      let hits = try await keyspace.query("words", equals: "word1", limit: 500)
+      #expect(hits.entries.map(\.keyText) == stride(from: 1, to: 50, by: 2).map { keys[$0] })
+      // A source that has missed a write is brought it soon, and tells of it then.
+      var told: Set<String> = []
+      for try await change in keyspace.changes() {
+        if let key = change.keyText { told.insert(key) }
+        if told.isSuperset(of: keys) { break }
+      }
+      var count = 0
+      for try await _ in keyspace.changes(following: false) { count += 1 }
+      #expect(count >= 50)
+    }
+    let first = try await posts[0].scanPage(.prefix("k"), .descending, limit: 20)
+    let second = try await posts[3].scanPage(.prefix("k"), .descending, limit: 20, after: first.token)
+    #expect(first.map(\.keyText) + second.map(\.keyText) == Array(keys.reversed().prefix(40)))
+    // Typed values, from nodes that are no replicas of them as well.
+    for (index, keyspace) in posts.enumerated() {
+      try await keyspace.flag("open").enable()
+      try await posts[(index + 1) % 4].flag("open").disable()
+      #expect(try await !posts[(index + 2) % 4].flag("open").isEnabled())
+      try await keyspace.register("name").assign("n\(index)")
+      #expect(try await posts[(index + 3) % 4].register("name").text() == "n\(index)")
+      try await keyspace.map("m").set("s").insert("e\(index)")
+    }
+    #expect(try await posts[2].map("m").set("s").count() == 4)
+    #expect(try await posts[1].map("m").remove("s"))
+    #expect(try await posts[0].map("m").fields().isEmpty)
+    // Whoever follows is told of what another node has written.
+    let follower = Task { [keyspace = posts[0]] in
+      for try await change in keyspace.changes() where change.keyText == "later" { return true }
+      return false
+    }
+    try await posts[3].put("later", "v")
+    #expect(try await follower.value)
+    for node in nodes { try await node.close() }
+  }
+
   @Test func `three nodes like a post at once, and all say three`() async throws {
     let folder = try TemporaryDirectory()
     let nodes = try await Self.cluster(of: 3, in: folder)
