@@ -9,7 +9,7 @@ package import RoostCausality
 //   put (2)       takes: time to live varint, in ms, 0 for none | value lengthPrefixed
 //   increment (4) takes: amount varint, zigzag
 //   add (5), remove (6) take: element lengthPrefixed
-//   change (7)    takes: a change (`StateChange`)
+//   change (8)    takes: a change (`StateChange`)
 //   get (1) and delete (3) take nothing
 //
 //   answer  := version u8 (1, 2) | context token lengthPrefixed | has record u8 | record, where it has one
@@ -85,7 +85,7 @@ package struct KeyRequest: Sendable, Equatable {
       writer.write(byte: 6)
       writer.write(lengthPrefixed: element)
     case .change(let change):
-      writer.write(byte: 7)
+      writer.write(byte: 8)
       change.write(to: &writer)
     }
     return writer.bytes
@@ -121,7 +121,7 @@ package struct KeyRequest: Sendable, Equatable {
       operation = .increment(Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1))
     case 5: operation = .add(try reader.readLengthPrefixed())
     case 6: operation = .remove(try reader.readLengthPrefixed())
-    case 7: operation = .change(try StateChange(from: &reader))
+    case 8: operation = .change(try StateChange(from: &reader))
     default: throw reader.damaged("an operation of \(code)")
     }
     try reader.readEnd()
