@@ -37,8 +37,8 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
     let core = keyspace.core
     let field = field
     return try await keyspace.write(key, durability, removes: removes) { key throws(DatabaseError) in
-      guard let field else { return try core.change(key, State.self, body) }
-      return try core.change(key, ORMap.self) { map, stamp throws(CausalityError) in
+      guard let field else { return try core.change(key, State.self, removes: removes, body) }
+      return try core.change(key, ORMap.self, removes: removes) { map, stamp throws(CausalityError) in
         var state = map.field(field, as: State.self)
         let outcome = try body(&state, stamp)
         if outcome.isChanged { map.update(field, as: State.self) { $0 = state } }

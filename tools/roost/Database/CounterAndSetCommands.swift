@@ -32,7 +32,7 @@ struct CounterAndSetOptions: ParsableArguments {
   ///
   /// - Parameter directory: `nil` for a cluster.
   func changeSet(
-    _ directory: String?, _ key: [UInt8], _ operations: [KeyRequest.Operation],
+    _ directory: String?, _ key: [UInt8], _ operations: [KeyRequest.Operation], removes: Bool = false,
     _ change: (inout ORSet, Dot) -> Void
   ) async throws {
     guard let directory else {
@@ -43,7 +43,7 @@ struct CounterAndSetOptions: ParsableArguments {
       }
     }
     try TypedKey(key, keyspace, directory).write(sync: sync) { keyspace, key in
-      try keyspace.change(key, ORSet.self) { set, stamp throws(CausalityError) in
+      try keyspace.change(key, ORSet.self, removes: removes) { set, stamp throws(CausalityError) in
         change(&set, stamp.dot)
         return (true, ())
       }
@@ -158,7 +158,7 @@ struct SetRemove: AsyncParsableCommand {
     let (directory, words) = try words()
     let elements: [[UInt8]] = try words.dropFirst().map { try options.bytes.bytes($0, "element") }
     let key = try options.writtenKey(words[0])
-    try await options.changeSet(directory, key, elements.map { .remove($0) }) { set, _ in
+    try await options.changeSet(directory, key, elements.map { .remove($0) }, removes: true) { set, _ in
       for element in elements { set.remove(element) }
     }
   }
