@@ -3,7 +3,7 @@ import RoostEnvironment
 import RoostStorage
 
 // Increments that are tried again and count once. What a counter remembers of them, and how joins keep each
-// id to one count, is in RoostCausality (`PNCounter+Operations.swift`). Here is who takes an attempt, and when:
+// id to one count, is in RoostCausality (`PNCounter+Operations.swift`). Here is who takes an attempt, when:
 //
 // 1. The coordinator first joins what the other replicas hold (all of this process; in a cluster a quorum, by
 //    the node). An increment that is remembered anywhere there is not counted again, however old.
