@@ -42,7 +42,7 @@ import Testing
   }
 
   @Test func `a newer version is refused by name`() throws {
-    let error = #expect(throws: CausalityError.self) { try Record(decoding: [2] + one.dropFirst()) }
+    let error = #expect(throws: CausalityError.self) { try Record(decoding: [3] + one.dropFirst()) }
     #expect(error?.code == .newerFormat && error?.offset == 0)
     expectDamaged([0], "version 0")
     expectDamaged([], "no bytes")
@@ -114,6 +114,25 @@ import Testing
     expectDamaged(one + [0, 1, 6, 2, 0, 4, 1, 0, 9, 0, 4, 1, 0, 8], "fields are out of order")
     expectDamaged(one + [0, 1, 6, 2, 0, 4, 1, 0, 9, 0, 1, 1, 0, 8, 5], "fields are out of order")
     expectDamaged(one + [0, 1, 6, 1, 0, 6, 1, 0, 4, 1, 0, 9], "a map in a map")
+  }
+
+  @Test func `operations have one spelling, in version 2 alone`() throws {
+    let id = { (low: UInt8) -> [UInt8] in [0, 0, 1, 0, 0, 0, 0, 0, low, 0, 0, 0, 0, 0, 0, 0] }
+    let one = [2] + one.dropFirst()
+    // No entry and two operations; an entry and one; in a map's field.
+    try expectGood(one + [0, 1, 2, 0, 2, 0, 8] + id(1) + [6, 0, 9] + id(2) + [5])
+    try expectGood(one + [0, 1, 2, 1, 0, 9, 1, 0, 1, 0, 9] + id(1) + [0])
+    try expectGood(one + [0, 1, 6, 1, 0, 2, 0, 1, 0, 9] + id(1) + [6])
+    expectDamaged(one + [0, 1, 2, 0, 2, 0, 9] + id(1) + [6, 0, 8] + id(2) + [5], "dots are out of order")
+    expectDamaged(one + [0, 1, 2, 0, 1, 0, 10] + id(1) + [6], "the context does not contain")
+    expectDamaged(one + [0, 1, 2, 0, 0, 0, 0], "an empty state")
+    expectDamaged(one + [0, 1, 2, 0, 1, 0, 9] + id(1).dropLast() + [], "the count of operations")
+    expectDamaged(one + [0, 1, 2, 0, 1, 0, 9] + id(1) + [0x80], "an operation is cut short")
+    expectDamaged(one + [0, 1, 2, 0, 0xFF, 0xFF, 0x7F] + id(1) + [6], "the count of operations")
+    // What says the same in version 1 has version 1.
+    expectDamaged(one + [0, 1, 2, 1, 0, 9, 1, 0, 0], "version 2 without an operation")
+    expectDamaged(one + [0, 0], "version 2 without an operation")
+    expectDamaged([1] + one.dropFirst() + [0, 1, 2, 0, 1, 0, 9] + id(1) + [6], "an empty state")
   }
 
   /// Memory is taken for what follows, not for what a count says: these would ask for all there is.

@@ -62,7 +62,7 @@ public struct MapHandle<Key: ByteKey & Sendable>: Sendable {
     let core = keyspace.core
     let name = field.withKeyBytes { [UInt8](copying: $0) }
     return try await keyspace.write(key, durability, removes: true) { key throws(DatabaseError) in
-      try core.change(key, ORMap.self) { map, _ throws(CausalityError) in
+      try core.change(key, ORMap.self, removes: true) { map, _ throws(CausalityError) in
         let isChanged = map.remove(name, kind: kind)
         return (isChanged, isChanged)
       }

@@ -24,6 +24,22 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
     return try key.withKeyBytes { key throws(DatabaseError) in try keyspace.core.state(key, State.self) }
   }
 
+  /// Adds to the counter, unless the increment was counted before.
+  func count(
+    _ amount: Int64, once operation: OperationID, _ durability: Durability?
+  ) async throws(DatabaseError) {
+    if let node = keyspace.database.node {
+      _ = try await keyspace.perform(
+        .countOnce(amount, operation, field: field), key, nil, durability, at: node)
+      return
+    }
+    let core = keyspace.core
+    let field = field
+    _ = try await keyspace.write(key, durability) { key throws(DatabaseError) in
+      try core.increment(key, field: field, by: amount, operation: operation)
+    }
+  }
+
   /// Changes the state.
   ///
   /// - Parameter body: returns whether it changed anything, with its result. Where not, nothing is
@@ -37,8 +53,8 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
     let core = keyspace.core
     let field = field
     return try await keyspace.write(key, durability, removes: removes) { key throws(DatabaseError) in
-      guard let field else { return try core.change(key, State.self, body) }
-      return try core.change(key, ORMap.self) { map, stamp throws(CausalityError) in
+      guard let field else { return try core.change(key, State.self, removes: removes, body) }
+      return try core.change(key, ORMap.self, removes: removes) { map, stamp throws(CausalityError) in
         var state = map.field(field, as: State.self)
         let outcome = try body(&state, stamp)
         if outcome.isChanged { map.update(field, as: State.self) { $0 = state } }

@@ -92,15 +92,17 @@ extension ByteReader {
     CausalityError(.damaged, message, offset: offset)
   }
 
-  /// Passes over the byte that every encoding begins with.
+  /// The byte that every encoding begins with.
+  @discardableResult
   @_lifetime(self: copy self)
-  mutating func readVersion(upTo known: UInt8) throws(CausalityError) {
+  mutating func readVersion(upTo known: UInt8) throws(CausalityError) -> UInt8 {
     guard let version = readUInt8() else { throw damaged("there are no bytes") }
     guard version <= known else {
       throw CausalityError(
         .newerFormat, "version \(version) of the encoding; this Roost knows \(known)", offset: 0)
     }
     guard version >= 1 else { throw CausalityError(.damaged, "version 0 of the encoding", offset: 0) }
+    return version
   }
 
   func expectEnd() throws(CausalityError) {

@@ -35,7 +35,7 @@ extension KeyspaceCore {
     let lifetime = try Self.milliseconds(timeToLive)
     let bound = binding(key)
     if let context { try checkBound(context, bound) }
-    return try withStripe(place, context) { stripe, part throws(DatabaseError) in
+    return try withStripe(place, key, context) { stripe, part throws(DatabaseError) in
       let now = shared.clock.physicalMilliseconds
       let old: StoredRecord?
       if isConditional || !isWrittenAlone(place.partition) {

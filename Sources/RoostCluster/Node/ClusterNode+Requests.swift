@@ -65,6 +65,7 @@ extension ClusterNode {
           if case .failure(let error) = result { return reply(.failure(error)) }
           write(request, place, deadline, reply)
         }
+      case .countOnce: try count(request, place, deadline, reply)
       case .delete where request.context == nil:
         // What a read would show goes: some of it may be known elsewhere only.
         read(place, deadline) { [self] result in
@@ -94,6 +95,7 @@ extension ClusterNode {
       switch request.operation {
       case .put(let value, _): value.count
       case .add(let element), .remove(let element): element.count
+      case .countOnce(_, _, let field): field?.count ?? 0
       case .get, .delete, .increment: 0
       }
     let limit = transport.largestBody - Self.headroom
@@ -133,10 +135,11 @@ extension ClusterNode {
   }
 
   func write(
-    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
+    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, hasSeenAll: Bool = false,
+    _ reply: @escaping Answer<KeyAnswer>
   ) {
     do throws(DatabaseError) {
-      let context = try place.keyspace.write(request)
+      let context = try place.keyspace.write(request, hasSeenAll: hasSeenAll)
       do throws(DatabaseError) {
         try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
       } catch {
@@ -173,25 +176,29 @@ extension ClusterNode {
     var handed = request
     handed.isHandedOn = true
     let message = NodeMessage(kind: NodeMessageKind.key, body: handed.encoded())
-    // A read can be asked again elsewhere.
+    // What does no harm when it is done twice can be asked again elsewhere.
     let patience = now &+ 2 &* options.replicaTimeout.wholeNanoseconds
-    let limit = request.isWrite ? deadline : min(deadline, patience)
+    let limit = request.isRepeatable ? min(deadline, patience) : deadline
     transport.request(message, of: node, deadline: limit) { [self] result in
       counters.leaveHandingOn()
-      let failure: DatabaseError
+      var failure: DatabaseError
       switch result {
       case .success(let body):
         let answer = answered { () throws(DatabaseError) in
           try KeyAnswer(decoding: NodeAnswer.decode(body))
         }
         // These say that nothing was done.
-        guard case .failure(let error) = answer, [.closed, .busy, .unreachable].contains(error.code) else {
-          return reply(answer)
+        guard case .failure(let error) = answer else { return reply(answer) }
+        // What an attempt before this one came to is still open.
+        let isOpen = last?.code == .indeterminate
+        guard [.closed, .busy, .unreachable].contains(error.code) else {
+          return reply(isOpen ? .failure(last ?? error) : answer)
         }
-        failure = error
+        failure = isOpen ? last ?? error : error
       case .failure(let error):
         failure = NodeAnswer.failure(error, of: "node \(node)", isWrite: request.isWrite)
-        if failure.code == .indeterminate { return reply(.failure(failure)) }
+        if failure.code == .indeterminate, !request.isRepeatable { return reply(.failure(failure)) }
+        if let last, last.code == .indeterminate { failure = last }
       }
       handOn(request, place, rest, deadline, failure, reply)
     }

@@ -9,6 +9,8 @@ package import RoostCausality
 //   put (2)       takes: time to live varint, in ms, 0 for none | value lengthPrefixed
 //   increment (4) takes: amount varint, zigzag
 //   add (5), remove (6) take: element lengthPrefixed
+//   counted once (7) takes: id high u64 | id low u64 | amount varint, zigzag | has field u8 | field
+//                           lengthPrefixed, where it has one
 //   get (1) and delete (3) take nothing
 //
 //   answer  := version u8 (1) | context token lengthPrefixed | has record u8 | record, where it has one
@@ -21,6 +23,8 @@ package struct KeyRequest: Sendable, Equatable {
     case delete
     /// Of a counter.
     case increment(Int64)
+    /// Of a counter, under the key or in a field of its map: counted once, however often it is tried.
+    case countOnce(Int64, OperationID, field: [UInt8]?)
     /// Of a set.
     case add([UInt8])
     case remove([UInt8])
@@ -47,6 +51,9 @@ package struct KeyRequest: Sendable, Equatable {
 
   package var isWrite: Bool { operation != .get }
 
+  /// Whether it may be asked for again when nobody knows what became of it.
+  var isRepeatable: Bool { if case .countOnce = operation { true } else { !isWrite } }
+
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
@@ -64,7 +71,14 @@ package struct KeyRequest: Sendable, Equatable {
     case .delete: writer.write(byte: 3)
     case .increment(let amount):
       writer.write(byte: 4)
-      writer.write(varint: UInt64(bitPattern: amount << 1 ^ amount >> 63))
+      writer.write(zigzag: amount)
+    case .countOnce(let amount, let id, let field):
+      writer.write(byte: 7)
+      writer.write(fixed: id.high)
+      writer.write(fixed: id.low)
+      writer.write(zigzag: amount)
+      writer.write(byte: field == nil ? 0 : 1)
+      if let field { writer.write(lengthPrefixed: field) }
     case .add(let element):
       writer.write(byte: 5)
       writer.write(lengthPrefixed: element)
@@ -100,11 +114,13 @@ package struct KeyRequest: Sendable, Equatable {
       operation = .put(
         try reader.readLengthPrefixed(), timeToLiveMilliseconds: timeToLive == 0 ? nil : timeToLive)
     case 3: operation = .delete
-    case 4:
-      let zigzag = try reader.readVarint()
-      operation = .increment(Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1))
+    case 4: operation = .increment(try reader.readZigzag())
     case 5: operation = .add(try reader.readLengthPrefixed())
     case 6: operation = .remove(try reader.readLengthPrefixed())
+    case 7:
+      let id = OperationID(high: try reader.readFixed(), low: try reader.readFixed())
+      let amount = try reader.readZigzag()
+      operation = .countOnce(amount, id, field: try reader.readFlag() ? try reader.readLengthPrefixed() : nil)
     default: throw reader.damaged("an operation of \(code)")
     }
     try reader.readEnd()
@@ -147,5 +163,18 @@ package struct KeyAnswer: Sendable, Equatable {
       record = try causally { () throws(CausalityError) in try unsafe Record(decoding: bytes.span.bytes) }
     }
     try reader.readEnd()
+  }
+}
+
+extension FieldWriter {
+  fileprivate mutating func write(zigzag value: Int64) {
+    write(varint: UInt64(bitPattern: value << 1 ^ value >> 63))
+  }
+}
+
+extension FieldReader {
+  fileprivate mutating func readZigzag() throws(DatabaseError) -> Int64 {
+    let zigzag = try readVarint()
+    return Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1)
   }
 }

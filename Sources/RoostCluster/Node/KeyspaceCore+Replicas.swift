@@ -23,9 +23,10 @@ extension KeyspaceCore {
 
   /// Does what a request asks for to what is held here.
   ///
+  /// - Parameter hasSeenAll: whether what all replicas hold was joined here just now.
   /// - Returns: what the writer may replace next.
   /// - Throws: as the calls of `Keyspace`.
-  func write(_ request: KeyRequest) throws(DatabaseError) -> CausalContext {
+  func write(_ request: KeyRequest, hasSeenAll: Bool = false) throws(DatabaseError) -> CausalContext {
     let key = request.key
     switch request.operation {
     case .get: throw DatabaseError(.invalidArgument, "a read is no write")
@@ -43,6 +44,9 @@ extension KeyspaceCore {
       try unsafe change(key.span.bytes, PNCounter.self) { counter, stamp throws(CausalityError) in
         (true, try counter.increment(by: amount, dot: stamp.dot))
       }
+    case .countOnce(let amount, let id, let field):
+      _ = try unsafe increment(
+        key.span.bytes, field: field, by: amount, operation: id, hasSeenAll: hasSeenAll)
     case .add(let element):
       try unsafe change(key.span.bytes, ORSet.self) { set, stamp throws(CausalityError) in
         set.insert(element, dot: stamp.dot)
