@@ -138,7 +138,8 @@ package final class KeyspaceScan {
       do throws(DatabaseError) {
         var opened = CursorTournament(
           capacity: plan.isEmpty ? 0 : partitions.count * keyspace.replicas,
-          skippedBytes: StoredKey.prefixBytes, isDescending: order == .descending)
+          skippedBytes: StoredKey.prefixBytes, sharedBytes: plan.sharedCount,
+          isDescending: order == .descending)
         if !plan.isEmpty {
           for partition in partitions { try open(partition, &opened) }
         }

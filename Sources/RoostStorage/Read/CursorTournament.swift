@@ -4,7 +4,7 @@ import CPrefetch
 // Programming 3, 5.4.1):
 //
 // 1. Leaf i is cursor i; each inner node keeps the loser of its match, with the 8-byte head of its
-//    key; the overall winner stands at node 0.
+//    key (behind what all keys share); the overall winner stands at node 0.
 // 2. A move advances the winner and replays its matches up to the root: one comparison a level,
 //    nearly always of heads alone. A heap would need two, and partitions are hashed: the next key
 //    is anywhere, so a heap's shortcut, that the top stays at the top, would not help here.
@@ -63,6 +63,7 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   }
 
   private let skippedBytes: Int
+  private let sharedBytes: Int
   private let isDescending: Bool
   private let longestRun: Int
   /// Keeps alive what `players` borrows.
@@ -78,9 +79,11 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   /// - Parameters:
   ///   - capacity: how many cursors there may be.
   ///   - skippedBytes: how many bytes at the front of keys do not count.
-  package init(capacity: Int, skippedBytes: Int, isDescending: Bool) {
+  ///   - sharedBytes: in how many of those behind them all keys agree, so that comparing begins there.
+  package init(capacity: Int, skippedBytes: Int, sharedBytes: Int, isDescending: Bool) {
     self.capacity = max(capacity, 1)
     self.skippedBytes = skippedBytes
+    self.sharedBytes = sharedBytes
     self.isDescending = isDescending
     longestRun = max(1, min(Self.readAheadOfOne, Self.readAheadOfAll / self.capacity))
     readers.reserveCapacity(self.capacity)
@@ -106,7 +109,8 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
     let isPositioned = isDescending ? try cursor.seekToLast() : try cursor.seekToFirst()
     guard isPositioned else { return }
     let reader = RunReader(
-      cursor, skippedBytes: skippedBytes, isDescending: isDescending, longestRun: longestRun)
+      cursor, skippedBytes: skippedBytes, sharedBytes: sharedBytes, isDescending: isDescending,
+      longestRun: longestRun)
     let nowhere = unsafe UnsafePointer(reader.entries)
     var player = unsafe Player(
       current: nowhere, end: nowhere, reader: Unmanaged.passUnretained(reader))

@@ -2,7 +2,8 @@ import CPrefetch
 
 /// An entry of a run. Valid until its reader reads the next one.
 struct RunEntry {
-  /// Of `key`, turned round where the walk is descending: so the smaller one always comes first.
+  /// Of `key` behind what all share, turned round where the walk is descending: so the smaller one always
+  /// comes first.
   var head: UInt64
   /// Without the bytes that do not count.
   var key: ByteView
@@ -31,6 +32,7 @@ final class RunReader {
 
   private let cursor: CursorCore
   private let skippedBytes: Int
+  private let sharedBytes: Int
   private let isDescending: Bool
   private let longestRun: Int
   private let left = LeftBlocks()
@@ -45,10 +47,15 @@ final class RunReader {
 
   /// - Parameters:
   ///   - cursor: stands on its first entry.
+  ///   - skippedBytes: how many bytes at the front of keys do not count.
+  ///   - sharedBytes: in how many of those behind them all keys agree.
   ///   - longestRun: entries that are read ahead at most, at least 1.
-  init(_ cursor: CursorCore, skippedBytes: Int, isDescending: Bool, longestRun: Int) {
+  init(
+    _ cursor: CursorCore, skippedBytes: Int, sharedBytes: Int, isDescending: Bool, longestRun: Int
+  ) {
     self.cursor = cursor
     self.skippedBytes = skippedBytes
+    self.sharedBytes = sharedBytes
     self.isDescending = isDescending
     self.longestRun = longestRun
     unsafe entries = .allocate(capacity: longestRun)
@@ -80,7 +87,7 @@ final class RunReader {
       let (key, value) = (shown(cursor.key), cursor.value)
       if value.count > Self.largestValue {
         if count > 0 { break }
-        unsafe entries.initialize(to: RunEntry(head: key.head ^ mask, key: key, value: value))
+        unsafe entries.initialize(to: RunEntry(head: head(key) ^ mask, key: key, value: value))
         isDirect = true
         count = 1
         break
@@ -100,7 +107,7 @@ final class RunReader {
         prefetch(behind: value)
       }
       unsafe (entries + count).initialize(
-        to: RunEntry(head: key.head ^ mask, key: ownKey, value: ownValue))
+        to: RunEntry(head: head(key) ^ mask, key: ownKey, value: ownValue))
       count &+= 1
       isMore = try move()
     }
@@ -119,4 +126,7 @@ final class RunReader {
   /// The part of a key that counts. (Only damage gives a shorter key; it sorts as an empty one.)
   @inline(__always)
   private func shown(_ key: ByteView) -> ByteView { key.dropFirst(min(skippedBytes, key.count)) }
+
+  @inline(__always)
+  private func head(_ key: ByteView) -> UInt64 { key.head(skipping: min(sharedBytes, key.count)) }
 }
