@@ -35,7 +35,7 @@ final class RunReader {
   private let sharedBytes: Int
   private let isDescending: Bool
   private let longestRun: Int
-  private let left = LeftBlocks()
+  let left = LeftBlocks()
   /// The bytes of a run that are copied; never grows within a run.
   // Only ``read()`` touches it, which nothing that it calls calls.
   @exclusivity(unchecked) private var bytes = ByteBuffer(capacity: 192)
