@@ -29,6 +29,39 @@ import Testing
     #expect(error?.offset.map { $0 <= bytes.count } == true, sourceLocation: sourceLocation)
   }
 
+  /// Read eight bytes at once where there are so many, else byte by byte.
+  @Test func `varints read the same whatever stands behind them`() throws {
+    for shift in 0..<64 as Range<UInt64> {
+      for value in [1 << shift, (1 << shift) &- 1, (1 << shift) | 1, UInt64.max >> shift] as [UInt64] {
+        var encoded: [UInt8] = []
+        encoded.appendVarint(value)
+        for behind in 0..<9 {
+          for filler in [0, 0x7F, 0x80, 0xFF] as [UInt8] {
+            let bytes = [9] + encoded + [UInt8](repeating: filler, count: behind)
+            var reader = ByteReader(bytes.rawSpan)
+            _ = reader.readUInt8()
+            let read = reader.readVarint()
+            #expect(read == value && reader.offset == 1 + encoded.count)
+            guard encoded.count < 10 else { continue }
+            // The same with a needless byte.
+            var needless = encoded
+            needless[needless.count - 1] |= 0x80
+            needless += [0] + [UInt8](repeating: filler, count: behind)
+            reader = ByteReader(needless.rawSpan)
+            let other = reader.readVarint()
+            #expect(other == nil)
+          }
+        }
+        for cut in 0..<encoded.count {
+          let short = Array(encoded[..<cut])
+          var reader = ByteReader(short.rawSpan)
+          let read = reader.readVarint()
+          #expect(read == nil)
+        }
+      }
+    }
+  }
+
   @Test func `what histories reach reads back`() throws {
     try withSeeds("EncodingTests", count: TestSize.of(quick: 1000, full: 5000)) { _, random in
       let history = try History<Record>(replicas: 3, steps: 30, &random)
