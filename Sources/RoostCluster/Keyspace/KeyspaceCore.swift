@@ -68,7 +68,8 @@ package final class KeyspaceCore: @unchecked Sendable {
         changes: try member.store.tree(Self.changeTree(name), options),
         // Nothing that is in the store was ever above the clock.
         LatestChanges(
-          partitionCount: shared.routes.partitionCount, start: shared.clock.latest.rawValue))
+          partitionCount: shared.routes.partitionCount, start: shared.clock.latest.rawValue),
+        RecentPuts(shared.recentPutMemory))
     }
     for index in indexes.kept {
       try index.attach(part, keyspace: name)
@@ -207,11 +208,16 @@ final class KeyspacePart: Sendable {
   let records: Tree
   let changes: Tree
   let latestChanges: LatestChanges
+  let recentPuts: RecentPuts
 
-  init(_ member: Member, records: Tree, changes: Tree, _ latestChanges: LatestChanges) {
+  init(
+    _ member: Member, records: Tree, changes: Tree, _ latestChanges: LatestChanges,
+    _ recentPuts: RecentPuts
+  ) {
     self.member = member
     self.records = records
     self.changes = changes
     self.latestChanges = latestChanges
+    self.recentPuts = recentPuts
   }
 }
