@@ -1,5 +1,6 @@
 package import RoostEnvironment
 import RoostCausality
+import RoostStorage
 import Synchronization
 
 /// What every read and write of a database needs: its members, the routes to them, the key locks

@@ -76,8 +76,9 @@ extension KeyspaceCore {
     _ value: RawSpan, _ context: CausalContext?, _ lifetime: UInt64?, at milliseconds: UInt64
   ) throws(DatabaseError) -> SoleOutcome {
     let replacesAll = kind == .lastWriterWins
+    let keyHash = replacesAll ? RecentPuts.hash(storedKey) : 0
     let found: FoundReplaced
-    if replacesAll, let last = part.recentPuts.find(stripe.number, storedKey),
+    if replacesAll, let last = part.recentPuts.find(stripe.number, storedKey, keyHash),
       let put = SolePut(overOwnOf: last.replica, context: context)
     {
       found = .sole(put, last.changeNumber)
@@ -103,15 +104,16 @@ extension KeyspaceCore {
         try part.writeAlone(partition, storedKey, stored, timestamp, replacing: replaced)
       } catch {
         // It may be there all the same.
-        part.recentPuts.forget(stripe.number, storedKey)
+        if replacesAll { part.recentPuts.forget(stripe.number, storedKey, keyHash) }
         throw error
       }
     }
     if replacesAll {
       if expiry == 0 {
-        part.recentPuts.note(stripe.number, storedKey, timestamp.rawValue, by: dot.replica)
+        part.recentPuts.note(
+          stripe.number, storedKey, keyHash, timestamp.rawValue, by: dot.replica)
       } else {
-        part.recentPuts.forget(stripe.number, storedKey)
+        part.recentPuts.forget(stripe.number, storedKey, keyHash)
       }
     }
     return .written(dot)

@@ -63,8 +63,11 @@ package final class KeyspaceCore: @unchecked Sendable {
       () throws(StoreError) in
       var options = TreeOptions()
       options.cutPrefixLength = StoredKey.prefixBytes
+      let records = try member.store.tree(Self.recordTree(name), options)
+      // Puts look what is under their keys, and most find nothing.
+      try records.keepKeyFilter()
       return KeyspacePart(
-        member, records: try member.store.tree(Self.recordTree(name), options),
+        member, records: records,
         changes: try member.store.tree(Self.changeTree(name), options),
         // Nothing that is in the store was ever above the clock.
         LatestChanges(

@@ -1,6 +1,5 @@
 import RoostCausality
 import RoostStorage
-import Synchronization
 
 // What a put would find under the keys that were put lately, kept in memory: then it need not look.
 //
@@ -64,14 +63,20 @@ final class RecentPuts: @unchecked Sendable {
     unsafe tables.deallocate()
   }
 
+  /// Of the whole stored key: keys with one tag share a stripe, and should not share a bucket.
+  @inline(__always)
+  static func hash(_ key: RawSpan) -> UInt64 { Checksum.xxh64(key) }
+
   // MARK: - With the stripe's lock held
 
   /// What is under a stored key, where that is known. O(1).
+  ///
+  /// - Parameter hash: ``hash(_:)`` of the key, as in the calls after this.
   @inline(__always)
-  func find(_ stripe: Int, _ key: RawSpan) -> Found? {
+  func find(_ stripe: Int, _ key: RawSpan, _ hash: UInt64) -> Found? {
     precondition(UInt(bitPattern: stripe) < UInt(bitPattern: KeyLocks.count))
     guard unsafe tables[stripe].base != nil, key.byteCount <= Self.longestKey else { return nil }
-    let bucket = unsafe bucket(stripe, key)
+    let bucket = unsafe bucket(stripe, hash)
     guard let offset = unsafe Self.offset(of: key, in: bucket) else { return nil }
     let number = unsafe bucket.loadUnaligned(
       fromByteOffset: offset &+ 1 &+ key.byteCount, as: UInt64.self)
@@ -79,7 +84,9 @@ final class RecentPuts: @unchecked Sendable {
   }
 
   /// Notes what a put has just written. O(1), but where the table grows.
-  func note(_ stripe: Int, _ key: RawSpan, _ changeNumber: UInt64, by replica: ReplicaID) {
+  func note(
+    _ stripe: Int, _ key: RawSpan, _ hash: UInt64, _ changeNumber: UInt64, by replica: ReplicaID
+  ) {
     precondition(UInt(bitPattern: stripe) < UInt(bitPattern: KeyLocks.count))
     guard key.byteCount <= Self.longestKey else { return }
     if unsafe tables[stripe].replica != replica {
@@ -88,7 +95,7 @@ final class RecentPuts: @unchecked Sendable {
       unsafe tables[stripe].replica = replica
     }
     if unsafe tables[stripe].base == nil, !grow(stripe) { return }
-    let bucket = unsafe bucket(stripe, key)
+    let bucket = unsafe bucket(stripe, hash)
     if let offset = unsafe Self.offset(of: key, in: bucket) { unsafe Self.remove(offset, from: bucket) }
     let lost = unsafe Self.append(key, changeNumber, to: bucket)
     if lost == 0 { return }
@@ -102,10 +109,10 @@ final class RecentPuts: @unchecked Sendable {
 
   /// Forgets a stored key. O(1).
   @inline(__always)
-  func forget(_ stripe: Int, _ key: RawSpan) {
+  func forget(_ stripe: Int, _ key: RawSpan, _ hash: UInt64) {
     precondition(UInt(bitPattern: stripe) < UInt(bitPattern: KeyLocks.count))
     guard unsafe tables[stripe].base != nil, key.byteCount <= Self.longestKey else { return }
-    let bucket = unsafe bucket(stripe, key)
+    let bucket = unsafe bucket(stripe, hash)
     if let offset = unsafe Self.offset(of: key, in: bucket) { unsafe Self.remove(offset, from: bucket) }
   }
 
@@ -121,9 +128,7 @@ final class RecentPuts: @unchecked Sendable {
   // MARK: - Tables
 
   @inline(__always)
-  private func bucket(_ stripe: Int, _ key: RawSpan) -> UnsafeMutableRawPointer {
-    // Of the whole key: keys with one tag share a stripe, and should not share a bucket.
-    let hash = Checksum.xxh64(key)
+  private func bucket(_ stripe: Int, _ hash: UInt64) -> UnsafeMutableRawPointer {
     let mask = unsafe tables[stripe].bucketCount &- 1
     return unsafe tables[stripe].base!
       + (Int(truncatingIfNeeded: hash &>> 32) & mask) &* Self.bucketBytes
@@ -168,7 +173,7 @@ final class RecentPuts: @unchecked Sendable {
         let key = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(bucket + offset + 1), byteCount: count)
         let number = unsafe bucket.loadUnaligned(
           fromByteOffset: offset + 1 + count, as: UInt64.self)
-        unsafe _ = Self.append(key, number, to: self.bucket(stripe, key))
+        unsafe _ = Self.append(key, number, to: self.bucket(stripe, Self.hash(key)))
         offset += Self.overheadBytes + count
       }
     }
@@ -252,26 +257,6 @@ final class RecentPuts: @unchecked Sendable {
     unsafe setUsed(used + overheadBytes + count, of: bucket)
     return lost
   }
-}
-
-/// Bytes that several may take together. Thread-safe.
-final class MemoryAllowance: Sendable {
-  private let left: Atomic<Int>
-
-  init(_ byteCount: Int) { left = Atomic(byteCount) }
-
-  /// Takes so many bytes, if they are left.
-  func take(_ byteCount: Int) -> Bool {
-    let now = left.wrappingSubtract(byteCount, ordering: .relaxed).newValue
-    if now >= 0 { return true }
-    giveBack(byteCount)
-    return false
-  }
-
-  func giveBack(_ byteCount: Int) { left.wrappingAdd(byteCount, ordering: .relaxed) }
-
-  /// Bytes that nobody has taken.
-  var remaining: Int { left.load(ordering: .relaxed) }
 }
 
 extension KeyspaceCore {

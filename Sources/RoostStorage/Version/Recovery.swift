@@ -294,7 +294,8 @@ struct Recovery {
       try roller.next(minimumCapacity: minimum)
     }
     let shared = SharedState(
-      visible: lastSequence, epochs: parts.epochs, tables: parts.tables, memory: memory)
+      visible: lastSequence, epochs: parts.epochs, tables: parts.tables, memory: memory,
+      filterMemory: MemoryAllowance(parts.options.keyFilterBytes))
     let trees = contents.trees.values.map { tree in
       TreeCore(
         id: tree.id, name: tree.name, options: tree.options,
