@@ -2,9 +2,14 @@ import Synchronization
 
 /// Bytes that several may take together. Thread-safe.
 package final class MemoryAllowance: Sendable {
+  /// How many there are in all.
+  package let byteCount: Int
   private let left: Atomic<Int>
 
-  package init(_ byteCount: Int) { left = Atomic(byteCount) }
+  package init(_ byteCount: Int) {
+    self.byteCount = byteCount
+    left = Atomic(byteCount)
+  }
 
   /// Takes so many bytes, if they are left.
   package func take(_ byteCount: Int) -> Bool {

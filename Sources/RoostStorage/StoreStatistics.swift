@@ -157,7 +157,7 @@ extension Store {
     result.cacheHits = cache.hits
     result.cacheMisses = cache.misses
     result.cacheBytes = cache.byteCount + cache.heldByteCount
-    result.keyFilterBytes = options.keyFilterBytes - shared.filterMemory.remaining
+    result.keyFilterBytes = shared.filterMemory.byteCount - shared.filterMemory.remaining
     result.flushes = counters.flushes.load()
     result.flushedBytes = counters.flushedBytes.load()
     result.compactions = counters.compactions.load()

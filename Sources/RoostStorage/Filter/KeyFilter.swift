@@ -97,6 +97,7 @@ final class KeyFilter: @unchecked Sendable {
   static let lineBytes = 64
   /// About one key in a hundred that was not added is said to be there, perhaps, when a segment is full.
   static let bitsPerKey = 10
+  /// The first segment takes an eighth of the memory, and no more than this.
   static let firstBytes = 64 << 10
   private static let segmentLimit = 8
 
@@ -115,11 +116,12 @@ final class KeyFilter: @unchecked Sendable {
   /// - Parameter memory: what all filters of a store may take.
   /// - Returns: `nil` where there is none left.
   init?(generation: UInt64, _ memory: MemoryAllowance) {
-    guard memory.take(Self.firstBytes) else { return nil }
+    let first = min(Self.firstBytes, max(memory.byteCount / 8 & ~(Self.lineBytes - 1), Self.lineBytes))
+    guard memory.take(first) else { return nil }
     self.generation = generation
     self.memory = memory
     unsafe segments = .allocate(capacity: Self.segmentLimit)
-    unsafe segments.initialize(to: Segment(byteCount: Self.firstBytes))
+    unsafe segments.initialize(to: Segment(byteCount: first))
   }
 
   deinit {
