@@ -1,3 +1,4 @@
+import RoostEnvironment
 import Synchronization
 import TestSupport
 import Testing
