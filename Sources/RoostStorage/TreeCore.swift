@@ -117,6 +117,15 @@ final class TreeCore: @unchecked Sendable {
 
   // MARK: - The commit leader
 
+  /// Says that an operation on the key will be applied once it is logged, which takes a while: meanwhile
+  /// the processor can load the key's place in the filter.
+  @inline(__always)
+  func expect(_ key: ByteView) {
+    guard let filter = unsafe filtering else { return }
+    let hash = BloomFilter.hash(key)
+    unsafe filter.borrow { $0.prefetch(hash) }
+  }
+
   /// Applies one logged operation to the memtable.
   ///
   /// - Parameter log: the oldest log that may hold its record.

@@ -1,3 +1,4 @@
+import CPrefetch
 import RoostEnvironment
 import Synchronization
 
@@ -68,6 +69,12 @@ final class KeyFilter: @unchecked Sendable {
         words + Int(truncatingIfNeeded: mixed &>> 58 & 7), first,
         words + Int(truncatingIfNeeded: mixed &>> 61), second
       )
+    }
+
+    @inline(__always)
+    func prefetch(_ hash: UInt64) {
+      unsafe roost_prefetch(
+        lines + Int(truncatingIfNeeded: ((hash &>> 32) &* lineCount) &>> 32) &* KeyFilter.lineBytes)
     }
 
     @inline(__always)
@@ -153,6 +160,17 @@ final class KeyFilter: @unchecked Sendable {
       index &+= 1
     }
     return false
+  }
+
+  /// Has the processor load the lines of a key that will be added soon.
+  @inline(__always)
+  func prefetch(_ hash: UInt64) {
+    let count = published.load(ordering: .acquiring)
+    var index = 0
+    while index < count {
+      unsafe segments[index].prefetch(hash)
+      index &+= 1
+    }
   }
 
   /// Adds the key of this hash, to be called before what it names can be seen. O(1), but where the filter
