@@ -8,8 +8,8 @@ import Testing
 
 @testable import RoostCluster
 
-/// Puts that build no record, whether they look what is there or remember it, against those that do: in one of two worlds that are alike, an index
-/// without terms is kept, and so every put changes a record.
+/// Puts that build no record, whether they look what is there or remember it, against those that do: in
+/// one of two worlds that are alike, an index without terms is kept, and so every put changes a record.
 // Budget: 5 s quick, 30 s full
 @Suite struct PutPathTests {
   /// Set before an incarnation is drawn: the two worlds' logs draw at other moments.

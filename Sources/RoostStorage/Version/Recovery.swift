@@ -277,7 +277,7 @@ struct Recovery {
     let memory = MemoryCharge(
       keptPages: parts.options.memtableBytes < Memtable.leastBytesInPages
         ? 0
-        : min(parts.options.memtableBytes, parts.options.memoryBudgetBytes / 8) / LargePages.byteCount)
+        : min(2 * parts.options.memtableBytes, parts.options.memoryBudgetBytes / 8) / LargePages.byteCount)
     let log = LogSet(
       fileSystem, directory, parts.time, parts.randomness, identity: identity,
       capacity: parts.options.logSegmentBytes, access: parts.options.logAccess,
