@@ -75,8 +75,16 @@ extension KeyspaceCore {
     _ stripe: KeyStripe, _ partition: Int, _ part: KeyspacePart, _ storedKey: RawSpan,
     _ value: RawSpan, _ context: CausalContext?, _ lifetime: UInt64?, at milliseconds: UInt64
   ) throws(DatabaseError) -> SoleOutcome {
-    let found = try part.findReplaced(
-      storedKey, context, replacesAll: kind == .lastWriterWins, at: milliseconds)
+    let replacesAll = kind == .lastWriterWins
+    let keyHash = replacesAll ? RecentPuts.hash(storedKey) : 0
+    let found: FoundReplaced
+    if replacesAll, let last = part.recentPuts.find(stripe.number, storedKey, keyHash),
+      let put = SolePut(overOwnOf: last.replica, context: context)
+    {
+      found = .sole(put, last.changeNumber)
+    } else {
+      found = try part.findReplaced(storedKey, context, replacesAll: replacesAll, at: milliseconds)
+    }
     guard let (put, replaced) = found.sole else { return .found(found.whole) }
     beginChange(stripe)
     defer { endChange(stripe) }
@@ -92,7 +100,21 @@ extension KeyspaceCore {
       put.encode(value, expiry: expiry, dot: dot, timestamp: timestamp, into: &bytes)
       let stored = unsafe RawSpan(
         _unsafeBytes: UnsafeRawBufferPointer(rebasing: memory[..<bytes.count]))
-      try part.writeAlone(partition, storedKey, stored, timestamp, replacing: replaced)
+      do throws(DatabaseError) {
+        try part.writeAlone(partition, storedKey, stored, timestamp, replacing: replaced)
+      } catch {
+        // It may be there all the same.
+        if replacesAll { part.recentPuts.forget(stripe.number, storedKey, keyHash) }
+        throw error
+      }
+    }
+    if replacesAll {
+      if expiry == 0 {
+        part.recentPuts.note(
+          stripe.number, storedKey, keyHash, timestamp.rawValue, by: dot.replica)
+      } else {
+        part.recentPuts.forget(stripe.number, storedKey, keyHash)
+      }
     }
     return .written(dot)
   }

@@ -308,6 +308,10 @@ extension KeyspacePart {
     _ stripe: KeyStripe, _ partition: Int, _ old: StoredRecord?, _ record: Record,
     _ timestamp: Timestamp, _ keyspace: KeyspaceCore, isLocal: Bool = false
   ) throws(DatabaseError) {
+    if keyspace.kind == .lastWriterWins {
+      unsafe recentPuts.forget(
+        stripe.number, stripe.key.span.bytes, RecentPuts.hash(stripe.key.span.bytes))
+    }
     StoredRecord.encode(timestamp.rawValue, record, into: &stripe.value)
     let (key, value) = (stripe.key, stripe.value)
     let marking = isLocal ? stripe.marking : nil
