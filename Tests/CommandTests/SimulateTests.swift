@@ -33,8 +33,28 @@ import Testing
     #expect(outcome.lines.map { $0.prefix(11) } == ["seed 5: ok,", "seed 6: ok,", "seed 7: ok,"])
   }
 
+  @Test func `nodes, quorums and faults are chosen, and calls are written into a file`() throws {
+    let folder = try TemporaryDirectory()
+    let path = folder.appending("calls.jsonl").string
+    let outcome = try roost.run(
+      "simulate", "--seed", "3", "--minutes", "0.2", "--nodes", "5", "--replicas", "5", "--read", "3",
+      "--write", "3", "--clients", "6", "--faults", "network,power", "--history", path)
+    #expect(outcome.status == 0, "\(outcome)")
+    let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
+    #expect(lines.count > 50)
+    for line in lines.prefix(20) {
+      let found = try object(line)
+      #expect(found["process"] is Int && found["time"] is Int && found["value"] is [[Any]])
+      #expect(["invoke", "ok", "fail", "info"].contains(found["type"] as? String))
+    }
+  }
+
   @Test func `what it does not take is a wrong usage`() throws {
-    for wrong in [["--minutes", "0"], ["--nodes", "65"], ["--seeds", "0"], ["--seed", "-1"]] {
+    for wrong in [
+      ["--minutes", "0"], ["--nodes", "65"], ["--seeds", "0"], ["--seed", "-1"],
+      ["--replicas", "4"], ["--write", "4"], ["--read", "0"], ["--clients", "0"], ["--faults", "fire"],
+      ["--history", "file", "--seeds", "2"],
+    ] {
       #expect(try roost.run(["simulate"] + wrong).status == 64, "\(wrong)")
     }
     let help = try roost.run("simulate", "--help")

@@ -30,8 +30,9 @@ import Testing
   }
 
   /// Each example is built with the package, and no longer than a screen.
-  @Test func `the example of a cluster is short and built`() throws {
-    let path = "Examples/Cluster/Sources/Cluster"
+  @Test(arguments: ["Cluster", "Simulated"])
+  func `an example is short and built`(_ name: String) throws {
+    let path = "Examples/\(name)/Sources/\(name)"
     let program = try #require(Repository.file("\(path)/main.swift"))
     let manifest = try #require(Repository.file("Package.swift"))
     #expect(manifest.text.contains(path))

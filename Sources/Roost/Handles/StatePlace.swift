@@ -24,6 +24,22 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
     return try key.withKeyBytes { key throws(DatabaseError) in try keyspace.core.state(key, State.self) }
   }
 
+  /// Adds to the counter, unless the increment was counted before.
+  func count(
+    _ amount: Int64, once operation: OperationID, _ durability: Durability?
+  ) async throws(DatabaseError) {
+    if let node = keyspace.database.node {
+      _ = try await keyspace.perform(
+        .countOnce(amount, operation, field: field), key, nil, durability, at: node)
+      return
+    }
+    let core = keyspace.core
+    let field = field
+    _ = try await keyspace.write(key, durability) { key throws(DatabaseError) in
+      try core.increment(key, field: field, by: amount, operation: operation)
+    }
+  }
+
   /// Changes the state.
   ///
   /// - Returns: how many elements, fields or values were changed. Where that is 0 nothing is written.
@@ -34,7 +50,7 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
       return try await keyspace.perform(.change(change), key, nil, durability, at: node).changed
     }
     let core = keyspace.core
-    return try await keyspace.write(key, durability) { key throws(DatabaseError) in
+    return try await keyspace.write(key, durability, removes: change.removes) { key throws(DatabaseError) in
       try core.apply(change, to: key)
     }
   }

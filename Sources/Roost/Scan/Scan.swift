@@ -42,6 +42,10 @@ public struct Scan: AsyncSequence, Sendable {
     /// The first page is small: many ask for a few keys only.
     private var pageLimit = 16
     private static let largestPage = 512
+    /// What the scan had done when others last had their turn.
+    private var workBefore = 0
+    /// What it does until they have it again: some 5,000 small entries, which take about a millisecond.
+    private static let longestTurn = 8_192
 
     init(_ sequence: Scan) {
       self.sequence = sequence
@@ -79,13 +83,17 @@ public struct Scan: AsyncSequence, Sendable {
       }
       let scan = scan!
       while !scan.isAtEnd {
-        let page = try scan.page(limit: pageLimit)
+        (index, count) = (0, 0)
+        // In the memory of the page before, where no entry of it was kept.
+        let page = try scan.page(limit: pageLimit, inPlaceOf: &entries)
         pageLimit = Swift.min(pageLimit * 2, Self.largestPage)
         entries = page
         count = page.count
-        index = 0
         // A loop that never waits must leave others their turn, and end when it is told to.
-        await Task.yield()
+        if scan.work &- workBefore >= Self.longestTurn {
+          workBefore = scan.work
+          await Task.yield()
+        }
         try Task.checkCancellation()
         if count > 0 { return true }
       }

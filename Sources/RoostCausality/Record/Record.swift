@@ -21,7 +21,8 @@ public struct Record: Hashable, Sendable {
     states = []
   }
 
-  init(context: VersionVector, siblings: SiblingSet, states: [RecordState]) {
+  /// - Precondition: the type's invariants.
+  package init(context: VersionVector, siblings: SiblingSet, states: [RecordState]) {
     self.context = context
     self.siblings = siblings
     self.states = states

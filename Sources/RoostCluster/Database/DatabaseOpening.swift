@@ -257,7 +257,7 @@ package enum DatabaseOpening {
     let clock = candidates.compactMap { max($0.clock ?? .zero, $0.handover?.highest ?? .zero) }.max() ?? .zero
     var members: [Member] = []
     for (slot, candidate) in candidates.enumerated() {
-      members.append(try join(candidate, slot, ringState, schema, environment))
+      members.append(try join(candidate, slot, ringState, schema, options, environment))
     }
     let withheld = try settleHandovers(candidates, members, ringState, isWhole: isWhole)
     let parts = Parts(
@@ -403,13 +403,13 @@ package enum DatabaseOpening {
   /// Makes a member of a store: settles its incarnation and brings its records up to date.
   private static func join(
     _ candidate: Candidate, _ slot: Int, _ ringState: RingState, _ schema: Schema,
-    _ environment: Environment
+    _ options: DatabaseOptions, _ environment: Environment
   ) throws(DatabaseError) -> Member {
     var identity = candidate.identity!
     var counter: UInt64 = 0
     if let closed = cleanClose(candidate) {
       counter = closed.counter
-    } else {
+    } else if !options.keepsIncarnations {
       identity.replica = ReplicaID(rawValue: Member.newReplica(environment.randomness))
     }
     identity.closed = nil
@@ -430,6 +430,6 @@ package enum DatabaseOpening {
     }
     return Member(
       slot: slot, path: candidate.path, store: candidate.store, system: candidate.system,
-      identity: identity, counter: counter, environment)
+      identity: identity, counter: counter, keepsIncarnation: options.keepsIncarnations, environment)
   }
 }

@@ -170,7 +170,7 @@ extension KeyspaceCore {
         return count
       }
     case .removeField(let kind):
-      try self.change(key, ORMap.self) { map, _ throws(CausalityError) in
+      try self.change(key, ORMap.self, removes: true) { map, _ throws(CausalityError) in
         let isChanged = map.remove(change.field ?? [], kind: kind)
         return (isChanged, isChanged ? 1 : 0)
       }
@@ -183,12 +183,12 @@ extension KeyspaceCore {
     _ body: (inout State, Stamp) throws(CausalityError) -> Int
   ) throws(DatabaseError) -> Int {
     guard let field = change.field else {
-      return try self.change(key, State.self) { state, stamp throws(CausalityError) in
+      return try self.change(key, State.self, removes: change.removes) { state, stamp throws(CausalityError) in
         let count = try body(&state, stamp)
         return (count > 0, count)
       }
     }
-    return try self.change(key, ORMap.self) { map, stamp throws(CausalityError) in
+    return try self.change(key, ORMap.self, removes: change.removes) { map, stamp throws(CausalityError) in
       var state = map.field(field, as: State.self)
       let count = try body(&state, stamp)
       if count > 0 { map.update(field, as: State.self) { $0 = state } }

@@ -31,6 +31,8 @@ package final class Member: @unchecked Sendable {
   /// Runs what would block callers' threads: syncs on the urgent lane, moves on the other.
   package let workers: any Workers
   private let environment: Environment
+  /// As ``DatabaseOptions/keepsIncarnations``.
+  private let keepsIncarnation: Bool
   package let calls: DeferredCalls
   /// Keeps commits of versions and the collection of old ones apart.
   package let versionGate = VersionGate()
@@ -42,7 +44,7 @@ package final class Member: @unchecked Sendable {
 
   init(
     slot: Int, path: String, store: Store, system: Tree, identity: IdentityRecord, counter: UInt64,
-    _ environment: Environment
+    keepsIncarnation: Bool = false, _ environment: Environment
   ) {
     self.slot = slot
     self.id = identity.member
@@ -52,6 +54,7 @@ package final class Member: @unchecked Sendable {
     self.system = system
     self.identity = identity
     self.counter = counter
+    self.keepsIncarnation = keepsIncarnation
     self.environment = environment
     workers = environment.makeWorkers()
     calls = DeferredCalls(store, workers, path)
@@ -92,9 +95,16 @@ package final class Member: @unchecked Sendable {
   /// Takes a new incarnation: a durable one, before it mints its first dot.
   ///
   /// Whatever happened to the dots of the old one, none of the new can meet them.
-  func takeNewIncarnation() throws(DatabaseError) {
+  ///
+  /// - Parameter known: of the old one, as far as a record has seen it: where the rule is broken on purpose,
+  ///   it goes on from there.
+  func takeNewIncarnation(after known: UInt64 = 0) throws(DatabaseError) {
     // Held across the sync: until the record is durable nobody mints, as either.
     try lock.withLock { () throws(DatabaseError) in
+      if keepsIncarnation {
+        counter = max(counter, known)
+        return
+      }
       var next = identity
       next.replica = ReplicaID(rawValue: Self.newReplica(environment.randomness))
       next.closed = nil

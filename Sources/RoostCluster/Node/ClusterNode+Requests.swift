@@ -13,8 +13,17 @@ extension ClusterNode {
   ///     `.indeterminate` (fewer have acknowledged: it may still appear), `.deadlineExceeded`, `.busy`.
   package func perform(_ request: KeyRequest, deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
     do throws(DatabaseError) { try enter() } catch { return reply(.failure(error)) }
-    let counted: Answer<KeyAnswer> = { [counters] result in
+    let (began, isWrite) = (now, request.isWrite)
+    let counted: Answer<KeyAnswer> = { [counters, observer, time = environment.time] result in
       counters.leave()
+      if let observer {
+        let nanoseconds = time.monotonicNanoseconds &- began
+        if case .failure(let error) = result {
+          observer.answered(isWrite: isWrite, nanoseconds: nanoseconds, error.code)
+        } else {
+          observer.answered(isWrite: isWrite, nanoseconds: nanoseconds, nil)
+        }
+      }
       reply(result)
     }
     run(until: deadline, refused: { counted(.failure($0)) }) { [self] in begin(request, deadline, counted) }
@@ -56,6 +65,7 @@ extension ClusterNode {
           if case .failure(let error) = result { return reply(.failure(error)) }
           write(request, place, deadline, reply)
         }
+      case .countOnce: try count(request, place, deadline, reply)
       case .delete where request.context == nil:
         // What a read would show goes: some of it may be known elsewhere only.
         read(place, deadline) { [self] result in
@@ -86,6 +96,7 @@ extension ClusterNode {
       case .put(let value, _): value.count
       case .add(let element), .remove(let element): element.count
       case .change(let change): change.byteCount
+      case .countOnce(_, _, let field): field?.count ?? 0
       case .get, .delete, .increment: 0
       }
     let limit = transport.largestBody - Self.headroom
@@ -125,10 +136,11 @@ extension ClusterNode {
   }
 
   func write(
-    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
+    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, hasSeenAll: Bool = false,
+    _ reply: @escaping Answer<KeyAnswer>
   ) {
     do throws(DatabaseError) {
-      let answer = try place.keyspace.write(request)
+      let answer = try place.keyspace.write(request, hasSeenAll: hasSeenAll)
       do throws(DatabaseError) {
         try replicate(place, deadline) { result in reply(result.map { answer }) }
       } catch {
@@ -165,25 +177,29 @@ extension ClusterNode {
     var handed = request
     handed.isHandedOn = true
     let message = NodeMessage(kind: NodeMessageKind.key, body: handed.encoded())
-    // A read can be asked again elsewhere.
+    // What does no harm when it is done twice can be asked again elsewhere.
     let patience = now &+ 2 &* options.replicaTimeout.wholeNanoseconds
-    let limit = request.isWrite ? deadline : min(deadline, patience)
+    let limit = request.isRepeatable ? min(deadline, patience) : deadline
     transport.request(message, of: node, deadline: limit) { [self] result in
       counters.leaveHandingOn()
-      let failure: DatabaseError
+      var failure: DatabaseError
       switch result {
       case .success(let body):
         let answer = answered { () throws(DatabaseError) in
           try KeyAnswer(decoding: NodeAnswer.decode(body))
         }
         // These say that nothing was done.
-        guard case .failure(let error) = answer, [.closed, .busy, .unreachable].contains(error.code) else {
-          return reply(answer)
+        guard case .failure(let error) = answer else { return reply(answer) }
+        // What an attempt before this one came to is still open.
+        let isOpen = last?.code == .indeterminate
+        guard [.closed, .busy, .unreachable].contains(error.code) else {
+          return reply(isOpen ? .failure(last ?? error) : answer)
         }
-        failure = error
+        failure = isOpen ? last ?? error : error
       case .failure(let error):
         failure = NodeAnswer.failure(error, of: "node \(node)", isWrite: request.isWrite)
-        if failure.code == .indeterminate { return reply(.failure(failure)) }
+        if failure.code == .indeterminate, !request.isRepeatable { return reply(.failure(failure)) }
+        if let last, last.code == .indeterminate { failure = last }
       }
       handOn(request, place, rest, deadline, failure, reply)
     }

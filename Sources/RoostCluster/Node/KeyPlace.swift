@@ -9,7 +9,7 @@ struct KeyPlace: Sendable {
   let replicas: [MemberID]
   /// Whether this node has one of them.
   let isReplica: Bool
-  let quorum: QuorumSize
+  var quorum: QuorumSize
   let isSynced: Bool
   /// Of a message about it.
   let message: ReplicaMessage

@@ -9,6 +9,8 @@ package import RoostCausality
 //   put (2)       takes: time to live varint, in ms, 0 for none | value lengthPrefixed
 //   increment (4) takes: amount varint, zigzag
 //   add (5), remove (6) take: element lengthPrefixed
+//   counted once (7) takes: id high u64 | id low u64 | amount varint, zigzag | has field u8 | field
+//                           lengthPrefixed, where it has one
 //   change (8)    takes: a change (`StateChange`)
 //   get (1) and delete (3) take nothing
 //
@@ -23,6 +25,8 @@ package struct KeyRequest: Sendable, Equatable {
     case delete
     /// Of a counter.
     case increment(Int64)
+    /// Of a counter, under the key or in a field of its map: counted once, however often it is tried.
+    case countOnce(Int64, OperationID, field: [UInt8]?)
     /// Of a set.
     case add([UInt8])
     case remove([UInt8])
@@ -56,9 +60,12 @@ package struct KeyRequest: Sendable, Equatable {
     switch operation {
     case .remove: true
     case .change(let change): change.removes
-    case .get, .put, .delete, .increment, .add: false
+    case .get, .put, .delete, .increment, .add, .countOnce: false
     }
   }
+
+  /// Whether it may be asked for again when nobody knows what became of it.
+  var isRepeatable: Bool { if case .countOnce = operation { true } else { !isWrite } }
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
@@ -77,7 +84,14 @@ package struct KeyRequest: Sendable, Equatable {
     case .delete: writer.write(byte: 3)
     case .increment(let amount):
       writer.write(byte: 4)
-      writer.write(varint: UInt64(bitPattern: amount << 1 ^ amount >> 63))
+      writer.write(zigzag: amount)
+    case .countOnce(let amount, let id, let field):
+      writer.write(byte: 7)
+      writer.write(fixed: id.high)
+      writer.write(fixed: id.low)
+      writer.write(zigzag: amount)
+      writer.write(byte: field == nil ? 0 : 1)
+      if let field { writer.write(lengthPrefixed: field) }
     case .add(let element):
       writer.write(byte: 5)
       writer.write(lengthPrefixed: element)
@@ -116,11 +130,13 @@ package struct KeyRequest: Sendable, Equatable {
       operation = .put(
         try reader.readLengthPrefixed(), timeToLiveMilliseconds: timeToLive == 0 ? nil : timeToLive)
     case 3: operation = .delete
-    case 4:
-      let zigzag = try reader.readVarint()
-      operation = .increment(Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1))
+    case 4: operation = .increment(try reader.readZigzag())
     case 5: operation = .add(try reader.readLengthPrefixed())
     case 6: operation = .remove(try reader.readLengthPrefixed())
+    case 7:
+      let id = OperationID(high: try reader.readFixed(), low: try reader.readFixed())
+      let amount = try reader.readZigzag()
+      operation = .countOnce(amount, id, field: try reader.readFlag() ? try reader.readLengthPrefixed() : nil)
     case 8: operation = .change(try StateChange(from: &reader))
     default: throw reader.damaged("an operation of \(code)")
     }
@@ -169,5 +185,18 @@ package struct KeyAnswer: Sendable, Equatable {
     }
     changed = version >= 2 ? Int(try reader.readOrdinal()) : 0
     try reader.readEnd()
+  }
+}
+
+extension FieldWriter {
+  fileprivate mutating func write(zigzag value: Int64) {
+    write(varint: UInt64(bitPattern: value << 1 ^ value >> 63))
+  }
+}
+
+extension FieldReader {
+  fileprivate mutating func readZigzag() throws(DatabaseError) -> Int64 {
+    let zigzag = try readVarint()
+    return Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1)
   }
 }

@@ -23,9 +23,10 @@ extension KeyspaceCore {
 
   /// Does what a request asks for to what is held here.
   ///
+  /// - Parameter hasSeenAll: whether what all replicas hold was joined here just now.
   /// - Returns: what the client is told of it.
   /// - Throws: as the calls of `Keyspace`.
-  func write(_ request: KeyRequest) throws(DatabaseError) -> KeyAnswer {
+  func write(_ request: KeyRequest, hasSeenAll: Bool = false) throws(DatabaseError) -> KeyAnswer {
     let key = request.key
     // Of what is beside it who changes a typed state has seen nothing.
     var answer = unsafe KeyAnswer(context: context(key.span.bytes, nil))
@@ -46,6 +47,9 @@ extension KeyspaceCore {
     case .add(let element): _ = try unsafe apply(StateChange(.insert([element])), to: key.span.bytes)
     case .remove(let element): _ = try unsafe apply(StateChange(.remove([element])), to: key.span.bytes)
     case .change(let change): answer.changed = try unsafe apply(change, to: key.span.bytes)
+    case .countOnce(let amount, let id, let field):
+      _ = try unsafe increment(
+        key.span.bytes, field: field, by: amount, operation: id, hasSeenAll: hasSeenAll)
     }
     return answer
   }

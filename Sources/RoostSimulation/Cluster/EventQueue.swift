@@ -19,6 +19,8 @@ struct EventQueue {
     var time: UInt64
     var number: UInt64
     var label: EventLabel
+    /// Of the message that it brings.
+    var byteCount: Int
     var action: @Sendable () -> Void
 
     func isBefore(_ other: Event) -> Bool {
@@ -28,13 +30,20 @@ struct EventQueue {
 
   private var heap: [Event] = []
   private var nextNumber: UInt64 = 0
+  /// Of the messages in it.
+  private(set) var byteCount = 0
 
+  var count: Int { heap.count }
   var nextTime: UInt64? { heap.first?.time }
 
   /// - Complexity: O(log n).
-  mutating func plan(at time: UInt64, _ label: EventLabel, _ action: @escaping @Sendable () -> Void) {
+  mutating func plan(
+    at time: UInt64, _ label: EventLabel, byteCount: Int = 0, _ action: @escaping @Sendable () -> Void
+  ) {
     nextNumber += 1
-    heap.append(Event(time: time, number: nextNumber, label: label, action: action))
+    self.byteCount += byteCount
+    heap.append(
+      Event(time: time, number: nextNumber, label: label, byteCount: byteCount, action: action))
     var child = heap.count - 1
     while child > 0 {
       let parent = (child - 1) / 2
@@ -49,7 +58,11 @@ struct EventQueue {
   /// - Complexity: O(log n).
   mutating func next() -> Event? {
     guard let last = heap.popLast() else { return nil }
-    guard let first = heap.first else { return last }
+    guard let first = heap.first else {
+      byteCount -= last.byteCount
+      return last
+    }
+    byteCount -= first.byteCount
     heap[0] = last
     var parent = 0
     while true {
@@ -63,7 +76,10 @@ struct EventQueue {
     return first
   }
 
-  mutating func removeAll() { heap = [] }
+  mutating func removeAll() {
+    heap = []
+    byteCount = 0
+  }
 }
 
 /// A running FNV-1a checksum of 64 bits: over the events of a simulation, or the bytes of a message.

@@ -18,18 +18,11 @@ public struct SimulatedRead: Sendable {
   public var elements: [String] = []
   public var context: SimulatedContext
 
-  init(_ answer: KeyAnswer, seen: (_ values: [String]) -> Set<Int>) throws {
-    let record = answer.record ?? Record()
-    values = record.siblings.elements.map { String(decoding: $0.value, as: UTF8.self) }.sorted()
-    count = try record.state(as: PNCounter.self).value()
-    elements = record.state(as: ORSet.self).values.map { String(decoding: $0, as: UTF8.self) }.sorted()
-    context = SimulatedContext(token: answer.context, seen: seen(values))
-  }
-
-  var text: String {
-    if !elements.isEmpty { return "{" + elements.joined(separator: " ") + "}" }
-    if count != 0 { return "\(count)" }
-    return "[" + values.map(RecordedCall.short).joined(separator: " ") + "]"
+  init(_ content: KeyContent, _ count: Int64, _ context: SimulatedContext) {
+    values = content.values
+    self.count = count
+    elements = content.elements
+    self.context = context
   }
 }
 
@@ -69,12 +62,15 @@ extension SimulatedWorld {
 
   /// Begins a client's call, and notes it in the history.
   ///
-  /// - Parameter done: called once, as an event, or at once where the node does not run.
+  /// - Parameters:
+  ///   - client: of several that act at a time.
+  ///   - done: called once, as an event, or at once where the node does not run.
   func begin(
-    _ asked: AskedCall, at host: SimulatedHost, isSynced: Bool,
+    _ asked: AskedCall, at host: SimulatedHost, isSynced: Bool, client: Int = 0,
     _ done: @escaping @Sendable (CallResult) -> Void
   ) {
-    let number = history.begin(asked, node: host.index, isSynced: isSynced, at: milliseconds)
+    let number = history.begin(
+      asked, node: host.index, isSynced: isSynced, client: client, at: nanoseconds)
     let call = ClientCall { [self] ending in finish(number, asked, ending, done) }
     guard let process = host.process, process.isAlive else {
       return call.end(.failed(DatabaseError(.unreachable, "node \(host.index + 1) does not run")))
@@ -83,6 +79,7 @@ extension SimulatedWorld {
     process.calls[id] = call
     var request = asked.request
     request.isSynced = isSynced
+    request.quorum = asked.isRead ? readQuorum : writeQuorum
     let sent = request
     let label = EventLabel(kind: .call, from: host.index, to: host.index, detail: id)
     plan(after: UInt64(50_000 + below(500_000)) * host.slowness, label) {
@@ -105,24 +102,26 @@ extension SimulatedWorld {
     switch ending {
     case .answered(let answer):
       if case .get(let key) = asked {
-        do {
-          let read = try SimulatedRead(answer) { history.numbers(of: $0, in: key) }
-          history.end(number, .acknowledged, found: read.text, at: milliseconds)
-          done(.read(read))
-        } catch { done(.failed(error)) }
-        return
+        let content = KeyContent(answer.record)
+        history.end(number, .acknowledged, found: content, at: nanoseconds)
+        guard let count = content.count else {
+          return done(.failed(SimulationError("the counter \(key) overflows")))
+        }
+        let seen = history.numbers(of: content.values, in: key)
+        return done(
+          .read(SimulatedRead(content, count, SimulatedContext(token: answer.context, seen: seen))))
       }
-      history.end(number, .acknowledged, at: milliseconds)
+      history.end(number, .acknowledged, at: nanoseconds)
       var seen = history.calls[number].seen
       if case .put = asked { seen.insert(number) }
       done(.written(SimulatedContext(token: answer.context, seen: seen)))
     case .failed(let error):
       let reason = "\(error.code)"
       history.end(
-        number, Self.refusals.contains(error.code) ? .refused(reason) : .inDoubt(reason), at: milliseconds)
+        number, Self.refusals.contains(error.code) ? .refused(reason) : .inDoubt(reason), at: nanoseconds)
       done(.failed(error))
     case .lost:
-      history.end(number, .inDoubt("the node is gone"), at: milliseconds)
+      history.end(number, .inDoubt("the node is gone"), at: nanoseconds)
       done(.failed(DatabaseError(.indeterminate, "the node went down before it answered")))
     }
   }
@@ -146,7 +145,7 @@ extension SimulatedWorld {
     return context
   }
 
-  /// Reads a key from a majority of its replicas.
+  /// Reads a key from a quorum of its replicas.
   ///
   /// - Throws: `DatabaseError`, as `Keyspace.get`: `.unreachable` where too few replicas answer, or the
   ///   node does not run. ``SimulationError`` where the simulation is at its end.
@@ -157,7 +156,7 @@ extension SimulatedWorld {
     return read
   }
 
-  /// Writes a value to a majority of a key's replicas.
+  /// Writes a value to a quorum of a key's replicas.
   ///
   /// - Parameters:
   ///   - value: the checks tell writes apart by it: best written once a key.

@@ -44,8 +44,10 @@ final class SimulatedHost: @unchecked Sendable {
     let process = HostProcess(self, world.newNodeID(of: index))
     self.process = process
     do {
+      var options = world.databaseOptions
+      options.keepsIncarnations = world.subversion == .keepsIncarnations
       let founding = try ClusterFounding(
-        at: Self.path, world.databaseOptions, world.clusterOptions, directory: process.directory,
+        at: Self.path, options, world.clusterOptions, directory: process.directory,
         address: address, process.environment)
       process.phase = .starting
       return founding

@@ -70,17 +70,18 @@ final class SimulatedNetwork: @unchecked Sendable {
     let host = target?.host.index ?? world.host(ofFormer: node) ?? from.host.index
     let label = EventLabel(
       kind: .request, from: from.host.index, to: host, detail: Self.checksum(message))
-    let isDoubled = message.kind != NodeMessageKind.key && world.chance(weather.doubled)
+    let isDoubled =
+      message.kind == NodeMessageKind.key ? world.repeats(message) : world.chance(weather.doubled)
     let isLost = world.chance(weather.lost) || isCut(from: from.host.index, to: host)
     if !isLost {
       let way = delay(from.host, target?.host)
-      world.plan(after: way, label) { [self] in
+      world.plan(after: way, label, byteCount: message.body.count) { [self] in
         deliver(message, from: from, to: node, host, remaining - min(remaining, way), request, isDoubled)
       }
     }
     if isDoubled {
       let way = delay(from.host, target?.host) + 1_000_000
-      world.plan(after: way, label) { [self] in
+      world.plan(after: way, label, byteCount: message.body.count) { [self] in
         deliver(message, from: from, to: node, host, remaining - min(remaining, way), nil, true)
       }
     }
@@ -100,13 +101,13 @@ final class SimulatedNetwork: @unchecked Sendable {
         .unreachable, "node \(node) is out of reach", mayHaveArrived: mayHaveComeBefore)
       return answer(.failure(error), from: host, to: from, request)
     }
-    if world.subversion == .forgetsApplied, message.kind == NodeMessageKind.apply {
+    if world.swallows(message) {
       return answer(.success(NodeAnswer.encode(.success([]))), from: host, to: from, request)
     }
     hear(target, of: from)
     let received = ReceivedMessage(
-      from: from.nodeID, message, deadline: target.host.time.monotonicNanoseconds &+ remaining,
-      isRequest: request != nil
+      from: from.nodeID, world.forged(message, at: target),
+      deadline: target.host.time.monotonicNanoseconds &+ remaining, isRequest: request != nil
     ) { [weak self, weak target] result in
       guard let self, let target, target.isAlive, let result else { return }
       answer(result, from: target.host.index, to: from, request)
@@ -122,9 +123,13 @@ final class SimulatedNetwork: @unchecked Sendable {
     guard let request, !world.hasEnded else { return }
     if world.chance(weather.lost) || isCut(from: host, to: asker.host.index) { return }
     var hash = TraceHash()
-    if case .success(let bytes) = result { hash.add(bytes) }
+    var byteCount = 0
+    if case .success(let bytes) = result {
+      hash.add(bytes)
+      byteCount = bytes.count
+    }
     let label = EventLabel(kind: .answer, from: host, to: asker.host.index, detail: hash.value)
-    world.plan(after: delay(asker.host, world.hosts[host]), label) { [self] in
+    world.plan(after: delay(asker.host, world.hosts[host]), label, byteCount: byteCount) { [self] in
       if isCut(from: host, to: asker.host.index) { return }
       if let target = world.hosts[host].process { hear(asker, of: target) }
       request.end(result)

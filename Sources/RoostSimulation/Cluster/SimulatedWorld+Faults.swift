@@ -10,6 +10,24 @@ public struct SimulatedDisk: Sendable {
 // What can be done to a simulated cluster.
 
 extension SimulatedWorld {
+  // MARK: - At random
+
+  /// From now on things go wrong at random, by the seed, while other calls let time pass; until
+  /// ``settle()``. What a fault had befallen before stays as it is.
+  ///
+  /// A fault of a disk, or a node that is down, may keep a node from what is asked of it: calls then fail as
+  /// they would in production.
+  ///
+  /// - Parameter kinds: what may go wrong.
+  /// - Throws: ``SimulationError`` where the world has no cluster yet, or faults are under way.
+  public func beginFaults(_ kinds: SimulationFaults = .all) throws {
+    guard !hosts.isEmpty else { throw SimulationError("the world has no cluster yet") }
+    guard faults == nil else { throw SimulationError("faults are under way already") }
+    let faults = RandomFaults(self, kinds)
+    self.faults = faults
+    faults.begin()
+  }
+
   // MARK: - The network
 
   /// How the network treats messages from now on.
@@ -111,6 +129,7 @@ extension SimulatedWorld {
     let disk = backup.fileSystem.crashClone(.keepAll, seed: 0)
     disk.capacity = nil
     try disk.rewriteFiles(under: "/disk")
+    history.noteLoss()
     try host(node).die(leaving: disk)
   }
 
@@ -122,6 +141,7 @@ extension SimulatedWorld {
   /// Puts an image in the place of the disk that it was taken of; the process ends.
   package func putBack(_ node: SimulatedNode, image: SimulatedDisk) throws {
     guard image.node == node else { throw SimulationError("a disk of \(image.node) for \(node)") }
+    history.noteLoss()
     try host(node).die(leaving: image.fileSystem.processKillClone())
   }
 
@@ -130,6 +150,7 @@ extension SimulatedWorld {
   /// - Throws: ``SimulationError`` where there is no such node.
   public func wipe(_ node: SimulatedNode) throws {
     let host = try host(node)
+    history.noteLoss()
     host.die(leaving: SimulatedFileSystem())
     host.isLost = true
   }

@@ -16,7 +16,7 @@ extension SimulatedWorld {
     // Longer than leases last and clocks were ahead.
     run(for: .seconds(40))
     for _ in 0..<6 {
-      if isExhausted { throw SimulationError("\(eventLimit) events have happened: no more may") }
+      try checkSteps()
       for host in hosts where host.node != nil { try repair(host) }
       run(for: .seconds(3))
       if replicasAgree, !hasHints { return }
@@ -24,6 +24,8 @@ extension SimulatedWorld {
   }
 
   private func makeWell() throws {
+    faults?.end()
+    faults = nil
     heal()
     weather = .fair
     subversion = .none
@@ -113,11 +115,13 @@ extension SimulatedWorld {
 
   /// What is wrong, each with the key's history: an acknowledged, synced write that is lost and was not
   /// replaced; a value that was deleted and is back; a counter that is out of its bounds; an element that is
-  /// lost; a value that nobody wrote, or whose write was refused; replicas that differ. To be asked once the
-  /// world has settled.
+  /// lost; a value that nobody wrote, or whose write was refused; replicas that differ. Where quorums of
+  /// reads and writes meet, and no store but a replica counts for a write, also a read that was told such a
+  /// thing. To be asked once the world has settled.
   public func violations() -> [String] {
     var found: [String] = []
     for key in history.keys {
+      found += history.readViolations(of: key)
       if let difference = disagreement(on: key) {
         found.append(history.explained(key, "replicas differ: \(difference)"))
         continue

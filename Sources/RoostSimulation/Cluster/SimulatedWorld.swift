@@ -18,16 +18,6 @@ public struct SimulatedNode: Hashable, Sendable, CustomStringConvertible {
   public var description: String { "node \(index + 1)" }
 }
 
-/// How a simulation is subverted, so that its checks can be checked: each breaks a rule of the database
-/// without touching its code.
-package enum Subversion: Sendable, Hashable, CaseIterable {
-  case none
-  /// The network answers for a replica that it has joined a state, and the replica never hears of it.
-  case forgetsApplied
-  /// Stores forget the hints that they have acknowledged.
-  case dropsHints
-}
-
 /// A cluster of nodes in one thread, all that surrounds it, and what clients were told: one seed gives one
 /// course of events.
 ///
@@ -40,6 +30,9 @@ public final class SimulatedWorld: @unchecked Sendable {
   public let seed: UInt64
   /// How many events may happen.
   public var eventLimit = 20_000_000
+  /// How many may be planned at a time, and how many bytes the messages under way may have. A cluster that
+  /// feeds on itself meets them long before the machine has no memory left.
+  var queueLimit = (events: 200_000, bytes: 256 << 20)
   /// How many have happened.
   public private(set) var events = 0
   /// Begins where the simulation begins, and is what no node sees: each has clocks of its own.
@@ -51,6 +44,11 @@ public final class SimulatedWorld: @unchecked Sendable {
   var subversion = Subversion.none
   /// Hosts from which the cluster's directory cannot be reached.
   var hidesDirectory: Set<Int> = []
+  /// Those that come at random, while they do.
+  var faults: RandomFaults?
+  /// How many replicas a read asks, and how many stores a write waits for; a majority for `nil`.
+  private(set) var readQuorum: Int?
+  private(set) var writeQuorum: Int?
   private(set) var hasEnded = false
   private(set) var databaseOptions = DatabaseOptions()
   private(set) var clusterOptions = ClusterOptions(cluster: "simulated")
@@ -60,6 +58,8 @@ public final class SimulatedWorld: @unchecked Sendable {
   private var lastNode: UInt64 = 0
   private var formerNodes: [NodeID: Int] = [:]
   private let origin: UInt64
+  /// Why no more events may happen, but for their limit.
+  private var exhaustion: String?
 
   init(seed: UInt64) {
     self.seed = seed
@@ -83,7 +83,16 @@ public final class SimulatedWorld: @unchecked Sendable {
   /// How much time has passed.
   public var elapsed: Duration { .nanoseconds(Int64(clamping: clock.monotonicNanoseconds - origin)) }
 
-  var milliseconds: UInt64 { (clock.monotonicNanoseconds - origin) / 1_000_000 }
+  var nanoseconds: UInt64 { clock.monotonicNanoseconds - origin }
+  var milliseconds: UInt64 { nanoseconds / 1_000_000 }
+
+  /// How many nodes hold each key, and how many stores acknowledge a write before its client is told.
+  var replicaCount: Int { clusterOptions.replicas ?? 1 }
+  var writeQuorumCount: Int { writeQuorum ?? replicaCount / 2 + 1 }
+
+  /// What all calls of clients asked and were told so far, one JSON object a line, for outside checkers. The
+  /// format is described in `docs/simulation.md`.
+  public var jsonHistory: String { history.jsonLines }
 
   /// Breaks a rule from now on, until the world settles.
   package func subvert(_ subversion: Subversion) { self.subversion = subversion }
@@ -100,13 +109,34 @@ public final class SimulatedWorld: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - count: how many nodes it has: 1 to 64.
-  ///   - replicas: how many of them hold each key: 1 to 16; 3, or all where they are fewer, where nothing is
-  ///     said.
-  /// - Throws: ``SimulationError`` where the world has one already; `DatabaseError` with `.invalidOption`.
+  ///   - replicas: how many of them hold each key (N): 1 to 16; 3, or all where they are fewer, where nothing
+  ///     is said.
+  ///   - readQuorum: how many of these a read asks (R): a majority where nothing is said.
+  ///   - writeQuorum: how many stores acknowledge a write before its client is told (W): a majority where
+  ///     nothing is said.
+  /// - Throws: ``SimulationError`` where the world has one already, or a number is out of its limits;
+  ///   `DatabaseError` with `.invalidOption`.
   @discardableResult
-  public func cluster(of count: Int, replicas: Int? = nil) throws -> [SimulatedNode] {
+  public func cluster(
+    of count: Int, replicas: Int? = nil, readQuorum: Int? = nil, writeQuorum: Int? = nil
+  ) throws -> [SimulatedNode] {
     guard hosts.isEmpty else { throw SimulationError("the world has a cluster already") }
     guard (1...64).contains(count) else { throw SimulationError("a cluster of \(count) nodes: 1 to 64") }
+    let replicas = replicas ?? min(3, count)
+    guard (1...min(16, count)).contains(replicas) else {
+      throw SimulationError("\(replicas) replicas: 1 to \(min(16, count))")
+    }
+    for quorum in [readQuorum, writeQuorum].compactMap({ $0 }) {
+      guard (1...replicas).contains(quorum) else {
+        throw SimulationError("a quorum of \(quorum): 1 to \(replicas)")
+      }
+    }
+    self.readQuorum = readQuorum
+    self.writeQuorum = writeQuorum
+    let majority = replicas / 2 + 1
+    // Else a hint counts for a write, and a read does not ask who keeps it.
+    history.checksReads =
+      count == replicas && (readQuorum ?? majority) + (writeQuorum ?? majority) > replicas
     databaseOptions.partitionCount = count <= 8 ? 16 : 128
     // Small, so that memtables are flushed and tables are merged.
     databaseOptions.store.memtableBytes = 64 << 10
@@ -117,7 +147,7 @@ public final class SimulatedWorld: @unchecked Sendable {
     // A writer that waits for a full disk holds up the whole world.
     databaseOptions.store.stallDeadline = .seconds(1)
     clusterOptions.foundingNodes = count
-    clusterOptions.replicas = replicas ?? min(3, count)
+    clusterOptions.replicas = replicas
     clusterOptions.requestTimeout = .seconds(3)
     clusterOptions.replicaTimeout = .milliseconds(600)
     hosts = (0..<count).map { SimulatedHost(self, $0, seed: number()) }
@@ -147,16 +177,25 @@ public final class SimulatedWorld: @unchecked Sendable {
 
   // MARK: - Events
 
-  func plan(after nanoseconds: UInt64, _ label: EventLabel, _ action: @escaping @Sendable () -> Void) {
-    if hasEnded { return }
-    queue.plan(at: clock.monotonicNanoseconds &+ nanoseconds, label, action)
+  /// - Parameter byteCount: of the message that the event brings.
+  func plan(
+    after nanoseconds: UInt64, _ label: EventLabel, byteCount: Int = 0,
+    _ action: @escaping @Sendable () -> Void
+  ) {
+    if hasEnded || exhaustion != nil { return }
+    queue.plan(at: clock.monotonicNanoseconds &+ nanoseconds, label, byteCount: byteCount, action)
+    if queue.count > queueLimit.events {
+      exhaustion = "too many events: \(queue.count) are planned, \(events) have happened"
+    } else if queue.byteCount > queueLimit.bytes {
+      exhaustion = "too many events: messages of \(queue.byteCount) bytes are under way"
+    }
   }
 
   /// Lets the next event happen, if it is due by `limit`.
   ///
   /// - Returns: `false` where there is none: then it is `limit`.
   private func step(until limit: UInt64) -> Bool {
-    guard events < eventLimit, let time = queue.nextTime, time <= limit, let event = queue.next() else {
+    guard !isExhausted, let time = queue.nextTime, time <= limit, let event = queue.next() else {
       move(to: limit)
       return false
     }
@@ -164,7 +203,7 @@ public final class SimulatedWorld: @unchecked Sendable {
     events += 1
     trace.add(event.label, at: event.time)
     event.action()
-    afterEvent(at: event.label.to)
+    afterEvent()
     return true
   }
 
@@ -174,18 +213,20 @@ public final class SimulatedWorld: @unchecked Sendable {
     if time > now { clock.advance(byNanoseconds: time - now) }
   }
 
-  private func afterEvent(at index: Int) {
+  private func afterEvent() {
     for host in hosts {
       if let disk = host.crashedDisk { host.die(leaving: disk) }
     }
-    guard subversion == .dropsHints, hosts.indices.contains(index), let node = hosts[index].node else {
-      return
-    }
-    for target in node.hints.statistics.hints.keys.sorted() { _ = try? node.hints.forget(target) }
   }
 
   /// Whether no more events may happen.
-  public var isExhausted: Bool { events >= eventLimit }
+  public var isExhausted: Bool { events >= eventLimit || exhaustion != nil }
+
+  /// - Throws: ``SimulationError`` where no more events may happen.
+  func checkSteps() throws {
+    guard isExhausted else { return }
+    throw SimulationError(exhaustion ?? "too many events: \(eventLimit) have happened, and no more may")
+  }
 
   /// Lets the world run for so long.
   public func run(for duration: Duration) {
@@ -199,7 +240,7 @@ public final class SimulatedWorld: @unchecked Sendable {
   func run(untilTrue condition: () -> Bool, within duration: Duration) throws {
     let limit = clock.monotonicNanoseconds &+ Self.nanoseconds(duration)
     while !condition(), step(until: limit) {}
-    if isExhausted { throw SimulationError("\(eventLimit) events have happened: no more may") }
+    try checkSteps()
   }
 
   static func nanoseconds(_ duration: Duration) -> UInt64 {
@@ -209,6 +250,8 @@ public final class SimulatedWorld: @unchecked Sendable {
 
   /// Lets go of everything. Nothing may be asked of the world afterwards.
   func end() {
+    faults?.end()
+    faults = nil
     for host in hosts { try? host.close() }
     hasEnded = true
     queue.removeAll()

@@ -5,7 +5,7 @@ public struct SimulationReport: Sendable {
   public var nodes: Int
   /// How many events happened.
   public var events = 0
-  /// A checksum over all of them: the same for the same seed, minutes and nodes.
+  /// A checksum over all of them: the same for the same seed and options.
   public var traceHash: UInt64 = 0
   /// Writes that were acknowledged, were refused, and may or may not have happened.
   public var acknowledged = 0
@@ -13,6 +13,10 @@ public struct SimulationReport: Sendable {
   public var inDoubt = 0
   /// What a client would have cause to complain about, each with the history of its key.
   public var violations: [String] = []
+
+  /// What all calls asked and were told, one JSON object a line: see `docs/simulation.md`. Empty unless asked
+  /// for.
+  public var history = ""
 
   public var ok: Bool { violations.isEmpty }
 }
@@ -49,28 +53,43 @@ public struct Simulation: Sendable {
   }
 
   /// Runs clients against a cluster where all goes wrong: cuts of any shape, messages that are lost, late
-  /// and doubled, kills, losses of power in the middle of a write, full and failing disks, a disk that goes
-  /// back to an old backup or is lost, clocks that are off and jump, slow nodes. Then all is made well, and
-  /// what the cluster holds is compared with what clients were told.
+  /// and doubled, kills, losses of power in the middle of a write and right after it, full and failing disks,
+  /// disks that go back to old backups or are lost, clocks that are off and jump, slow nodes. Then all is
+  /// made well, and what the cluster holds, and what reads returned, is compared with what was acknowledged.
   ///
   /// - Parameters:
-  ///   - seed: decides everything.
+  ///   - seed: with the options decides everything.
   ///   - minutes: of simulated time in which things go wrong: above 0, up to 1,000.
   ///   - nodes: 1 to 64.
   /// - Returns: also where the simulation could not be run to its end: that is a violation.
   public static func random(seed: UInt64, minutes: Double = 1, nodes: Int = 3) -> SimulationReport {
-    var report = SimulationReport(seed: seed, minutes: minutes, nodes: nodes)
-    guard minutes > 0, minutes <= 1_000 else {
-      report.violations = ["\(minutes) minutes: above 0, up to 1,000"]
-      return report
-    }
+    var options = SimulationOptions()
+    options.minutes = minutes
+    options.nodes = nodes
+    return random(seed: seed, options)
+  }
+
+  /// The same, with all that can be chosen.
+  public static func random(seed: UInt64, _ options: SimulationOptions) -> SimulationReport {
+    random(seed: seed, options, subversion: .none)
+  }
+
+  /// The same with a rule broken on purpose.
+  package static func random(
+    seed: UInt64, _ options: SimulationOptions, subversion: Subversion
+  ) -> SimulationReport {
+    var report = SimulationReport(seed: seed, minutes: options.minutes, nodes: options.nodes)
     Simulation(seed: seed).run { world in
       do {
-        try world.cluster(of: nodes)
+        try options.validate()
+        try world.cluster(
+          of: options.nodes, replicas: options.replicas, readQuorum: options.readQuorum,
+          writeQuorum: options.writeQuorum)
+        world.subvert(subversion)
         // Some ten times what is needed.
-        world.eventLimit = max(world.eventLimit, Int(minutes) * nodes * 200_000)
-        let scenario = RandomScenario(world)
-        try scenario.run(for: .milliseconds(Int64(minutes * 60_000)))
+        let minutes = Int(options.minutes.rounded(.up))
+        world.eventLimit = 2_000_000 + minutes * options.nodes * 200_000
+        try world.runRandomly(options)
         try world.settle()
         report.violations = world.violations()
       } catch {
@@ -78,11 +97,28 @@ public struct Simulation: Sendable {
       }
       report.events = world.events
       report.traceHash = world.traceHash
+      if options.keepsHistory { report.history = world.jsonHistory }
       let counts = world.history.writeCounts
       report.acknowledged = counts.acknowledged
       report.refused = counts.refused
       report.inDoubt = counts.inDoubt
     }
     return report
+  }
+}
+
+extension SimulatedWorld {
+  /// Lets clients act and things go wrong for so long, and then until all calls have ended.
+  ///
+  /// - Throws: ``SimulationError`` where no more events may happen.
+  func runRandomly(_ options: SimulationOptions) throws {
+    try beginFaults(options.faults)
+    guard let faults else { return }
+    let clients = RandomClients(self, count: options.clients, faults)
+    clients.begin()
+    run(for: .milliseconds(Int64(options.minutes * 60_000)))
+    clients.end()
+    faults.end()
+    try run(untilTrue: { clients.openCalls == 0 }, within: .seconds(30))
   }
 }

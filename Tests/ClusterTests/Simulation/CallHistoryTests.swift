@@ -23,7 +23,9 @@ import Testing
     return number
   }
 
-  private func record(_ values: String...) throws -> Record {
+  private func record(_ values: String...) throws -> Record { try record(values) }
+
+  private func record(_ values: [String]) throws -> Record {
     var record = Record()
     for (index, value) in values.enumerated() {
       try record.put(
@@ -100,6 +102,63 @@ import Testing
     }
     #expect(problem(record) == "k: nobody added the element z")
   }
+
+  // MARK: - Reads
+
+  private func read(_ key: String, _ values: String...) throws {
+    let number = history.begin(.get(key), node: 1, isSynced: false, at: 3)
+    let found = KeyContent(try record(values))
+    history.end(number, .acknowledged, found: found, at: 4)
+  }
+
+  private func readProblems() -> [String] {
+    history.readViolations(of: "k").map { String($0.prefix { $0 != "\n" }) }
+  }
+
+  @Test func `a read that misses what was acknowledged before it is told of`() throws {
+    history.checksReads = true
+    try read("k")
+    let first = call(.put("k", "a", nil))
+    try read("k", "a")
+    #expect(readProblems() == [])
+    try read("k")
+    #expect(readProblems().count == 1)
+    #expect(readProblems()[0].hasSuffix("the acknowledged, synced value a (#1) is lost"))
+    call(.delete("k", context([first])))
+    try read("k", "a")
+    #expect(readProblems().count == 2)
+    #expect(readProblems()[1].hasSuffix("the value a (#1) is back: it was replaced or deleted"))
+    history.checksReads = false
+    #expect(readProblems() == [])
+  }
+
+  @Test func `a read may miss what is under way, what was not synced, and what a disk has lost`() throws {
+    history.checksReads = true
+    let open = history.begin(.put("k", "a", nil), node: 0, isSynced: true, at: 1)
+    try read("k")
+    try read("k", "a")
+    history.end(open, .acknowledged, at: 5)
+    call(.put("k", "b", nil), isSynced: false)
+    try read("k", "a")
+    #expect(readProblems() == [])
+    history.noteLoss()
+    try read("k")
+    #expect(readProblems() == [])
+    call(.put("k", "c", nil))
+    try read("k")
+    #expect(readProblems().count == 1)
+    #expect(readProblems()[0].hasSuffix("the acknowledged, synced value c (#6) is lost"))
+  }
+
+  @Test func `a read sees nothing before it was asked for`() throws {
+    history.checksReads = true
+    try read("k", "a")
+    call(.put("k", "a", nil))
+    #expect(readProblems().count == 1)
+    #expect(readProblems()[0].hasSuffix("the value a is there, and its write was refused"))
+  }
+
+  // MARK: - Events
 
   @Test func `events come in order of time, and then of planning`() throws {
     try withSeeds("CallHistoryTests", count: 20) { _, random in

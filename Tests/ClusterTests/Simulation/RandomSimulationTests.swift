@@ -35,6 +35,38 @@ import Testing
     }
   }
 
+  /// Fewer disks may be lost where fewer acknowledge; more where more do.
+  @Test(arguments: [(5, 5, 3, 3), (5, 3, 1, 3), (4, 4, 2, 3), (3, 3, 2, 1), (7, 3, 2, 2)])
+  func `promises hold for other quorums`(_ nodes: Int, _ replicas: Int, _ read: Int, _ write: Int) {
+    var options = SimulationOptions()
+    options.minutes = 0.4
+    options.nodes = nodes
+    options.replicas = replicas
+    options.readQuorum = read
+    options.writeQuorum = write
+    let name = "promises hold for other quorums, \(nodes) \(replicas) \(read) \(write)"
+    for seed in Seeds.of(name, count: TestSize.of(quick: 3, full: 40)) {
+      let report = Simulation.random(seed: seed, options)
+      guard !report.ok else { continue }
+      Issue.record("\(name), seed \(seed): \(report.violations.prefix(3).joined(separator: "\n"))")
+    }
+  }
+
+  @Test func `only what is asked for goes wrong`() {
+    var options = SimulationOptions()
+    options.minutes = 0.3
+    options.faults = []
+    let calm = Simulation.random(seed: 1, options)
+    #expect(calm.ok && calm.inDoubt == 0, "\(calm)")
+    for (name, faults) in SimulationFaults.named {
+      options.faults = faults
+      for seed in Seeds.of("only \(name)", count: TestSize.of(quick: 1, full: 10)) {
+        let report = Simulation.random(seed: seed, options)
+        #expect(report.ok, "\(name), seed \(seed): \(report.violations.prefix(3))")
+      }
+    }
+  }
+
   @Test func `the same seed does the same, and another one something else`() {
     var hashes: Set<UInt64> = []
     for seed in [1, 2, 3] as [UInt64] {
@@ -53,5 +85,16 @@ import Testing
     #expect(!Simulation.random(seed: 1, minutes: 0, nodes: 3).ok)
     #expect(!Simulation.random(seed: 1, minutes: 1, nodes: 0).ok)
     #expect(!Simulation.random(seed: 1, minutes: 1, nodes: 65).ok)
+    func isRefused(_ change: (inout SimulationOptions) -> Void) -> Bool {
+      var options = SimulationOptions()
+      change(&options)
+      let report = Simulation.random(seed: 1, options)
+      return report.events == 0 && !report.ok
+    }
+    #expect(isRefused { $0.replicas = 4 })
+    #expect(isRefused { $0.replicas = 0 })
+    #expect(isRefused { $0.readQuorum = 4 })
+    #expect(isRefused { $0.writeQuorum = 0 })
+    #expect(isRefused { $0.clients = 0 })
   }
 }

@@ -1,7 +1,8 @@
 import RoostCluster
-import RoostSimulation
 import TestSupport
 import Testing
+
+@testable import RoostSimulation
 
 /// The simulated cluster as users' own tests use it.
 // Budget: 10 s
@@ -141,6 +142,50 @@ import Testing
         try world.cluster(of: 3)
       }
     }
+  }
+
+  /// A cluster that feeds on itself must not take the machine's memory.
+  @Test func `too much under way ends a simulation`() throws {
+    for limit in [(events: 3, bytes: 1 << 30), (events: 1_000_000, bytes: 200)] {
+      try Simulation(seed: 16).run { world in
+        let nodes = try world.cluster(of: 3)
+        world.queueLimit = limit
+        let error = #expect(throws: SimulationError.self) {
+          try world.put("k", String(repeating: "v", count: 300), at: nodes[0])
+        }
+        #expect(error?.message.hasPrefix("too many events") == true)
+        #expect(world.isExhausted)
+        world.run(for: .seconds(1))
+        #expect(throws: SimulationError.self) { try world.settle() }
+      }
+    }
+  }
+
+  /// As users put programs of their own under it.
+  @Test func `faults come while a program goes on`() throws {
+    for seed in Seeds.of("faults come while a program goes on", count: TestSize.of(quick: 3, full: 30)) {
+      try Simulation(seed: seed).run { world in
+        let nodes = try world.cluster(of: 3)
+        try world.beginFaults()
+        #expect(throws: SimulationError.self) { try world.beginFaults() }
+        var likes: Int64 = 0
+        var failures: Int64 = 0
+        for round in 0..<150 {
+          do {
+            try world.increment("likes", at: nodes[round % 3])
+            likes += 1
+          } catch is DatabaseError { failures += 1 }
+          world.run(for: .milliseconds(100))
+        }
+        try world.settle()
+        #expect(world.violations() == [], "seed \(seed)")
+        // One may have lost its disk.
+        let count = try world.get("likes", at: world.runningNodes[0]).count
+        #expect(count >= likes && count <= likes + failures, "seed \(seed)")
+        #expect(likes > 0, "seed \(seed)")
+      }
+    }
+    #expect(throws: SimulationError.self) { try Simulation(seed: 1).run { try $0.beginFaults() } }
   }
 
   @Test func `a violation names its key and tells its history`() throws {

@@ -1,3 +1,5 @@
+import RoostSimulation
+
 /// One operation of a transaction, as a client asked for it and was told of it.
 enum HistoryOperation: Hashable, Sendable {
   /// Adds to the list at a key; no two transactions add the same number to the same key.
@@ -56,11 +58,11 @@ struct History: Hashable, Sendable {
 
   var jsonLines: String {
     events.enumerated().map { index, event in
-      let value = event.operations.map(\.json).joined(separator: ",")
-      let commit = event.commit.map { #","commit":\#($0)"# } ?? ""
-      return #"{"index":\#(index),"type":"\#(event.kind.rawValue)","process":\#(event.process),"#
-        + #""f":"txn","id":"\#(event.transaction)","time":\#(event.time),"#
-        + #""value":[\#(value)]\#(commit)}"# + "\n"
+      HistoryLine(
+        index: index, HistoryLine.Kind(rawValue: event.kind.rawValue) ?? .info, process: event.process,
+        id: event.transaction, nanoseconds: event.time, event.operations.map(\.json),
+        more: event.commit.map { [("commit", "\($0)")] } ?? []
+      ).text
     }.joined()
   }
 

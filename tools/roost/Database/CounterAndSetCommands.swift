@@ -2,6 +2,7 @@ import ArgumentParser
 import Roost
 import RoostCausality
 import RoostCluster
+import RoostEnvironment
 import RoostNetwork
 import RoostStorage
 
@@ -21,24 +22,52 @@ struct Increment: AsyncParsableCommand {
         roost incr ./db likes:42 --by 10
         roost incr ./db likes:42 --by=-1        an option's value that begins with a dash
         roost incr --connect 127.0.0.1:7421 --cluster music --plain likes:42
+        roost incr ./db likes:42 --operation new                    the id is on standard error
+        roost incr ./db likes:42 --operation 0193f2...              tried again: counts once
       """)
 
   @OptionGroup var options: TypedOptions
   @Option(help: "How much; negative counts down.") var by: Int64 = 1
+  @Option(
+    help: ArgumentHelp(
+      "Count once, however often this is tried with one id, for five minutes; `new` makes one.",
+      valueName: "id"))
+  var operation: String?
 
-  func validate() throws { _ = try options.place.split(options.words(), "key") }
+  func validate() throws {
+    _ = try options.place.split(options.words(), "key")
+    if let operation, operation != "new", OperationID(operation) == nil {
+      throw ValidationError("--operation is `new`, or an id of 32 hexadecimal digits.")
+    }
+  }
+
+  /// The id that was given, or a new one, which is told before anything is done.
+  private func operationID() -> OperationID? {
+    guard operation == "new" else { return operation.flatMap { OperationID($0) } }
+    var generator = SystemRandomNumberGenerator()
+    let now = Environment.posix().time.wallClockNanoseconds / 1_000_000
+    let id = OperationID(milliseconds: now, using: &generator)
+    Complaint.line("operation \(id)")
+    return id
+  }
 
   func run() async throws {
     let (directory, words) = try options.place.split(options.words(), "key")
     let key = try options.writtenKey(words[0])
+    let operation = operationID()
     let counter: PNCounter
     if let directory {
       counter = try TypedKey(key, options.keyspace, directory).write(sync: options.sync) { keyspace, key in
-        _ = try keyspace.apply(StateChange(.increment(by)), to: key)
+        if let operation {
+          try keyspace.increment(key, by: by, operation: operation)
+        } else {
+          _ = try keyspace.apply(StateChange(.increment(by)), to: key)
+        }
         return try keyspace.state(key, PNCounter.self)
       }
     } else {
-      let write = options.place.request(.increment(by), key, in: options.keyspace, sync: options.sync)
+      let asked = operation.map { KeyRequest.Operation.countOnce(by, $0, field: nil) } ?? .increment(by)
+      let write = options.place.request(asked, key, in: options.keyspace, sync: options.sync)
       let read = options.place.request(.get, key, in: options.keyspace)
       counter = try await options.place.connection.withClient { client in
         _ = try await client.key(write)

@@ -1,0 +1,69 @@
+import RoostCausality
+import RoostCluster
+
+/// How a simulation is subverted, so that its checks can be checked: each breaks one rule of the database.
+/// All but one are done by the network, which the database's own code never hears of.
+package enum Subversion: Sendable, Hashable, CaseIterable {
+  case none
+  /// A replica acknowledges a state and forgets it.
+  case forgetsApplied
+  /// A store acknowledges a hint and does not keep it.
+  case dropsHints
+  /// A replica acknowledges before what it has would survive its machine.
+  case acknowledgesUnsynced
+  /// A replica takes what it is sent for all there is, and drops what it had beside that.
+  case overwrites
+  /// A state is sent as its latest value alone, with a context that claims all before it.
+  case sendsBareDots
+  /// A store that is started again goes on as the incarnation that it was, whatever it has lost. From the
+  /// next start of each on.
+  case keepsIncarnations
+  /// What a node hands on for a client comes twice now and then.
+  case repeatsRequests
+}
+
+extension SimulatedWorld {
+  /// Whether a message is acknowledged, and gets no further.
+  func swallows(_ message: NodeMessage) -> Bool {
+    switch subversion {
+    case .forgetsApplied: message.kind == NodeMessageKind.apply
+    case .dropsHints: message.kind == NodeMessageKind.hint
+    default: false
+    }
+  }
+
+  /// Whether a message comes twice.
+  func repeats(_ message: NodeMessage) -> Bool {
+    subversion == .repeatsRequests && message.kind == NodeMessageKind.key && chance(300)
+  }
+
+  /// A message as it arrives.
+  func forged(_ message: NodeMessage, at process: HostProcess) -> NodeMessage {
+    let isState = message.kind == NodeMessageKind.apply
+    let change: (inout ForgedMessage) -> Void
+    switch subversion {
+    case .acknowledgesUnsynced where isState: change = { $0.isSynced = false }
+    case .overwrites where isState:
+      change = { forged in
+        guard let record = forged.record,
+          let held = try? process.node?.keyspace(Self.keyspace).held(forged.key)
+        else { return }
+        var context = record.context
+        context.merge(held.context)
+        forged.record = Record(context: context, siblings: record.siblings, states: record.states)
+      }
+    case .sendsBareDots where isState:
+      change = { forged in
+        guard let record = forged.record, record.states.isEmpty, let latest = record.siblings.latest else {
+          return
+        }
+        var siblings = SiblingSet()
+        siblings.insert(latest)
+        forged.record = Record(context: VersionVector([latest.dot]), siblings: siblings, states: [])
+      }
+    default: return message
+    }
+    guard let body = try? ForgedMessage.body(of: message.body, change) else { return message }
+    return NodeMessage(kind: message.kind, body: body)
+  }
+}
