@@ -22,7 +22,7 @@ extension KeyspaceCore {
     if let upper = request.upper, !request.lower.lexicographicallyPrecedes(upper) { return page }
     do throws(StoreError) {
       var merge = CursorTournament(
-        capacity: request.partitions.count, skippedBytes: StoredKey.prefixBytes,
+        capacity: request.partitions.count, skippedBytes: StoredKey.prefixBytes, sharedBytes: 0,
         isDescending: request.order == .descending)
       for partition in request.partitions {
         let upper =

@@ -113,8 +113,7 @@ package final class ScanEntries: Sendable {
     let bytes = GatheredBytes(capacity: entries.reduce(0) { $0 + $1.key.count })
     let none: [UInt8] = []
     slots = entries.enumerated().map { index, entry in
-      let (key, record, end) = unsafe bytes.append(entry.key.span.bytes, none.span.bytes)
-      return Slot(key: key, record: record, end: end, value: 0..<0, decoded: index)
+      Slot(unsafe bytes.append(entry.key.span.bytes, none.span.bytes), decoded: index)
     }
     self.bytes = bytes
   }
