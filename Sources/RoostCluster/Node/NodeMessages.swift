@@ -22,6 +22,15 @@ package enum NodeMessageKind {
   package static let repair: UInt16 = 7
   /// A replica asks about the hash tree of a partition: `TreeRequest`.
   package static let compare: UInt16 = 8
+
+  /// The kinds of messages about transactions; the layer above knows what they say.
+  package static let transactions: ClosedRange<UInt16> = 20...29
+  /// What a coordinator and a participant tell each other: `RemoteEnvelope`. Needs no answer.
+  package static let transaction: UInt16 = 20
+  /// A read as of a time, at the member that has the keys: `RemoteRead`.
+  package static let transactionRead: UInt16 = 21
+  /// What a node knows of a transaction: `OutcomeQuestion`.
+  package static let transactionOutcome: UInt16 = 22
 }
 
 /// An answer's body.
