@@ -4,29 +4,28 @@ import RoostEnvironment
 /// Whether this node's clock can be trusted, by what it hears of the others'.
 ///
 /// A clock is apart where it differs from this one by four fifths of the bound, or more: before the bound is
-/// reached. A node whose clock is apart from those of more than half of the nodes that it hears runs no
-/// transactions until it is not; with two nodes neither can tell who is wrong, and neither does. One wrong
-/// clock among many so stops its own node only; what it sends is refused by each message's reading.
+/// reached. A node whose clock is apart from those of more than half of the other nodes runs no transactions
+/// until it is not; with two nodes neither can tell who is wrong, and neither does. One wrong clock among many
+/// so stops its own node only; what it sends is refused by each message's reading.
 ///
 /// Thread-safe.
 final class ClockFence: @unchecked Sendable {
-  private struct Reading {
-    var isApart: Bool
-    /// By the monotonic clock; older ones do not count.
-    var until: UInt64
-  }
-
   private let boundMilliseconds: UInt64
   private let lifeMilliseconds: UInt64
+  private let others: @Sendable () -> Int
   private let lock = Lock()
   // Guarded by `lock`.
-  private var readings: [MemberID: Reading] = [:]
+  /// Whose clocks are apart, and until when, by the monotonic clock, that is believed.
+  private var apart: [MemberID: UInt64] = [:]
   private var wasFenced = false
 
-  /// - Parameter lifeMilliseconds: how long a reading counts.
-  init(boundMilliseconds: UInt64, lifeMilliseconds: UInt64) {
+  /// - Parameters:
+  ///   - lifeMilliseconds: how long a reading counts.
+  ///   - others: how many other nodes there are.
+  init(boundMilliseconds: UInt64, lifeMilliseconds: UInt64, others: @escaping @Sendable () -> Int) {
     self.boundMilliseconds = boundMilliseconds
     self.lifeMilliseconds = lifeMilliseconds
+    self.others = others
   }
 
   /// Notes a clock that was read during a round trip: it is at most so much older.
@@ -43,12 +42,13 @@ final class ClockFence: @unchecked Sendable {
   /// Notes the clock that a message came with. It may have been on its way for long: so it is no sign that the
   /// sender's is behind, nor that it is not ahead.
   func received(_ there: UInt64, of member: MemberID, here: UInt64, at now: UInt64) -> Bool? {
-    let isAhead = isFar(there > here ? there - here : 0)
-    let isKnown = lock.withLock { (readings[member]?.until ?? 0) > now }
-    return isAhead || !isKnown ? note(member, isApart: isAhead, at: now) : nil
+    isFar(there > here ? there - here : 0) ? note(member, isApart: true, at: now) : nil
   }
 
-  func isFenced(at now: UInt64) -> Bool { lock.withLock { isFencedNow(now) } }
+  func isFenced(at now: UInt64) -> Bool {
+    let others = others()
+    return lock.withLock { isFenced(at: now, others) }
+  }
 
   private func isFar(_ milliseconds: UInt64) -> Bool {
     // At least one: with a bound of a millisecond, clocks that agree are not apart.
@@ -56,17 +56,17 @@ final class ClockFence: @unchecked Sendable {
   }
 
   private func note(_ member: MemberID, isApart: Bool, at now: UInt64) -> Bool? {
-    lock.withLock {
-      readings[member] = Reading(isApart: isApart, until: now &+ lifeMilliseconds)
-      let isFenced = isFencedNow(now)
+    let others = others()
+    return lock.withLock {
+      apart[member] = isApart ? now &+ lifeMilliseconds : nil
+      let isFenced = isFenced(at: now, others)
       defer { wasFenced = isFenced }
       return isFenced == wasFenced ? nil : isFenced
     }
   }
 
   /// With the lock held.
-  private func isFencedNow(_ now: UInt64) -> Bool {
-    let current = readings.values.filter { $0.until > now }
-    return current.count { $0.isApart } * 2 > current.count
+  private func isFenced(at now: UInt64, _ others: Int) -> Bool {
+    apart.values.count { $0 > now } * 2 > others
   }
 }

@@ -49,7 +49,8 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
     let times = node.core.options.clusterTimes
     clockBoundMilliseconds = times.clockBoundMilliseconds
     fence = ClockFence(
-      boundMilliseconds: clockBoundMilliseconds, lifeMilliseconds: 2 * times.durationMilliseconds)
+      boundMilliseconds: clockBoundMilliseconds, lifeMilliseconds: 2 * times.durationMilliseconds
+    ) { [weak node] in node?.otherMembers.count ?? 0 }
     changed = Condition(lock)
     node.attach(self)
   }

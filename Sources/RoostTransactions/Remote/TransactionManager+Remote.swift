@@ -149,11 +149,10 @@ extension TransactionManager {
     do throws(DatabaseError) {
       guard let node = services.node else { return reply(.success(try outcome(of: transaction))) }
       let own = try standing(of: transaction)
-      let alone = OutcomeStanding.joined([own], missing: 1)
       let others = node.otherMembers
-      guard alone == .undecided, own.coordinator != .undecided, !others.isEmpty else {
-        return reply(.success(others.isEmpty ? OutcomeStanding.joined([own], missing: 0) : alone))
-      }
+      let alone = OutcomeStanding.joined([own], missing: others.count)
+      // Where the coordinator is here and cannot tell, a store may.
+      guard alone == .undecided, !others.isEmpty else { return reply(.success(alone)) }
       let question = OutcomeQuestion(try header(), transaction).encoded()
       let gathered = GatheredStandings(own, others.count, reply)
       for member in others {
