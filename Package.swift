@@ -14,6 +14,7 @@ let package = Package(
   name: "roost",
   products: [
     .library(name: "Roost", targets: ["Roost"]),
+    .library(name: "RoostService", targets: ["RoostService"]),
     .library(name: "RoostStorage", targets: ["RoostStorage"]),
     .library(name: "RoostCausality", targets: ["RoostCausality"]),
     .library(name: "RoostEnvironment", targets: ["RoostEnvironment"]),
@@ -27,6 +28,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
     .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-metrics.git", from: "2.13.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
   ],
   targets: [
     .systemLibrary(
@@ -71,6 +73,10 @@ let package = Package(
         .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
         .enableUpcomingFeature("InternalImportsByDefault"),
       ]),
+    .target(
+      name: "RoostService",
+      dependencies: ["Roost", .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")],
+      swiftSettings: house + [.enableUpcomingFeature("InternalImportsByDefault")]),
     .executableTarget(
       name: "RoostCommand",
       dependencies: [
@@ -117,7 +123,7 @@ let package = Package(
         "RoostNetwork", "RoostCluster", "RoostSimulation", "TestSupport",
         .product(name: "NIOCore", package: "swift-nio"), .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
-        .product(name: "Logging", package: "swift-log"),
+        .product(name: "Logging", package: "swift-log"), .product(name: "Metrics", package: "swift-metrics"),
       ], swiftSettings: house),
     .testTarget(
       name: "TransactionTests",
@@ -126,6 +132,13 @@ let package = Package(
       name: "DatabaseTests",
       dependencies: ["Roost", "RoostNetwork", "RoostSimulation", "RoostTransactions", "TestSupport"],
       swiftSettings: house),
+    .testTarget(
+      name: "ServiceTests",
+      dependencies: [
+        "RoostService", "Roost", "TestSupport",
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "Logging", package: "swift-log"),
+      ], swiftSettings: house),
     .testTarget(
       name: "CommandTests",
       dependencies: ["RoostCommand", "RoostCluster", "RoostStorage", "TestSupport"],

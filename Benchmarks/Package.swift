@@ -23,10 +23,14 @@ let package = Package(
     .target(name: "Latency", swiftSettings: [.swiftLanguageMode(.v6)]),
     .testTarget(
       name: "LatencyTests", dependencies: ["Latency"], swiftSettings: [.swiftLanguageMode(.v6)]),
+    .target(name: "PeerProtocols", swiftSettings: [.swiftLanguageMode(.v6)]),
+    .testTarget(
+      name: "PeerProtocolsTests", dependencies: ["PeerProtocols"],
+      swiftSettings: [.swiftLanguageMode(.v6)]),
     .executableTarget(
       name: "RoostBench",
       dependencies: [
-        "CRocksDB", "CLevelDB", "CSQLite", "CMachine", "Latency",
+        "CRocksDB", "CLevelDB", "CSQLite", "CMachine", "Latency", "PeerProtocols",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
         .product(name: "Roost", package: "roost"),
         .product(name: "RoostStorage", package: "roost"),

@@ -47,16 +47,20 @@ need_packages() {
   for pair in "$@"; do
     have_header "${pair%%=*}" || missing+=("${pair#*=}")
   done
-  [ ${#missing[@]} -eq 0 ] && return
+  [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
+}
 
+# install_packages PACKAGE…: installs Debian packages.
+install_packages() {
+  local missing=("$@")
   local install=(apt-get install -y --no-install-recommends "${missing[@]}")
   local as_root=()
   if ! command -v apt-get >/dev/null 2>&1; then
-    unavailable "These libraries are missing: ${missing[*]} (Debian's names). Install them, then run this again."
+    unavailable "These packages are missing: ${missing[*]} (Debian's names). Install them, then run this again."
   fi
   if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null 2>&1 || ! sudo -n true 2>/dev/null; then
-      unavailable "These libraries are missing: ${missing[*]}. Install them, then run this again:" \
+      unavailable "These packages are missing: ${missing[*]}. Install them, then run this again:" \
         $'\n'"  sudo ${install[*]}"
     fi
     as_root=(sudo -n)

@@ -21,6 +21,8 @@ public final class Database: Sendable {
   private let opened: OpenedTransactions
   /// What makes this process one of a cluster; `nil` where the database is this process's alone.
   let membership: ClusterMembership?
+  /// Ends ``run(drainingFor:)``.
+  let ended = EndSignal()
   var node: ClusterNode? { membership?.node }
 
   package init(
@@ -89,14 +91,18 @@ public final class Database: Sendable {
   /// Moves of partitions and builds of indexes end where they are, and go on at the next open.
   ///
   /// - Throws: the first failure; every store is closed all the same.
-  public func close() async throws {
+  public func close() async throws { try await close(drainingFor: .seconds(5)) }
+
+  /// - Parameter patience: how long a node of a cluster lets what is under way go on.
+  func close(drainingFor patience: Duration) async throws {
+    ended.signal()
     let workers = core.shared.environment.makeWorkers()
     defer { workers.shutdown() }
     let (core, opened, membership) = (core, opened, membership)
     try await onWorkers(workers) { () throws(DatabaseError) in
       var failure: DatabaseError?
       do throws(DatabaseError) { try opened.close() } catch { failure = error }
-      if let membership { try membership.leave() } else { try core.close() }
+      if let membership { try membership.leave(drainingFor: patience) } else { try core.close() }
       if let failure { throw failure }
     }
   }

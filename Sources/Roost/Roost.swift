@@ -3,4 +3,5 @@
 @_exported import RoostCausality
 @_exported import RoostCluster
 @_exported import RoostEnvironment
+@_exported import RoostNetwork
 @_exported import RoostStorage

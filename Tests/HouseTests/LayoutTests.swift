@@ -94,6 +94,7 @@ import Testing
     ("Sources/Roost/A.swift", "import FoundationEssentials"),
     ("Sources/RoostCluster/Codec/A.swift", "import Foundation"),
     ("Sources/RoostNetwork/A.swift", "import Roost"),
+    ("Sources/Roost/A.swift", "import ServiceLifecycle"),
     ("Sources/RoostNetwork/A.swift", "import RoostTransactions"),
     ("Sources/RoostCluster/A.swift", "import RoostNetwork"),
     ("Sources/RoostStorage/A.swift", "import NIOCore"),

@@ -17,6 +17,7 @@ enum Rules {
       "RoostTransactions", "RoostCluster", "RoostCausality", "RoostNetwork", "RoostStorage",
       "RoostEnvironment",
     ],
+    "RoostService": ["Roost", "ServiceLifecycle"],
     // Codable's encoders are Foundation's: one folder uses them.
     "Roost/Codec": [
       "RoostCluster", "RoostCausality", "RoostStorage", "FoundationEssentials", "Foundation",

@@ -8,7 +8,8 @@ struct RoostBench: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tools/bench",
     abstract: "Runs the same work on Roost and on its peers and compares the times.",
-    subcommands: [Compare.self, Rebalance.self, Transactions.self, Child.self], defaultSubcommand: Compare.self)
+    subcommands: [Compare.self, Rebalance.self, Transactions.self, Cluster.self, Child.self],
+    defaultSubcommand: Compare.self)
 }
 
 enum Size: String, CaseIterable, ExpressibleByArgument {

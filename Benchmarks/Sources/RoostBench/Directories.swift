@@ -40,21 +40,26 @@ func removeDirectory(_ path: String) {
 /// Copies the files of one directory to another, new one.
 func copyDirectory(_ source: String, to target: String) throws {
   try makeDirectory(target)
-  for name in entries(source) {
-    let from = open("\(source)/\(name)", O_RDONLY)
-    let to = open("\(target)/\(name)", O_WRONLY | O_CREAT | O_TRUNC, 0o644)
-    guard from >= 0, to >= 0 else {
-      throw BenchmarkError("could not copy \(name): \(String(cString: strerror(errno)))")
-    }
-    while true {
-      let copied = sendfile(to, from, nil, 1 << 30)
-      if copied == 0 { break }
-      guard copied > 0 else {
-        throw BenchmarkError("could not copy \(name): \(String(cString: strerror(errno)))")
-      }
-    }
+  for name in entries(source) { try copyFile("\(source)/\(name)", to: "\(target)/\(name)") }
+}
+
+/// Copies a file to a new one.
+func copyFile(_ source: String, to target: String) throws {
+  let from = open(source, O_RDONLY)
+  let to = open(target, O_WRONLY | O_CREAT | O_TRUNC, 0o644)
+  defer {
     close(from)
     close(to)
+  }
+  guard from >= 0, to >= 0 else {
+    throw BenchmarkError("could not copy \(source): \(String(cString: strerror(errno)))")
+  }
+  while true {
+    let copied = sendfile(to, from, nil, 1 << 30)
+    if copied == 0 { return }
+    guard copied > 0 else {
+      throw BenchmarkError("could not copy \(source): \(String(cString: strerror(errno)))")
+    }
   }
 }
 

@@ -69,3 +69,14 @@ func contents(_ path: String) -> String {
   }
   return String(decoding: bytes, as: UTF8.self)
 }
+
+/// What another process has used so far, as the kernel counts it; nothing, where it is gone or not ours.
+func processUsage(_ process: pid_t) -> (cpuSeconds: Double, bytesWritten: UInt64) {
+  // The name in parentheses may hold spaces.
+  let fields = contents("/proc/\(process)/stat").split(separator: ")").last?.split(separator: " ") ?? []
+  guard fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12]) else {
+    return (0, 0)
+  }
+  let ticks = Double(sysconf(Int32(_SC_CLK_TCK)))
+  return ((user + system) / ticks, field("write_bytes:", of: "/proc/\(process)/io") ?? 0)
+}

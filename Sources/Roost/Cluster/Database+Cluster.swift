@@ -16,8 +16,6 @@ package final class ClusterMembership: Sendable {
   let service: NodeService
   let node: ClusterNode
   let transactions: NodeTransactions
-  /// Ends `run()`.
-  let ended = EndSignal()
 
   init(_ service: NodeService, _ node: ClusterNode, _ transactions: NodeTransactions) {
     self.service = service
@@ -25,10 +23,9 @@ package final class ClusterMembership: Sendable {
     self.transactions = transactions
   }
 
-  /// Lets what is under way end, and closes node, store and network.
-  func leave() throws(DatabaseError) {
-    ended.signal()
-    _ = try service.stop(drainingFor: .seconds(5))
+  /// Lets what is under way end, for so long, and closes node, store and network.
+  func leave(drainingFor patience: Duration) throws(DatabaseError) {
+    _ = try service.stop(drainingFor: patience)
   }
 }
 
@@ -109,13 +106,18 @@ extension Database {
   /// Where other nodes and clients reach this one, `host:port`; `nil` where the database is of no cluster.
   public var address: String? { membership?.service.address.description }
 
-  /// Runs until the task is cancelled or the database closed, then leaves the cluster: what is under way ends
-  /// first, as far as five seconds allow.
+  /// Runs until the task is cancelled or the database closed, then closes it. A node of a cluster leaves:
+  /// what is under way ends first, as far as time allows. `RoostService` makes it a service of
+  /// swift-service-lifecycle.
   ///
-  /// - Throws: as ``close()``.
-  public func run() async throws {
-    if let membership { await membership.ended.wait() }
-    try await close()
+  /// - Parameter patience: how long a node lets what is under way go on: 0 to an hour.
+  /// - Throws: `.invalidArgument` (the patience: the database stays open); as ``close()``.
+  public func run(drainingFor patience: Duration = .seconds(5)) async throws {
+    guard patience >= .zero, patience <= .seconds(3_600) else {
+      throw DatabaseError(.invalidArgument, "draining for \(patience): it must be 0 to an hour")
+    }
+    await ended.wait()
+    try await close(drainingFor: patience)
   }
 }
 

@@ -13,8 +13,17 @@ extension ClusterNode {
   ///     `.indeterminate` (fewer have acknowledged: it may still appear), `.deadlineExceeded`, `.busy`.
   package func perform(_ request: KeyRequest, deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
     do throws(DatabaseError) { try enter() } catch { return reply(.failure(error)) }
-    let counted: Answer<KeyAnswer> = { [counters] result in
+    let (began, isWrite) = (now, request.isWrite)
+    let counted: Answer<KeyAnswer> = { [counters, observer, time = environment.time] result in
       counters.leave()
+      if let observer {
+        let nanoseconds = time.monotonicNanoseconds &- began
+        if case .failure(let error) = result {
+          observer.answered(isWrite: isWrite, nanoseconds: nanoseconds, error.code)
+        } else {
+          observer.answered(isWrite: isWrite, nanoseconds: nanoseconds, nil)
+        }
+      }
       reply(result)
     }
     run(until: deadline, refused: { counted(.failure($0)) }) { [self] in begin(request, deadline, counted) }

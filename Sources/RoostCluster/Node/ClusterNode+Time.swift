@@ -29,9 +29,11 @@ extension ClusterNode {
   /// - Throws: what the directory throws.
   package func beat() throws(DatabaseError) {
     let outcome = answered { () throws(DatabaseError) in try announce() }
+    if case .failure = outcome { counters.failedRenewals.wrappingAdd(1, ordering: .relaxed) }
     handHintsOver()
     repairInBackground()
     sweepHints()
+    observer?.counted(figures)
     try outcome.get()
   }
 
@@ -54,7 +56,10 @@ extension ClusterNode {
   func announce() throws(DatabaseError) {
     if lock.withLock({ isSuperseded }) { return }
     let known = lock.withLock { self.lease }
-    if let known { if try directory.renew(known) { return } }
+    if let known {
+      if try directory.renew(known) { return }
+      counters.failedRenewals.wrappingAdd(1, ordering: .relaxed)
+    }
     let lease = try directory.grantLease(options.lease)
     let name = ClusterRecordName.node(transport.node)
     let record = NodeRecord(member: local.id, address: address)

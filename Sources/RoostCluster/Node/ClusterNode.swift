@@ -32,6 +32,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   package let hints: HintStore
   let peers = NodePeers()
   let counters = NodeCounters()
+  let observer: (any NodeObserver)?
   let address: NodeAddress
   let connect: @Sendable ([NodeID: NodeAddress]) -> Void
   /// Runs what writes; what only reads goes on beside it.
@@ -87,15 +88,17 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   /// Takes part with a store that has registered.
   ///
-  /// - Parameter keepsTime: whether it ticks and beats by itself; a simulation does that in its place.
+  /// - Parameters:
+  ///   - keepsTime: whether it ticks and beats by itself; a simulation does that in its place.
+  ///   - observer: is told what the node does.
   /// - Throws: as ``start(at:_:_:directory:transport:address:connect:_:)``.
   package static func start(
     _ founding: ClusterFounding, transport: any NodeTransport, address: NodeAddress, keepsTime: Bool = true,
-    connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
+    observer: (any NodeObserver)? = nil, connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
   ) throws(DatabaseError) -> ClusterNode {
     let core = try founding.finish()
     do throws(DatabaseError) {
-      let node = try ClusterNode(core, founding, transport, address, keepsTime, connect)
+      let node = try ClusterNode(core, founding, transport, address, keepsTime, observer, connect)
       try node.begin()
       return node
     } catch {
@@ -106,7 +109,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
 
   private init(
     _ core: DatabaseCore, _ founding: ClusterFounding, _ transport: any NodeTransport,
-    _ address: NodeAddress, _ keepsTime: Bool, _ connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
+    _ address: NodeAddress, _ keepsTime: Bool, _ observer: (any NodeObserver)?,
+    _ connect: @escaping @Sendable ([NodeID: NodeAddress]) -> Void
   ) throws(DatabaseError) {
     guard let local = core.presentMembers.first else {
       throw DatabaseError(.closed, "the database is closed")
@@ -117,6 +121,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     self.address = address
     self.connect = connect
     self.keepsTime = keepsTime
+    self.observer = observer
     options = founding.cluster
     directory = founding.directory
     environment = founding.environment
@@ -203,6 +208,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     watch?.cancel()
     repairs.end()
     for operation in operations { operation.end() }
+    observer?.counted(figures)
     // Where the directory cannot be told, the lease tells.
     if let lease { try? directory.revoke(lease) }
     endThreads()

@@ -121,6 +121,7 @@ final class NodeRepairs: @unchecked Sendable {
   // Guarded by `lock`.
   private var trees: [(name: TreeName, tree: HashTree)] = []
   private var last: NodeStatus.RepairPass?
+  private var ended: (count: UInt64, mended: UInt64, notCompared: UInt64) = (0, 0, 0)
   private var schedule: RepairSchedule?
   private var background: TreeRepair?
   private var lastBeat: UInt64 = 0
@@ -128,7 +129,17 @@ final class NodeRepairs: @unchecked Sendable {
 
   var lastPass: NodeStatus.RepairPass? { lock.withLock { last } }
 
-  func ended(_ pass: NodeStatus.RepairPass) { lock.withLock { last = pass } }
+  /// Of all passes that have ended.
+  var totals: (count: UInt64, mended: UInt64, notCompared: UInt64) { lock.withLock { ended } }
+
+  func ended(_ pass: NodeStatus.RepairPass) {
+    lock.withLock {
+      last = pass
+      ended.count += 1
+      ended.mended += pass.report.mended
+      ended.notCompared += pass.report.notCompared
+    }
+  }
 
   func tree(_ name: TreeName) -> HashTree? { lock.withLock { trees.first { $0.name == name }?.tree } }
 

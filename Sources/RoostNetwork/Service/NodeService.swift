@@ -24,6 +24,7 @@ package final class NodeService: @unchecked Sendable {
   package let address: NodeAddress
   package var nodeID: NodeID { network.node }
   private let environment: Environment
+  private let metrics = NodeMetrics()
   private let stopped = Latch<Bool>()
   private let lock = Lock()
   // Guarded by `lock`.
@@ -100,9 +101,9 @@ package final class NodeService: @unchecked Sendable {
     if mustGo { founding.cancel() }
     defer { lock.withLock { self.founding = nil } }
     let isNew = !founding.isMember
-    let node = try ClusterNode.start(founding, transport: network, address: address) { [network] peers in
-      network.setPeers(peers)
-    }
+    let node = try ClusterNode.start(
+      founding, transport: network, address: address, observer: metrics
+    ) { [network] peers in network.setPeers(peers) }
     let isStopped = lock.withLock {
       if !self.isStopped { self.node = node }
       return self.isStopped

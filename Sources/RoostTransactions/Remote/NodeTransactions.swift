@@ -117,18 +117,22 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
     }
   }
 
-  /// Ends all transactions, before the node is closed.
+  /// Ends all transactions, before the node is closed. Closing twice does nothing.
   ///
   /// - Throws: as ``TransactionManager/close()``.
   package func close() throws(DatabaseError) {
-    let manager: TransactionManager? = lock.withLock {
+    let (manager, wasClosed): (TransactionManager?, Bool) = lock.withLock {
       defer {
         state = .closed
         changed.broadcast()
       }
-      if case .open(let manager) = state { return manager }
-      return nil
+      switch state {
+      case .open(let manager): return (manager, false)
+      case .closed: return (nil, true)
+      case .unopened, .opening: return (nil, false)
+      }
     }
+    if wasClosed { return }
     // What is decided is told, and acknowledged, as far as it comes at once.
     let failure = answered { () throws(DatabaseError) in try manager?.close() }
     node.attach(nil)

@@ -17,6 +17,8 @@ final class NodeWorld {
   private(set) var numbers: [NodeID]
   private var lastNumber: UInt64
   private var cuts: [(from: Int, to: Int)] = []
+  /// Of nodes that are started from now on.
+  var observer: (any NodeObserver)?
 
   private let configure: (inout ClusterOptions) -> Void
 
@@ -65,7 +67,8 @@ final class NodeWorld {
 
   private func start(_ index: Int, _ founding: ClusterFounding) throws {
     nodes[index] = try ClusterNode.start(
-      founding, transport: messages.transport(of: numbers[index]), address: try Self.address(index)
+      founding, transport: messages.transport(of: numbers[index]), address: try Self.address(index),
+      observer: observer
     ) { _ in }
   }
 

@@ -1,0 +1,118 @@
+public import RoostCausality
+public import RoostCluster
+public import RoostEnvironment
+public import RoostNetwork
+public import RoostStorage
+
+/// A program that is no node of a cluster, and reads and writes its keys through one of its nodes.
+///
+/// ```swift
+/// let client = try ClusterClient(to: "10.0.0.1:7420", cluster: "music", tls: tls)
+/// try await client.put("u:1", "Ada", in: "users")
+/// let name = try await client.get("u:1", in: "users").text
+/// await client.close()
+/// ```
+///
+/// It keeps one connection to that node, over which any number of calls may be under way; a call that finds
+/// none waits for it, up to its deadline. Nothing is asked twice. The node does what is asked itself, or
+/// hands it on to a replica of the key.
+///
+/// Thread-safe. Has to be closed.
+public final class ClusterClient: Sendable {
+  private let client: NetworkClient
+
+  /// Begins to dial; waits for nothing.
+  ///
+  /// - Parameters:
+  ///   - address: of any node of the cluster, `host:port`.
+  ///   - cluster: its name; a node of another one refuses.
+  ///   - tls: how the connection is secured: the certificate is one of the cluster's authority.
+  ///   - timeout: of a call, the connection included: 1 ms to an hour.
+  ///   - network: limits and times of the connection.
+  /// - Throws: ``TransportError`` with `.invalidAddress`, `.invalidOption`, `.certificate` (naming the file),
+  ///   `.notSecure` (plain TCP off loopback).
+  public init(
+    to address: String, cluster: String, tls: TLSOptions, timeout: Duration = .seconds(5),
+    network: NetworkOptions = NetworkOptions(), environment: Environment = .posix()
+  ) throws {
+    client = try NetworkClient(
+      to: NodeAddress(address), cluster: cluster, tls: tls, timeout: timeout, network,
+      environment: environment)
+  }
+
+  /// What a quorum of the key's replicas holds together.
+  ///
+  /// Where several writes stand beside each other, the node is asked once more which of them the keyspace's
+  /// policy shows; one that is resolved on read shows them all, since the resolver is the nodes'.
+  ///
+  /// - Parameters:
+  ///   - key: 1 to 65,533 bytes.
+  ///   - keyspace: the name of an eventual keyspace.
+  ///   - quorum: how many replicas must answer; a majority of them when `nil`.
+  /// - Throws: ``DatabaseError``: what the node answers (`.unknownKeyspace`, `.unreachable`, `.busy`, …);
+  ///   `.unreachable` (no connection came about in time), `.deadlineExceeded`, `.closed`.
+  public func get(
+    _ key: some ByteKey & Sendable, in keyspace: String, quorum: Int? = nil
+  ) async throws(DatabaseError) -> Read {
+    let answer = try await perform(.get, key, in: keyspace, quorum: quorum)
+    guard let record = answer.record else { return Read(.absent, shown: [], binding: answer.context.binding) }
+    var shown = record.siblings.elements
+    if shown.count > 1, let latest = record.siblings.latest {
+      let kind = try await client.status().keyspaces.first { $0.name == keyspace }?.kind
+      if kind == .lastWriterWins { shown = [latest] }
+    }
+    return Read(.whole(record), shown: shown, binding: answer.context.binding)
+  }
+
+  /// Writes a value, as ``Keyspace/put(_:_:context:timeToLive:_:)`` does at a node.
+  ///
+  /// - Parameters:
+  ///   - value: as long as the node takes: ``NetworkOptions/largestBody``, less 64 KiB and the key.
+  ///   - context: from a read of the same key: what that read saw is replaced.
+  ///   - quorum: how many replicas must have it; a majority of them when `nil`.
+  ///   - durability: what the write must survive at each of these replicas.
+  /// - Returns: a context that has seen this write.
+  /// - Throws: ``DatabaseError``: as ``get(_:in:quorum:)``; `.invalidArgument`, `.foreignContext`,
+  ///   `.wrongKind`; `.indeterminate` where it was sent and no answer came, or fewer replicas acknowledged
+  ///   it: it may still appear.
+  @discardableResult
+  public func put(
+    _ key: some ByteKey & Sendable, _ value: some ByteValue & Sendable, in keyspace: String,
+    context: CausalContext? = nil, quorum: Int? = nil, _ durability: Durability = .applied
+  ) async throws(DatabaseError) -> CausalContext {
+    let bytes = value.withValueBytes { [UInt8](copying: $0) }
+    return try await perform(
+      .put(bytes, timeToLiveMilliseconds: nil), key, in: keyspace, context, quorum: quorum, durability
+    ).context
+  }
+
+  /// Deletes a key: what the context's read saw, or, without one, what a read would show now.
+  ///
+  /// - Throws: as ``put(_:_:in:context:quorum:_:)``.
+  @discardableResult
+  public func delete(
+    _ key: some ByteKey & Sendable, in keyspace: String, context: CausalContext? = nil, quorum: Int? = nil,
+    _ durability: Durability = .applied
+  ) async throws(DatabaseError) -> CausalContext {
+    try await perform(.delete, key, in: keyspace, context, quorum: quorum, durability).context
+  }
+
+  private func perform(
+    _ operation: KeyRequest.Operation, _ key: some ByteKey & Sendable, in keyspace: String,
+    _ context: CausalContext? = nil, quorum: Int?, _ durability: Durability = .applied
+  ) async throws(DatabaseError) -> KeyAnswer {
+    // What the message says with 0 is a majority: nobody must mean that with another number.
+    if let quorum, !(1...16).contains(quorum) {
+      throw DatabaseError(.invalidArgument, "a quorum of \(quorum): it must be 1 to 16")
+    }
+    var request = KeyRequest(operation, key.withKeyBytes { [UInt8](copying: $0) }, in: keyspace)
+    request.context = context
+    request.quorum = quorum
+    request.isSynced = durability == .synced
+    return try await client.key(request)
+  }
+
+  /// Ends the connection; calls under way fail with `.closed` or, where the node may have acted on them,
+  /// `.indeterminate`.
+  public func close() async { await client.close() }
+}

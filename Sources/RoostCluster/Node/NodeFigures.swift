@@ -1,0 +1,69 @@
+import Synchronization
+
+/// What a node has counted since it was started, and how it is now. A plain value.
+package struct NodeFigures: Sendable, Hashable {
+  // Totals.
+  package var writes: UInt64 = 0
+  package var indeterminateWrites: UInt64 = 0
+  package var reads: UInt64 = 0
+  package var unavailableReads: UInt64 = 0
+  /// Replicas that were brought what a read found elsewhere.
+  package var readRepairs: UInt64 = 0
+  package var hintsHandedOver: UInt64 = 0
+  package var hintsExpired: UInt64 = 0
+  package var hintsRefused: UInt64 = 0
+  /// Comparisons of all that the node holds with the other replicas.
+  package var treePasses: UInt64 = 0
+  /// Replicas of keys that these have mended.
+  package var treeRepairs: UInt64 = 0
+  /// Replicas of partitions that these could not compare.
+  package var notCompared: UInt64 = 0
+  /// How often the directory could not be told that the node is there, or had given it up.
+  package var failedRenewals: UInt64 = 0
+
+  // Now.
+  package var hints = 0
+  package var hintBytes = 0
+  /// Calls of clients that are not answered yet.
+  package var callsInHand = 0
+
+  package init() {}
+}
+
+/// Is told what a node does, to pass it on: to a system of metrics, say. Called from any thread; must not
+/// wait.
+package protocol NodeObserver: Sendable {
+  /// A client's call about a key was answered.
+  ///
+  /// - Parameters:
+  ///   - nanoseconds: from when the node took it.
+  ///   - failure: why it failed; `nil` where it did not.
+  func answered(isWrite: Bool, nanoseconds: UInt64, _ failure: DatabaseError.Code?)
+
+  /// About once a second, and when the node ends.
+  func counted(_ figures: NodeFigures)
+}
+
+extension ClusterNode {
+  package var figures: NodeFigures {
+    var figures = NodeFigures()
+    figures.writes = counters.writes.load(ordering: .relaxed)
+    figures.indeterminateWrites = counters.indeterminateWrites.load(ordering: .relaxed)
+    figures.reads = counters.reads.load(ordering: .relaxed)
+    figures.unavailableReads = counters.unavailableReads.load(ordering: .relaxed)
+    figures.readRepairs = counters.repairs.load(ordering: .relaxed)
+    figures.failedRenewals = counters.failedRenewals.load(ordering: .relaxed)
+    figures.callsInHand = counters.inHand
+    let kept = hints.statistics
+    figures.hintsHandedOver = kept.handedOver
+    figures.hintsExpired = kept.expired
+    figures.hintsRefused = kept.refused
+    figures.hints = kept.hints.values.reduce(0, +)
+    figures.hintBytes = kept.bytes
+    let passes = repairs.totals
+    figures.treePasses = passes.count
+    figures.treeRepairs = passes.mended
+    figures.notCompared = passes.notCompared
+    return figures
+  }
+}
