@@ -5,7 +5,11 @@ import RoostStorage
 // What other nodes and clients say to this one.
 
 extension ClusterNode {
-  package func heard(_ sign: NodeSign) { peers.heard(sign.node, at: now) }
+  package func heard(_ sign: NodeSign) {
+    peers.heard(sign.node, at: now)
+    guard let handler = currentTransactionHandler, let member = peers.member(of: sign.node) else { return }
+    handler.heard(sign, of: member)
+  }
 
   package func receive(_ message: ReceivedMessage) {
     switch message.message.kind {
@@ -47,6 +51,7 @@ extension ClusterNode {
     case NodeMessageKind.scan: serveScan(message)
     case NodeMessageKind.feed: serveFeed(message)
     case NodeMessageKind.changes: serveChanges(message)
+    case NodeMessageKind.transactions: receiveOfTransactions(message)
     default:
       message.answer(
         .failure(

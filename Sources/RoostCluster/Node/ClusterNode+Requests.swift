@@ -107,7 +107,7 @@ extension ClusterNode {
   }
 
   /// Of a message's body, for what stands beside a key and a value.
-  private static let headroom = 64 << 10
+  static let headroom = 64 << 10
 
   /// A context may name one write more than its vector claims: its writer's own, beside siblings that were
   /// not read. A replica that has never seen that write cannot replace it, and it would come back with the

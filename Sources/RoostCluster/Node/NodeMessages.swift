@@ -33,6 +33,15 @@ package enum NodeMessageKind {
 
   /// Those between replicas that change nothing: one that got no answer may be asked again.
   static let readers: Set<UInt16> = [fetch, compare, page, feed]
+
+  /// The kinds of messages about transactions; the layer above knows what they say.
+  package static let transactions: ClosedRange<UInt16> = 20...29
+  /// What a coordinator and a participant tell each other: `RemoteEnvelope`. Needs no answer.
+  package static let transaction: UInt16 = 20
+  /// A read as of a time, at the member that has the keys: `RemoteRead`.
+  package static let transactionRead: UInt16 = 21
+  /// What a node knows of a transaction: `OutcomeQuestion`.
+  package static let transactionOutcome: UInt16 = 22
 }
 
 /// An answer's body.
