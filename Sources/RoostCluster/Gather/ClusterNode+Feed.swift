@@ -82,37 +82,31 @@ extension ClusterNode {
       throw DatabaseError(.invalidArgument, "a page's limit is \(limit), must be at least 1")
     }
     let start = try keyspace.start(token)
-    let (database, epoch, seed) = (core.id, core.ring.epoch, keyspace.bindingSeed)
-    var sources = try gathered(0..<core.ring.partitionCount, quorum: 1)
-    let now = now
-    for index in sources.indices {
-      // Where it was read before, its changes go on.
-      guard let known = start.places[index].tenure?.member,
-        let place = sources[index].candidates.firstIndex(of: known),
-        known == local.id || !peers.isSuspected(known, at: now)
-      else { continue }
-      sources[index].candidates.remove(at: place)
-      sources[index].candidates.insert(known, at: 0)
-    }
-    // Each source has its share of the page; what is beyond the limit all the same would be read in vain.
-    let share = (limit - 1) / max(1, Set(sources.map { $0.candidates[0] }).count) + 1
+    let (database, seed) = (core.id, keyspace.bindingSeed)
     let byteLimit = min(FeedRequest.mostBytes, transport.largestBody / 4)
-    let request: @Sendable (MemberID, [Int]) -> FeedRequest = { member, partitions in
+    let request: @Sendable (RingView, Int, MemberID, [Int]) -> FeedRequest = { view, share, member, partitions in
       FeedRequest(
-        database: database, epoch: epoch, keyspace: keyspace.schemaID, seed: seed, start, partitions,
+        database: database, ring: view.print(of: partitions), keyspace: keyspace.schemaID, seed: seed, start, partitions,
         isBounded: bounds != nil, until: bounds?.numbers[member],
         changeLimit: min(share, FeedRequest.mostChanges), byteLimit: byteLimit)
     }
-    let question = PartitionGather<FeedPart>.Question(
-      kind: NodeMessageKind.feed,
-      body: { member, partitions in request(member, partitions).encoded() },
-      decode: { bytes, partitions throws(DatabaseError) in
-        try FeedPart(decoding: bytes, of: partitions, count: start.places.count)
-      },
-      own: { [self] partitions throws(DatabaseError) in
-        try keyspace.changes(request(local.id, partitions))
-      })
-    PartitionGather(self, sources, question, deadline) { result in
+    gather(0..<core.ring.partitionCount, quorum: 1, deadline, preferring: { start.places[$0].tenure?.member }) {
+      [self] view, sourceCount in
+      // Each source has its share of the page; what is beyond the limit all the same would be read in vain.
+      let share = (limit - 1) / max(1, sourceCount) + 1
+      return PartitionGather<FeedPart>.Question(
+        kind: NodeMessageKind.feed,
+        body: { member, partitions in request(view, share, member, partitions).encoded() },
+        decode: { bytes, partitions throws(DatabaseError) in
+          try FeedPart(decoding: bytes, of: partitions, count: start.places.count)
+        },
+        own: { [self] partitions throws(DatabaseError) in
+          let request = request(view, share, local.id, partitions)
+          let part = try keyspace.changes(request)
+          try checkUnchanged(request.ring, partitions)
+          return part
+        })
+    } _: { result in
       reply(
         result.map { found in
           var bounds = bounds
@@ -130,22 +124,22 @@ extension ClusterNode {
           page.cut(to: limit)
           return (page, bounds)
         })
-    }.begin()
+    }
   }
 }
 
 extension ClusterNode {
   /// Answers another node, which reads changes.
   ///
-  /// - Throws: `.invalidArgument`, `.newerFormat`, `.foreignStore`, `.unreachable` (by another ring, or no
+  /// - Throws: `.invalidArgument`, `.newerFormat`, `.foreignStore`, `.staleRing`, `.unreachable` (no
   ///   replica of a partition), `.unknownKeyspace`, `.foreignContext`, and what reading throws.
   func feed(_ body: [UInt8]) throws(DatabaseError) -> [UInt8] {
     var request = try FeedRequest(decoding: body)
-    try check(request.database, request.epoch)
-    try checkReplica(of: request.partitions)
+    try check(request.database, request.ring, request.partitions)
     let keyspace = try keyspace(request.keyspace)
     while true {
       let bytes = try keyspace.changes(request).encoded(local.id)
+      try checkUnchanged(request.ring, request.partitions)
       // A record that is as large as a message may be goes alone.
       if bytes.count <= transport.largestBody - Self.changesHeadroom || request.changeLimit == 1 { return bytes }
       request.changeLimit = max(1, min(request.changeLimit, FeedRequest.mostChanges) / 8)

@@ -28,19 +28,15 @@ extension ClusterNode {
       let (lower, upper) = range.bounds
       let asked = PageRequest.IndexName(name: name, version: index.declaration.version)
       let byteLimit = min(PageRequest.mostBytes, transport.largestBody / 4)
-      let epoch = core.ring.epoch
-      let request: @Sendable ([Int]) -> PageRequest = { [core] partitions in
+      let request: @Sendable (RingView, [Int]) -> PageRequest = { [core] view, partitions in
         PageRequest(
-          database: core.id, epoch: epoch, keyspace: keyspace.schemaID, index: asked, .ascending,
+          database: core.id, ring: view.print(of: partitions), keyspace: keyspace.schemaID, index: asked, .ascending,
           lower: token.map { $0.suffix + [0] } ?? lower, upper: upper, tag: nil, entryLimit: entryLimit,
           byteLimit: byteLimit, partitions: partitions)
       }
-      let question = PartitionGather<RecordPage>.Question(
-        kind: NodeMessageKind.page, body: { _, partitions in request(partitions).encoded() },
-        decode: { bytes, _ throws(DatabaseError) in try RecordPage(decoding: bytes) },
-        own: { [self] partitions throws(DatabaseError) in try keyspace.page(request(partitions), on: local) })
-      let partitions = try gathered(0..<core.ring.partitionCount, quorum: nil)
-      PartitionGather(self, partitions, question, deadline) { [self] result in
+      gather(0..<core.ring.partitionCount, quorum: nil, deadline) { [self] view in
+        pages(of: keyspace) { request(view, $0) }
+      } _: { [self] result in
         switch result {
         case .failure(let error): reply(.failure(error))
         case .success(let found):
@@ -56,7 +52,7 @@ extension ClusterNode {
             } catch { reply(.failure(error)) }
           }
         }
-      }.begin()
+      }
     }
   }
 

@@ -33,19 +33,12 @@ extension ClusterNode {
       }
       let keyspace = try keyspace(request.keyspace)
       let reading = try ScanReading(keyspace, request, largestBody: transport.largestBody)
-      let partitions = reading.plan.partition.map { $0..<($0 + 1) } ?? 0..<core.ring.partitionCount
-      let gathered = try gathered(reading.plan.isEmpty ? 0..<0 : partitions, quorum: request.quorum)
-      let epoch = core.ring.epoch
-      let question = PartitionGather<RecordPage>.Question(
-        kind: NodeMessageKind.page,
-        body: { [core] _, partitions in
-          reading.request(partitions, of: core.id, epoch).encoded()
-        },
-        decode: { bytes, _ throws(DatabaseError) in try RecordPage(decoding: bytes) },
-        own: { [self] partitions throws(DatabaseError) in
-          try keyspace.page(reading.request(partitions, of: core.id, epoch), on: local)
-        })
-      PartitionGather(self, gathered, question, deadline) { [self] result in
+      let all = reading.plan.partition.map { $0..<($0 + 1) } ?? 0..<core.ring.partitionCount
+      gather(reading.plan.isEmpty ? 0..<0 : all, quorum: request.quorum, deadline) { [self] view in
+        pages(of: keyspace) { [core] partitions in
+          reading.request(partitions, of: core.id, view.print(of: partitions))
+        }
+      } _: { [self] result in
         switch result {
         case .failure(let error): reply(.failure(error))
         case .success(let found):
@@ -54,8 +47,25 @@ extension ClusterNode {
             reply(answered { () throws(DatabaseError) in try reading.answer(found.map(\.part)) })
           }
         }
-      }.begin()
+      }
     }
+  }
+
+  /// The question for pages of records, or of an index's entries.
+  ///
+  /// - Parameter request: makes the request for some partitions.
+  func pages(
+    of keyspace: KeyspaceCore, _ request: @escaping @Sendable ([Int]) -> PageRequest
+  ) -> PartitionGather<RecordPage>.Question {
+    PartitionGather<RecordPage>.Question(
+      kind: NodeMessageKind.page, body: { _, partitions in request(partitions).encoded() },
+      decode: { bytes, _ throws(DatabaseError) in try RecordPage(decoding: bytes) },
+      own: { [self] partitions throws(DatabaseError) in
+        let request = request(partitions)
+        let page = try keyspace.page(request, on: local)
+        try checkUnchanged(request.ring, partitions)
+        return page
+      })
   }
 
   /// Counts a client's call in, and runs it on a thread that may wait.
@@ -81,13 +91,14 @@ extension ClusterNode {
 
   /// Answers another node, which reads a page.
   ///
-  /// - Throws: `.invalidArgument`, `.newerFormat`, `.foreignStore`, `.unreachable` (by another ring, or no
+  /// - Throws: `.invalidArgument`, `.newerFormat`, `.foreignStore`, `.staleRing`, `.unreachable` (no
   ///   replica of a partition), `.unknownKeyspace`, and what reading throws.
   func page(_ body: [UInt8], _ isCancelled: () -> Bool) throws(DatabaseError) -> [UInt8] {
     let request = try PageRequest(decoding: body)
-    try check(request.database, request.epoch)
-    try checkReplica(of: request.partitions)
-    return try keyspace(request.keyspace).page(request, on: local, isCancelled: isCancelled).encoded()
+    try check(request.database, request.ring, request.partitions)
+    let page = try keyspace(request.keyspace).page(request, on: local, isCancelled: isCancelled)
+    try checkUnchanged(request.ring, request.partitions)
+    return page.encoded()
   }
 }
 
@@ -116,9 +127,9 @@ struct ScanReading: Sendable {
       partitionCount: keyspace.shared.routes.partitionCount)
   }
 
-  func request(_ partitions: [Int], of database: DatabaseID, _ epoch: UInt64) -> PageRequest {
+  func request(_ partitions: [Int], of database: DatabaseID, _ ring: RingPrint) -> PageRequest {
     PageRequest(
-      database: database, epoch: epoch, keyspace: keyspace.schemaID, plan, request.order,
+      database: database, ring: ring, keyspace: keyspace.schemaID, plan, request.order,
       // Some more than are shown: deleted keys are among them.
       entryLimit: max(limit, 64), byteLimit: mostBytesOfOne, partitions: partitions)
   }

@@ -2,7 +2,7 @@ import RoostCausality
 
 // What a node asks a replica for when it reads the changes of many partitions:
 //
-//   request := version u8 (1) | database high u64 | low u64 | epoch varint | keyspace id varint
+//   request := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace id varint
 //            | position lengthPrefixed (what a change token seals; of the partitions asked for) | partitions
 //            | is bounded u8 | until varint (0: up to now) | changes varint | bytes varint
 //   answer  := version u8 (1) | member u64 | is end u8 | settled varint | next varint
@@ -15,7 +15,8 @@ import RoostCausality
 struct FeedRequest: Sendable {
   var database: DatabaseID
   /// Of the sender's ring.
-  var epoch: UInt64
+  /// By which lists of those partitions the sender goes.
+  var ring: RingPrint
   var keyspace: UInt64
   /// What the keyspace's tokens are bound to.
   var seed: UInt64
@@ -38,7 +39,7 @@ struct FeedRequest: Sendable {
     writer.write(byte: 1)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
-    writer.write(varint: epoch)
+    ring.write(to: &writer)
     writer.write(varint: keyspace)
     writer.write(lengthPrefixed: position.encoded(seed))
     writer.write(partitions: partitions)
@@ -50,11 +51,11 @@ struct FeedRequest: Sendable {
   }
 
   init(
-    database: DatabaseID, epoch: UInt64, keyspace: UInt64, seed: UInt64, _ position: FeedPosition,
+    database: DatabaseID, ring: RingPrint, keyspace: UInt64, seed: UInt64, _ position: FeedPosition,
     _ partitions: [Int], isBounded: Bool, until: UInt64?, changeLimit: Int, byteLimit: Int
   ) {
     self.database = database
-    self.epoch = epoch
+    self.ring = ring
     self.keyspace = keyspace
     self.seed = seed
     var own = FeedPosition(partitionCount: position.places.count)
@@ -73,7 +74,7 @@ struct FeedRequest: Sendable {
     var reader = FieldReader(bytes, "a request for changes", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    epoch = try reader.readOrdinal()
+    ring = try RingPrint(from: &reader)
     keyspace = try reader.readOrdinal()
     (seed, position, _) = try FeedPosition.decode(try reader.readLengthPrefixed())
     partitions = try reader.readPartitions()

@@ -1,6 +1,6 @@
 // What a node asks replicas for when it reads many keys at once, a page of each one's own:
 //
-//   request    := version u8 (1) | database high u64 | low u64 | epoch varint | keyspace id varint | index
+//   request    := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace id varint | index
 //               | order u8 (0 ascending, 1 descending) | lower lengthPrefixed | bound (upper) | bound (tag)
 //               | entries varint | bytes varint | partitions
 //   index      := 0 u8, of records; or 1 u8 | name lengthPrefixed | version varint, of an index's entries
@@ -23,7 +23,8 @@ struct PageRequest: Equatable, Sendable {
 
   var database: DatabaseID
   /// Of the sender's ring.
-  var epoch: UInt64
+  /// By which lists of those partitions the sender goes.
+  var ring: RingPrint
   var keyspace: UInt64
   /// Whose entries are asked for; `nil` for records.
   var index: IndexName?
@@ -50,7 +51,7 @@ struct PageRequest: Equatable, Sendable {
     writer.write(byte: 1)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
-    writer.write(varint: epoch)
+    ring.write(to: &writer)
     writer.write(varint: keyspace)
     writer.write(byte: index == nil ? 0 : 1)
     if let index {
@@ -68,20 +69,20 @@ struct PageRequest: Equatable, Sendable {
   }
 
   init(
-    database: DatabaseID, epoch: UInt64, keyspace: UInt64, _ plan: ScanPlan, _ order: ScanOrder,
+    database: DatabaseID, ring: RingPrint, keyspace: UInt64, _ plan: ScanPlan, _ order: ScanOrder,
     entryLimit: Int, byteLimit: Int, partitions: [Int]
   ) {
     self.init(
-      database: database, epoch: epoch, keyspace: keyspace, index: nil, order, lower: plan.lower,
+      database: database, ring: ring, keyspace: keyspace, index: nil, order, lower: plan.lower,
       upper: plan.upper, tag: plan.tag, entryLimit: entryLimit, byteLimit: byteLimit, partitions: partitions)
   }
 
   init(
-    database: DatabaseID, epoch: UInt64, keyspace: UInt64, index: IndexName?, _ order: ScanOrder,
+    database: DatabaseID, ring: RingPrint, keyspace: UInt64, index: IndexName?, _ order: ScanOrder,
     lower: [UInt8], upper: [UInt8]?, tag: [UInt8]?, entryLimit: Int, byteLimit: Int, partitions: [Int]
   ) {
     self.database = database
-    self.epoch = epoch
+    self.ring = ring
     self.keyspace = keyspace
     self.index = index
     self.order = order
@@ -98,7 +99,7 @@ struct PageRequest: Equatable, Sendable {
     var reader = FieldReader(bytes, "a request for a page", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    epoch = try reader.readOrdinal()
+    ring = try RingPrint(from: &reader)
     keyspace = try reader.readOrdinal()
     if try reader.readFlag() {
       index = IndexName(name: try reader.readText(), version: try reader.readVarint())

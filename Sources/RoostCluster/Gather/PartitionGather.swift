@@ -174,12 +174,57 @@ final class PartitionGather<Part: Sendable>: UnderWay, @unchecked Sendable {
 }
 
 extension ClusterNode {
+  /// Asks members for what they hold of partitions; anew, where the ring changed before all had answered.
+  ///
+  /// - Parameters:
+  ///   - quorum: how many replicas of each must answer; `nil` for a majority.
+  ///   - preferred: whom to ask first about a partition, as long as it is a replica and seems to be there.
+  ///   - question: made anew for each ring; told how many members are asked first.
+  ///   - reply: called once, from any thread: as ``PartitionGather``.
+  func gather<Part: Sendable>(
+    _ partitions: Range<Int>, quorum: Int?, _ deadline: UInt64, attempt: Int = 1,
+    preferring preferred: @escaping @Sendable (Int) -> MemberID? = { _ in nil },
+    _ question: @escaping @Sendable (RingView, Int) -> PartitionGather<Part>.Question,
+    _ reply: @escaping Answer<[PartitionGather<Part>.Found]>
+  ) {
+    let view = view
+    let asked: [GatheredPartition]
+    do throws(DatabaseError) { asked = try gathered(partitions, quorum, by: view, preferred) } catch {
+      return reply(.failure(error))
+    }
+    let first = Set(asked.flatMap { $0.candidates.prefix($0.count) })
+    PartitionGather(self, asked, question(view, first.count), deadline) { [self] result in
+      guard case .failure(let error) = result, error.code == .unreachable || error.code == .staleRing else {
+        return reply(result)
+      }
+      // Off the thread that brought the answer: the directory may be asked.
+      run(until: deadline, refused: { _ in reply(result) }) { [self] in
+        if error.code == .staleRing { _ = try? refreshRing() }
+        if attempt < Self.mostAttempts, now < deadline, self.view.revision != view.revision {
+          return gather(
+            partitions, quorum: quorum, deadline, attempt: attempt + 1, preferring: preferred, question, reply)
+        }
+        // Of rings nodes talk among themselves.
+        reply(error.code == .staleRing ? .failure(DatabaseError(.unreachable, error.message)) : result)
+      }
+    }.begin()
+  }
+
+  func gather<Part: Sendable>(
+    _ partitions: Range<Int>, quorum: Int?, _ deadline: UInt64,
+    _ question: @escaping @Sendable (RingView) -> PartitionGather<Part>.Question,
+    _ reply: @escaping Answer<[PartitionGather<Part>.Found]>
+  ) {
+    gather(partitions, quorum: quorum, deadline, { view, _ in question(view) }, reply)
+  }
+
   /// All partitions, or those named, each with its replicas in the order in which they are asked.
   ///
-  /// - Parameter quorum: how many must answer; `nil` for a majority.
   /// - Throws: `.invalidArgument` where there are fewer replicas.
-  func gathered(_ partitions: Range<Int>, quorum: Int?) throws(DatabaseError) -> [GatheredPartition] {
-    let ring = core.ring
+  private func gathered(
+    _ partitions: Range<Int>, _ quorum: Int?, by view: RingView, _ preferred: (Int) -> MemberID?
+  ) throws(DatabaseError) -> [GatheredPartition] {
+    let ring = view.ring
     let now = now
     let members = ring.members.map(\.id)
     let suspected = Set(members.filter { $0 != local.id && peers.isSuspected($0, at: now) })
@@ -191,25 +236,17 @@ extension ClusterNode {
     return partitions.map { partition in
       let replicas = ring.replicas(of: partition)
       // This node first, and those last that are likely to be down.
-      let candidates =
+      var candidates =
         replicas.filter { $0 == local.id }
         + replicas.filter { $0 != local.id && !suspected.contains($0) }
         + replicas.filter { suspected.contains($0) }
+      if let known = preferred(partition), !suspected.contains(known),
+        let place = candidates.firstIndex(of: known)
+      {
+        candidates.remove(at: place)
+        candidates.insert(known, at: 0)
+      }
       return GatheredPartition(partition: partition, candidates: candidates, count: count)
-    }
-  }
-
-  /// - Throws: `.invalidArgument` where the ring has not all of these partitions, `.unreachable` where this
-  ///   node is no replica of one of them.
-  func checkReplica(of partitions: [Int]) throws(DatabaseError) {
-    let ring = core.ring
-    for partition in partitions {
-      guard partition < ring.partitionCount else {
-        throw DatabaseError(.invalidArgument, "there is no partition \(partition)")
-      }
-      guard ring.replicas(of: partition).contains(local.id) else {
-        throw DatabaseError(.unreachable, "\(local.path) is no replica of partition \(partition)")
-      }
     }
   }
 }

@@ -99,7 +99,11 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
     if member == node.local.id {
       return node.runReading { [self] in
         switch answered({ () throws(DatabaseError) in try place.keyspace.held(place.key) }) {
-        case .success(let record): receive(.found(member, record ?? Record()))
+        // Asked after it was read: what moved away meanwhile may have been deleted.
+        case .success(let record) where node.view.isReplica(member, of: place.partition):
+          receive(.found(member, record ?? Record()))
+        case .success:
+          failed(member, DatabaseError(.staleRing, "partition \(place.partition) has moved away"))
         case .failure(let error): failed(member, error)
         }
       }

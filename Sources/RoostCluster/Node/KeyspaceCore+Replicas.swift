@@ -11,10 +11,18 @@ extension KeyspaceCore {
 
   /// What this process holds of a key, expired or not; `nil` where that is nothing.
   ///
+  /// A node of a cluster says what its store has, also where the partition is another's by now.
+  ///
   /// - Throws: `.invalidArgument`, `.unreachable` where no store here is a replica of it, `.corruption`,
   ///   `.storage`, `.closed`.
   package func held(_ key: [UInt8]) throws(DatabaseError) -> Record? {
     let partition = try partition(of: key)
+    if shared.options.isNodeOfCluster, let part = shared.presentMembers.first.flatMap({ parts[$0.slot] }) {
+      try shared.checkOpen()
+      return try unsafe StoredKey.withStoredKey(partition, key.span.bytes) {
+        storedKey throws(DatabaseError) in try part.load(storedKey)?.record
+      }
+    }
     return try unsafe StoredKey.withStoredKey(partition, key.span.bytes) {
       storedKey throws(DatabaseError) in
       try join(try allParts(partition).owners, storedKey).0

@@ -43,11 +43,24 @@ final class NodePeers: @unchecked Sendable {
         entry.isGone = true
         found[member] = entry
       }
-      entries = found
-      nodes = Set(found.values.map(\.node))
-      detectors = detectors.filter { nodes.contains($0.key) }
-      return Dictionary(found.values.map { ($0.node, $0.address) }, uniquingKeysWith: { first, _ in first })
+      return takeOver(found)
     }
+  }
+
+  /// Forgets where members are that the cluster does not have any more; one that is there all the same is
+  /// heard of as long as its record is.
+  ///
+  /// - Returns: where all nodes listen.
+  func retain(_ isKnown: (MemberID) -> Bool) -> [NodeID: NodeAddress] {
+    lock.withLock { takeOver(entries.filter { !$0.value.isGone || isKnown($0.key) }) }
+  }
+
+  /// With the lock held.
+  private func takeOver(_ found: [MemberID: Entry]) -> [NodeID: NodeAddress] {
+    entries = found
+    nodes = Set(found.values.map(\.node))
+    detectors = detectors.filter { nodes.contains($0.key) }
+    return Dictionary(found.values.map { ($0.node, $0.address) }, uniquingKeysWith: { first, _ in first })
   }
 
   func entry(of member: MemberID) -> Entry? { lock.withLock { entries[member] } }

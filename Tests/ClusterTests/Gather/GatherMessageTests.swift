@@ -13,7 +13,7 @@ import Testing
   private static func pageRequest(_ partitions: [Int]) throws -> PageRequest {
     let plan = try ScanPlan(.range(from: "a", to: "b"), .descending, after: nil, partitionCount: 16)
     return PageRequest(
-      database: database, epoch: 300, keyspace: 2, plan, .descending, entryLimit: 64, byteLimit: 1 << 18,
+      database: database, ring: RingPrint(revision: 300, print: 7), keyspace: 2, plan, .descending, entryLimit: 64, byteLimit: 1 << 18,
       partitions: partitions)
   }
 
@@ -34,7 +34,7 @@ import Testing
 
   private static func feedRequest() -> FeedRequest {
     FeedRequest(
-      database: database, epoch: 300, keyspace: 2, seed: 9, position, [3, 4], isBounded: true, until: 99,
+      database: database, ring: RingPrint(revision: 300, print: 7), keyspace: 2, seed: 9, position, [3, 4], isBounded: true, until: 99,
       changeLimit: 5, byteLimit: 1_000)
   }
 
