@@ -50,7 +50,7 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
       return try await keyspace.perform(.change(change), key, nil, durability, at: node).changed
     }
     let core = keyspace.core
-    return try await keyspace.write(key, durability, removes: change.removes) { key throws(DatabaseError) in
+    return try await keyspace.write(key, durability) { key throws(DatabaseError) in
       try core.apply(change, to: key)
     }
   }

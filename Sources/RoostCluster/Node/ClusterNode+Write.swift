@@ -15,6 +15,23 @@ extension ClusterNode {
     guard let record = try place.keyspace.held(place.key) else { return reply(.success(())) }
     ReplicatedWrite(self, place, record, deadline, reply).begin()
   }
+
+  /// Sends what was changed here by something else than a request: an effect of a transaction.
+  ///
+  /// - Parameter reply: called once, with `.indeterminate` where too few have it by the deadline.
+  package func replicate(
+    _ key: [UInt8], of keyspace: KeyspaceCore, isSynced: Bool, deadline: UInt64, _ reply: @escaping Answer<Void>
+  ) {
+    // The key was changed already: also a node that is full or about to leave sends it.
+    let refused: @Sendable (DatabaseError) -> Void = { error in
+      reply(.failure(DatabaseError(.indeterminate, "the write may still appear: \(error.message)")))
+    }
+    run(until: deadline, refused: refused) { [self] in
+      do throws(DatabaseError) {
+        try replicate(try place(keyspace, key, quorum: nil, isSynced: isSynced), deadline, reply)
+      } catch { refused(error) }
+    }
+  }
 }
 
 /// A write on its way to the replicas: drives a ``QuorumWrite``. Thread-safe.
