@@ -12,6 +12,8 @@ public struct CausalityError: Error, Sendable, CustomStringConvertible {
     public static let newerFormat = Code("newerFormat")
     /// A counter's total does not fit 64 bits.
     public static let overflow = Code("overflow")
+    /// A counter remembers as many increments by their ids as it may.
+    public static let tooManyOperations = Code("tooManyOperations")
     /// A dot that was to name a new write is one that the record has seen: whoever minted it lost its
     /// count and must take a new ``ReplicaID``.
     public static let dotAlreadySeen = Code("dotAlreadySeen")

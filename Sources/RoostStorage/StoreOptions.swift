@@ -37,6 +37,12 @@ public struct StoreOptions: Sendable {
   /// Bytes of uncompressed blocks kept for reading, shared by all trees.
   public var blockCacheBytes = 256 << 20
 
+  /// Bytes of memory that filters of keys may take, over all trees that keep one: a lookup of a key that
+  /// is absent then mostly ends after a cache line or two. Taken as keys are written, 1.3 bytes for each
+  /// and room to grow; a tree with more keys than fit has none. 0 for none at all. Only the trees of a
+  /// database's records keep one.
+  public var keyFilterBytes = 32 << 20
+
   /// Bytes of one log segment. Segments are zeroed ahead and used again.
   public var logSegmentBytes = 16 << 20
 
@@ -67,6 +73,9 @@ public struct StoreOptions: Sendable {
       memoryBudgetBytes >= 2 * memtableBytes,
       "memoryBudgetBytes is \(memoryBudgetBytes), must be at least twice memtableBytes (\(memtableBytes))")
     try check(blockCacheBytes >= 0, "blockCacheBytes is \(blockCacheBytes), must not be negative")
+    try check(
+      keyFilterBytes >= 0 && keyFilterBytes <= 64 << 30,
+      "keyFilterBytes is \(keyFilterBytes), must be 0 to 64 GiB")
     try check(
       logSegmentBytes >= 16 << 10 && logSegmentBytes <= 1 << 30,
       "logSegmentBytes is \(logSegmentBytes), must be 16 KiB to 1 GiB")

@@ -84,6 +84,8 @@ public struct StoreStatistics: Sendable {
   public var cacheHits: UInt64 = 0
   public var cacheMisses: UInt64 = 0
   public var cacheBytes = 0
+  /// Bytes that filters of keys take.
+  public var keyFilterBytes = 0
   public var flushes: UInt64 = 0
   public var flushedBytes: UInt64 = 0
   public var compactions: UInt64 = 0
@@ -155,6 +157,7 @@ extension Store {
     result.cacheHits = cache.hits
     result.cacheMisses = cache.misses
     result.cacheBytes = cache.byteCount + cache.heldByteCount
+    result.keyFilterBytes = shared.filterMemory.byteCount - shared.filterMemory.remaining
     result.flushes = counters.flushes.load()
     result.flushedBytes = counters.flushedBytes.load()
     result.compactions = counters.compactions.load()

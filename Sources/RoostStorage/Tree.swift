@@ -202,6 +202,14 @@ public final class Tree: Sendable {
     return values
   }
 
+  /// Keeps a filter of the tree's keys in memory as long as the store is open, within
+  /// ``StoreOptions/keyFilterBytes``: lookups of absent keys then cost less, and writes a little more. What
+  /// the tree holds already is in it once it was compacted. Asking again does nothing.
+  ///
+  /// - Throws: `.deadlineExceeded`, `.closed`.
+  /// - Complexity: O(tables).
+  package func keepKeyFilter() throws(StoreError) { try store.keepFilter(of: core) }
+
   // MARK: - Cursors
 
   /// A cursor over all keys, as of now.

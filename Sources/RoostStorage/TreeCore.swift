@@ -9,10 +9,16 @@ final class SharedState: Sendable {
   let epochs: EpochDomain
   let tables: TableCache
   let memory: MemoryCharge
+  /// What filters of keys may take.
+  let filterMemory: MemoryAllowance
   let strainedTrees = StrainedTrees()
 
-  init(visible: UInt64, epochs: EpochDomain, tables: TableCache, memory: MemoryCharge) {
+  init(
+    visible: UInt64, epochs: EpochDomain, tables: TableCache, memory: MemoryCharge,
+    filterMemory: MemoryAllowance
+  ) {
     self.memory = memory
+    self.filterMemory = filterMemory
     self.visible = Atomic(visible)
     self.epochs = epochs
     self.tables = tables
@@ -37,11 +43,22 @@ final class TreeCore: @unchecked Sendable {
   private let dropped = Atomic<Bool>(false)
 
   // The commit leader's.
-  private var active: TreeMemtable { didSet { unsafe writing = Unmanaged.passUnretained(active) } }
-  /// `active`, for each operation: not counted.
+  private var active: TreeMemtable {
+    didSet {
+      unsafe writing = Unmanaged.passUnretained(active)
+      unsafe filtering = active.filter.map { unsafe Unmanaged.passUnretained($0) }
+    }
+  }
+  /// `active` and its filter, for each operation: not counted.
   private var writing: Unmanaged<TreeMemtable>
+  private var filtering: Unmanaged<KeyFilter>?
   private(set) var isFull = false
   private var isNearlyFull = false
+
+  // Changed by the commit leader with the store's state lock held.
+  /// Whether the tree keeps a filter of its keys, where there is memory for it.
+  private var keepsFilter = false
+  private var lastFilterGeneration: UInt64 = 0
 
   // Guarded by the store's state lock.
   private(set) var current: TreeState
@@ -60,6 +77,7 @@ final class TreeCore: @unchecked Sendable {
     strain = TreeStrain(shared.strainedTrees)
     active = TreeMemtable(shared.memory, options, expectedBytes: memtableLimit)
     unsafe writing = Unmanaged.passUnretained(active)
+    unsafe filtering = nil
     current = TreeState(active: active, immutables: [], levels: levels)
     state = EpochPointer(current)
   }
@@ -92,11 +110,21 @@ final class TreeCore: @unchecked Sendable {
   func installEmpty() {
     active.release()
     for immutable in current.immutables { immutable.release() }
-    beginMemtable()
+    keepsFilter = false
+    beginMemtable(nil)
     install(TreeState(active: active, immutables: [], levels: TreeState.noLevels))
   }
 
   // MARK: - The commit leader
+
+  /// Says that an operation on the key will be applied once it is logged, which takes a while: meanwhile
+  /// the processor can load the key's place in the filter.
+  @inline(__always)
+  func expect(_ key: ByteView) {
+    guard let filter = unsafe filtering else { return }
+    let hash = BloomFilter.hash(key)
+    unsafe filter.borrow { $0.prefetch(hash) }
+  }
 
   /// Applies one logged operation to the memtable.
   ///
@@ -107,6 +135,11 @@ final class TreeCore: @unchecked Sendable {
   ) {
     unsafe writing.borrow { active in
       active.noteLog(log)
+      // Before the entry is there (``KeyFilter``, 1).
+      if let filter = unsafe filtering, kind != .deleteRange {
+        let hash = BloomFilter.hash(key)
+        unsafe filter.borrow { $0.add(hash) }
+      }
       switch kind {
       case .put: active.memtable.insert(key, Tag(sequence: sequence, .put), value)
       case .delete: active.memtable.insert(key, Tag(sequence: sequence, .delete), .empty)
@@ -142,15 +175,50 @@ final class TreeCore: @unchecked Sendable {
   func rotate() {
     let full = active
     full.noteWaiting()
-    beginMemtable()
-    install(current.with(active: active, immutables: [full] + current.immutables))
+    let filter = nextFilter()
+    beginMemtable(filter)
+    install(
+      TreeState(
+        active: active, immutables: [full] + current.immutables, levels: current.levels,
+        keyFilter: filter))
   }
 
-  private func beginMemtable() {
-    active = TreeMemtable(shared.memory, options, expectedBytes: memtableLimit)
+  private func beginMemtable(_ filter: KeyFilter?) {
+    active = TreeMemtable(
+      shared.memory, options, expectedBytes: memtableLimit, filter: filter)
     isFull = false
     isNearlyFull = false
     strain.remove(.nearlyFull)
+  }
+
+  /// Has the tree keep a filter of its keys from now on, where there is memory. With the lead and the state
+  /// lock held.
+  func keepFilter() {
+    guard !keepsFilter, !isDropped else { return }
+    keepsFilter = true
+    // A memtable that is in use stays without it; the next one begins with it.
+    guard active.memtable.isEmpty, let filter = nextFilter() else { return }
+    active.release()
+    beginMemtable(filter)
+    install(
+      TreeState(
+        active: active, immutables: current.immutables, levels: current.levels, keyFilter: filter))
+  }
+
+  /// The filter for a memtable that begins: the one that there is; none where that was given up, so that its
+  /// memory comes back; else a new one, where all keys would fill half of what is left at most.
+  private func nextFilter() -> KeyFilter? {
+    guard keepsFilter else { return nil }
+    if let filter = current.keyFilter { return filter.isGivenUp ? nil : filter }
+    var keys = UInt64(clamping: active.memtable.entryCount)
+    for immutable in current.immutables { keys &+= UInt64(clamping: immutable.memtable.entryCount) }
+    for level in current.levels { for file in level.files { keys &+= file.metadata.entryCount } }
+    let left = UInt64(clamping: max(shared.filterMemory.remaining, 0))
+    guard keys < left * 8 / UInt64(2 * KeyFilter.bitsPerKey),
+      let filter = KeyFilter(generation: lastFilterGeneration + 1, shared.filterMemory)
+    else { return nil }
+    lastFilterGeneration += 1
+    return filter
   }
 
   /// Whether the active memtable has anything in it, for the leader.

@@ -16,6 +16,7 @@ import Testing
       try check(error.code == .damaged || error.code == .newerFormat, "\(error)")
       try check(error.offset.map { $0 >= 0 && $0 <= bytes.count } ?? false, "\(error)")
       try check(SoleSibling(in: bytes.rawSpan, at: 0) == nil, "the quick path takes what is damaged")
+      try check(SoleSibling.value(in: bytes.rawSpan, at: 0) == nil, "the quickest takes what is damaged")
       return false
     }
     try check(record.encoded == bytes, "another spelling was taken")
@@ -46,6 +47,7 @@ import Testing
   private func checkQuickPath(_ bytes: [UInt8], _ record: Record) throws {
     for time in [0, 50, 1 << 40] as [UInt64] {
       let sole = SoleSibling(in: bytes.rawSpan, at: time)
+      try check(SoleSibling.value(in: bytes.rawSpan, at: time) == sole?.value, "the value alone")
       let sibling = record.siblings.elements.first
       guard let sibling, record.siblings.count == 1, record.states.isEmpty, !sibling.isExpired(at: time)
       else {

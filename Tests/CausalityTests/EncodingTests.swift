@@ -29,6 +29,39 @@ import Testing
     #expect(error?.offset.map { $0 <= bytes.count } == true, sourceLocation: sourceLocation)
   }
 
+  /// Read eight bytes at once where there are so many, else byte by byte.
+  @Test func `varints read the same whatever stands behind them`() throws {
+    for shift in 0..<64 as Range<UInt64> {
+      for value in [1 << shift, (1 << shift) &- 1, (1 << shift) | 1, UInt64.max >> shift] as [UInt64] {
+        var encoded: [UInt8] = []
+        encoded.appendVarint(value)
+        for behind in 0..<9 {
+          for filler in [0, 0x7F, 0x80, 0xFF] as [UInt8] {
+            let bytes = [9] + encoded + [UInt8](repeating: filler, count: behind)
+            var reader = ByteReader(bytes.rawSpan)
+            _ = reader.readUInt8()
+            let read = reader.readVarint()
+            #expect(read == value && reader.offset == 1 + encoded.count)
+            guard encoded.count < 10 else { continue }
+            // The same with a needless byte.
+            var needless = encoded
+            needless[needless.count - 1] |= 0x80
+            needless += [0] + [UInt8](repeating: filler, count: behind)
+            reader = ByteReader(needless.rawSpan)
+            let other = reader.readVarint()
+            #expect(other == nil)
+          }
+        }
+        for cut in 0..<encoded.count {
+          let short = Array(encoded[..<cut])
+          var reader = ByteReader(short.rawSpan)
+          let read = reader.readVarint()
+          #expect(read == nil)
+        }
+      }
+    }
+  }
+
   @Test func `what histories reach reads back`() throws {
     try withSeeds("EncodingTests", count: TestSize.of(quick: 1000, full: 5000)) { _, random in
       let history = try History<Record>(replicas: 3, steps: 30, &random)
@@ -42,7 +75,7 @@ import Testing
   }
 
   @Test func `a newer version is refused by name`() throws {
-    let error = #expect(throws: CausalityError.self) { try Record(decoding: [2] + one.dropFirst()) }
+    let error = #expect(throws: CausalityError.self) { try Record(decoding: [3] + one.dropFirst()) }
     #expect(error?.code == .newerFormat && error?.offset == 0)
     expectDamaged([0], "version 0")
     expectDamaged([], "no bytes")
@@ -114,6 +147,25 @@ import Testing
     expectDamaged(one + [0, 1, 6, 2, 0, 4, 1, 0, 9, 0, 4, 1, 0, 8], "fields are out of order")
     expectDamaged(one + [0, 1, 6, 2, 0, 4, 1, 0, 9, 0, 1, 1, 0, 8, 5], "fields are out of order")
     expectDamaged(one + [0, 1, 6, 1, 0, 6, 1, 0, 4, 1, 0, 9], "a map in a map")
+  }
+
+  @Test func `operations have one spelling, in version 2 alone`() throws {
+    let id = { (low: UInt8) -> [UInt8] in [0, 0, 1, 0, 0, 0, 0, 0, low, 0, 0, 0, 0, 0, 0, 0] }
+    let one = [2] + one.dropFirst()
+    // No entry and two operations; an entry and one; in a map's field.
+    try expectGood(one + [0, 1, 2, 0, 2, 0, 8] + id(1) + [6, 0, 9] + id(2) + [5])
+    try expectGood(one + [0, 1, 2, 1, 0, 9, 1, 0, 1, 0, 9] + id(1) + [0])
+    try expectGood(one + [0, 1, 6, 1, 0, 2, 0, 1, 0, 9] + id(1) + [6])
+    expectDamaged(one + [0, 1, 2, 0, 2, 0, 9] + id(1) + [6, 0, 8] + id(2) + [5], "dots are out of order")
+    expectDamaged(one + [0, 1, 2, 0, 1, 0, 10] + id(1) + [6], "the context does not contain")
+    expectDamaged(one + [0, 1, 2, 0, 0, 0, 0], "an empty state")
+    expectDamaged(one + [0, 1, 2, 0, 1, 0, 9] + id(1).dropLast() + [], "the count of operations")
+    expectDamaged(one + [0, 1, 2, 0, 1, 0, 9] + id(1) + [0x80], "an operation is cut short")
+    expectDamaged(one + [0, 1, 2, 0, 0xFF, 0xFF, 0x7F] + id(1) + [6], "the count of operations")
+    // What says the same in version 1 has version 1.
+    expectDamaged(one + [0, 1, 2, 1, 0, 9, 1, 0, 0], "version 2 without an operation")
+    expectDamaged(one + [0, 0], "version 2 without an operation")
+    expectDamaged([1] + one.dropFirst() + [0, 1, 2, 0, 1, 0, 9] + id(1) + [6], "an empty state")
   }
 
   /// Memory is taken for what follows, not for what a count says: these would ask for all there is.

@@ -3,8 +3,8 @@ import Roost
 import TestSupport
 import Testing
 
-/// Nodes in processes of their own that join a cluster, leave it and replace each other, while other processes
-/// write to it.
+/// Nodes in processes of their own that join a cluster, leave it and replace each other, while other
+/// processes write to it.
 // Budget: 60 s
 @Suite(.serialized, .timeLimit(.minutes(10))) struct ClusterMembersCommandTests {
   let roost: Roost
@@ -159,7 +159,7 @@ import Testing
     let gone = try old.address()
     try ServedCluster.poll("a node that is missed") {
       try cluster.members(try stay[0].address()).contains {
-        $0["address"] as? String == gone && $0["state"] as? String == "unreachable"
+        $0["name"] as? String == gone && $0["state"] as? String == "unreachable"
       }
     }
     expect(try cluster.ask(try stay[0].address(), replace), 0, "begun: 16 partitions", "done")
@@ -169,7 +169,7 @@ import Testing
     try await check(cluster, stay + [new], try load.end())
     let members = try cluster.members(try new.address())
     #expect(members.count == 3 && members.contains { $0["id"] as? String == number })
-    #expect(!members.contains { $0["address"] as? String == gone })
+    #expect(!members.contains { $0["name"] as? String == gone })
   }
 
   @Test func `what is asked of members that cannot be is told`() throws {
@@ -191,7 +191,7 @@ import Testing
     expect(try ask("weigh", try node.address(), "100"), 0, "nothing to do")
     expect(try ask("replace", try node.address()), 64)
     expect(try ask("transfer", "--wait", "1"), 0, "none under way")
-    expect(try ask("transfer", "--cancel"), 0, "nothing to do")
+    expect(try ask("transfer", "--cancel"), 0, "no change is under way")
     expect(try ask("transfer", "--wait", "-1"), 64)
     expect(try ask("ring", "--add", "new"), 0, "would move")
 

@@ -70,6 +70,23 @@ import Testing
     #expect(context.split(separator: ":").count == 2, "one incarnation: \(context)")
   }
 
+  @Test func `an increment that is tried again with its id counts once`() throws {
+    let db = try make("a", "b")[0]
+    let first = try roost.run("incr", db, "n", "--by", "5", "--operation", "new")
+    #expect(first.status == 0 && first.text == "5\n", "\(first.errors)")
+    let id = try #require(first.errors.split(separator: "operation ").last?.prefix(32))
+    #expect(id.count == 32 && id.allSatisfy(\.isHexDigit), "\(first.errors)")
+    for _ in 0..<2 {
+      #expect(try roost.run("incr", db, "n", "--by", "5", "--operation", String(id)).text == "5\n")
+    }
+    #expect(try roost.run("incr", db, "n", "--by", "5", "--operation", "new").text == "10\n")
+    #expect(try roost.run("incr", db, "n", "--operation", "17").status == 64)
+    // Begun in 1970: refused, and not counted.
+    let old = String(repeating: "0", count: 31) + "1"
+    #expect(try roost.run("incr", db, "n", "--operation", old).errors.contains("ms ago"))
+    #expect(try roost.run("incr", db, "n", "--by", "0").text == "10\n")
+  }
+
   @Test func `a keyspace goes out and comes in`() throws {
     let stores = try make("a", "b")
     let db = stores[0]

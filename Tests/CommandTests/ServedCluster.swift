@@ -74,8 +74,8 @@ struct ServedCluster {
   }
 }
 
-/// Processes that write to the nodes of a cluster, one key after the other and a counter among them, until they
-/// are told to end: at most 3,000 each.
+/// Processes that write to the nodes of a cluster, one key after the other and a counter among them, until
+/// they are told to end: at most 3,000 each.
 final class ClusterLoad {
   struct Outcome {
     /// Keys whose write was acknowledged; its value is the key with `v` before it.

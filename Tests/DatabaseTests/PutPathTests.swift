@@ -8,8 +8,8 @@ import Testing
 
 @testable import RoostCluster
 
-/// Puts that build no record against those that do: in one of two worlds that are alike, an index
-/// without terms is kept, and so every put changes a record.
+/// Puts that build no record, whether they look what is there or remember it, against those that do: in
+/// one of two worlds that are alike, an index without terms is kept, and so every put changes a record.
 // Budget: 5 s quick, 30 s full
 @Suite struct PutPathTests {
   /// Set before an incarnation is drawn: the two worlds' logs draw at other moments.
@@ -33,11 +33,12 @@ import Testing
     var tree: Tree { get throws { try #require(posts.parts[0]).records } }
     var feed: Tree { get throws { try #require(posts.parts[0]).changes } }
 
-    init(_ policy: KeyspacePolicy, hasIndex: Bool) throws {
+    init(_ policy: KeyspacePolicy, hasIndex: Bool, recentPutBytes: Int = 0) throws {
       var environment = environment.environment
       environment.randomness = draws
       core = try DatabaseOpening.open(
-        Databases.directories(1), Databases.options(partitions: 4), environment)
+        Databases.directories(1),
+        Databases.options(partitions: 4) { $0.recentPutBytes = recentPutBytes }, environment)
       posts = try core.keyspace("posts", policy)
       if hasIndex {
         _ = try core.keyspace("posts", nil, indexes: [Index("none", version: 1) { _, _ in [] }])
@@ -124,12 +125,19 @@ import Testing
   @Test func `both ways to put leave the same bytes and contexts`() throws {
     try withSeeds("PutPathTests", count: TestSize.of(quick: 8, full: 150)) { seed, random in
       let policy: KeyspacePolicy = random.below(2) == 0 ? .eventual : .eventual(.lastWriterWins)
+      // What puts remember of keys may change nothing either: with room for all keys, for a few, for none.
+      let recent = [0, 1, 3, 1_000][random.below(4)]
       let worlds = [
-        try World(policy, hasIndex: false), try World(policy, hasIndex: true),
+        try World(
+          policy, hasIndex: false,
+          recentPutBytes: recent * RecentPuts.firstBuckets * RecentPuts.bucketBytes),
+        try World(policy, hasIndex: true),
       ]
       var contexts = [[CausalContext]](repeating: [], count: 6)
-      for _ in 0..<250 {
+      for step in 0..<250 {
         let operation = Self.operation(&random, contexts)
+        // As where a partition was deleted from the store, and is there again.
+        if step % 50 == 49 { worlds[0].posts.forgetRecentPuts(in: worlds[0].core.presentMembers[0].store) }
         let outcome = operation(worlds[0])
         #expect(operation(worlds[1]) == outcome, "seed \(seed)")
         guard case .context(let context) = outcome else { continue }

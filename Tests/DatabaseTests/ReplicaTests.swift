@@ -84,6 +84,94 @@ import Testing
     }
   }
 
+  /// What a write with a context may be: of a client, or the effect of a transaction.
+  enum ContextWrite: CaseIterable { case put, delete, putOfEffect, deleteOfEffect }
+
+  private func write(
+    _ kind: ContextWrite, _ key: String, _ context: CausalContext, to database: SynchronousDatabase
+  ) throws {
+    let posts = database.posts
+    try key.withKeyBytes { bytes throws(DatabaseError) in
+      switch kind {
+      case .put: _ = try posts.put(bytes, Array("mine, again".utf8), context: context)
+      case .delete: _ = try posts.delete(bytes, context: context)
+      case .putOfEffect:
+        try posts.put(bytes, Array("mine, again".utf8), context: context, marking: { _, _ in })
+      case .deleteOfEffect: try posts.delete(bytes, context: context, marking: { _, _ in })
+      }
+    }
+  }
+
+  /// The context of a write beside siblings names that write alone. The first replica was away and has never
+  /// seen it: it must hear of it before it replaces it, else it comes back from the others.
+  @Test(arguments: ContextWrite.allCases)
+  func `a write that its writer replaces stays gone where the first replica missed it`(
+    kind: ContextWrite
+  ) throws {
+    let world = SimulatedEnvironment()
+    let directories = Databases.directories(2)
+    var database = try SynchronousDatabase(world, stores: 2, replicas: 2)
+    try database.core.close()
+    database = try SynchronousDatabase(world, at: [directories[1]]) { $0.allowsMissingStores = true }
+    var contexts: [String: CausalContext] = [:]
+    for key in keys() {
+      try database.put(key, "another's")
+      contexts[key] = try database.put(key, "mine")
+      #expect(contexts[key]?.dot != nil)
+    }
+    try database.core.close()
+
+    // Only the store that was away: it cannot tell, and must not write.
+    database = try SynchronousDatabase(world, at: [directories[0]]) { $0.allowsMissingStores = true }
+    for (key, context) in contexts {
+      #expect(thrownCode { try write(kind, key, context, to: database) } == .unreachable)
+      #expect(try database.values(key) == [])
+    }
+    try database.core.close()
+
+    database = try SynchronousDatabase(world, stores: 2, replicas: 2)
+    let lagging = keys().filter { key in
+      key.withKeyBytes { database.posts.member(for: $0)?.path } == directories[0]
+    }
+    #expect(!lagging.isEmpty)
+    for key in keys() {
+      try write(kind, key, try #require(contexts[key]), to: database)
+      let left = kind == .put || kind == .putOfEffect ? ["another's", "mine, again"] : ["another's"]
+      #expect(try database.values(key) == left, "\(key)")
+      let records = try directories.compactMap { try database.record(key, inStore: $0) }
+      #expect(records.count == 2 && Set(records).count == 1, "\(key)")
+    }
+  }
+
+  /// What a read shows can be removed, also where the first replica missed it.
+  @Test func `an element is removed that the first replica has not seen`() async throws {
+    let world = SimulatedEnvironment()
+    let directories = Databases.directories(2)
+    var database = try await Databases.open(world, stores: 2, replicas: 2)
+    _ = try await database.keyspace("posts", .eventual)
+    try await database.close()
+    var options = Databases.options(replicas: 2)
+    options.allowsMissingStores = true
+    database = try await Database.open(at: [directories[1]], options, environment: world.environment)
+    var posts = try await database.keyspace("posts", .eventual)
+    for key in keys() {
+      try await posts.set(key).insert("swift")
+      try await posts.map("map" + key).set("tags").insert("swift")
+    }
+    try await database.close()
+    database = try await Databases.open(world, stores: 2, replicas: 2)
+    posts = try await database.keyspace("posts", .eventual)
+    for key in keys() {
+      #expect(try await posts.set(key).remove("swift") == 1, "\(key)")
+      #expect(try await posts.map("map" + key).remove("tags"), "\(key)")
+    }
+    for key in keys() {
+      #expect(try await posts.set(key).count() == 0, "\(key)")
+      #expect(try await posts.map("map" + key).fields().isEmpty, "\(key)")
+    }
+    try await database.close()
+  }
+
   /// As a client's write: a joined state that some replica lacks may appear, or not.
   @Test func `a join that fails at a replica leaves the outcome open`() throws {
     let world = SimulatedEnvironment()

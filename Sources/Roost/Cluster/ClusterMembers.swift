@@ -30,8 +30,8 @@ public struct ClusterMembers: Sendable {
 
   /// Who asks to join: nodes that were started with ``ClusterOptions/joins`` and wait.
   ///
-  /// - Throws: ``DatabaseError``: what the cluster's directory throws; `.closed`, `.notAMember` where this node
-  ///   has left.
+  /// - Throws: ``DatabaseError``: what the cluster's directory throws; `.closed`; `.notAMember` where this
+  ///   node has left.
   public func candidates() async throws -> [ClusterCandidate] {
     let node = node
     return try await onWorkersOfItsOwn { () throws(DatabaseError) in try node.askingToJoin() }

@@ -24,26 +24,34 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
     return try key.withKeyBytes { key throws(DatabaseError) in try keyspace.core.state(key, State.self) }
   }
 
-  /// Changes the state.
-  ///
-  /// - Parameter body: returns whether it changed anything, with its result. Where not, nothing is
-  ///   written.
-  func change<State: FieldState, R: Sendable>(
-    _ type: State.Type, _ durability: Durability?, removes: Bool = false,
-    _ body: @Sendable @escaping (inout State, KeyspaceCore.Stamp) throws(CausalityError) -> (
-      isChanged: Bool, result: R
-    )
-  ) async throws(DatabaseError) -> R {
+  /// Adds to the counter, unless the increment was counted before.
+  func count(
+    _ amount: Int64, once operation: OperationID, _ durability: Durability?
+  ) async throws(DatabaseError) {
+    if let node = keyspace.database.node {
+      _ = try await keyspace.perform(
+        .countOnce(amount, operation, field: field), key, nil, durability, at: node)
+      return
+    }
     let core = keyspace.core
     let field = field
-    return try await keyspace.write(key, durability, removes: removes) { key throws(DatabaseError) in
-      guard let field else { return try core.change(key, State.self, body) }
-      return try core.change(key, ORMap.self) { map, stamp throws(CausalityError) in
-        var state = map.field(field, as: State.self)
-        let outcome = try body(&state, stamp)
-        if outcome.isChanged { map.update(field, as: State.self) { $0 = state } }
-        return outcome
-      }
+    _ = try await keyspace.write(key, durability) { key throws(DatabaseError) in
+      try core.increment(key, field: field, by: amount, operation: operation)
+    }
+  }
+
+  /// Changes the state.
+  ///
+  /// - Returns: how many elements, fields or values were changed. Where that is 0 nothing is written.
+  @discardableResult
+  func change(_ kind: StateChange.Kind, _ durability: Durability?) async throws(DatabaseError) -> Int {
+    let change = StateChange(kind, field: field)
+    if let node = keyspace.database.node {
+      return try await keyspace.perform(.change(change), key, nil, durability, at: node).changed
+    }
+    let core = keyspace.core
+    return try await keyspace.write(key, durability) { key throws(DatabaseError) in
+      try core.apply(change, to: key)
     }
   }
 }

@@ -46,6 +46,26 @@ struct ByteReader: ~Escapable {
 
   @_lifetime(self: copy self)
   private mutating func readLongVarint() -> UInt64? {
+    guard remaining >= 8 else { return readVarintByByte() }
+    let word = unsafe UInt64(
+      littleEndian: bytes.unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+    let stops = ~word & 0x8080_8080_8080_8080
+    guard stops != 0 else { return readVarintByByte() }
+    // The eight bytes hold all of it: those behind its last one go, and groups of seven bits move
+    // together in pairs.
+    let stop = stops.trailingZeroBitCount
+    var value = word & (UInt64.max &>> UInt64(truncatingIfNeeded: 63 &- stop))
+    value = (value & 0x007F_007F_007F_007F) | (value & 0x7F00_7F00_7F00_7F00) &>> 1
+    value = (value & 0x0000_3FFF_0000_3FFF) | (value & 0x3FFF_0000_3FFF_0000) &>> 2
+    value = (value & 0x0000_0000_0FFF_FFFF) | (value & 0x0FFF_FFFF_0000_0000) &>> 4
+    let count = (stop &+ 1) &>> 3
+    offset &+= count
+    // A last byte that adds nothing is needless.
+    return count > 1 && value &>> UInt64(truncatingIfNeeded: 7 &* (count &- 1)) == 0 ? nil : value
+  }
+
+  @_lifetime(self: copy self)
+  private mutating func readVarintByByte() -> UInt64? {
     var value: UInt64 = 0
     var shift: UInt64 = 0
     while let byte = readUInt8() {
@@ -92,15 +112,17 @@ extension ByteReader {
     CausalityError(.damaged, message, offset: offset)
   }
 
-  /// Passes over the byte that every encoding begins with.
+  /// The byte that every encoding begins with.
+  @discardableResult
   @_lifetime(self: copy self)
-  mutating func readVersion(upTo known: UInt8) throws(CausalityError) {
+  mutating func readVersion(upTo known: UInt8) throws(CausalityError) -> UInt8 {
     guard let version = readUInt8() else { throw damaged("there are no bytes") }
     guard version <= known else {
       throw CausalityError(
         .newerFormat, "version \(version) of the encoding; this Roost knows \(known)", offset: 0)
     }
     guard version >= 1 else { throw CausalityError(.damaged, "version 0 of the encoding", offset: 0) }
+    return version
   }
 
   func expectEnd() throws(CausalityError) {

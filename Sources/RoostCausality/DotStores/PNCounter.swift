@@ -1,6 +1,9 @@
 /// A counter that goes up and down: for each replica what it added, what it took away, and the dot of
 /// its last change.
 ///
+/// Increments with an id stand beside that, each by itself, until they are folded in: see
+/// ``increment(by:operation:dot:)``.
+///
 /// Removals as in ``GCounter``: a delete that races an increment leaves that replica's whole totals.
 /// A plain value.
 public struct PNCounter: FieldState {
@@ -13,9 +16,15 @@ public struct PNCounter: FieldState {
 
   /// One a replica.
   var function: DotFunction<Entry>
+  /// Increments with an id, each with the dot of the write that made it.
+  var remembered: DotFunction<Operation>
 
-  public init() { function = DotFunction() }
-  init(function: DotFunction<Entry>) { self.function = function }
+  public init() { self.init(function: DotFunction()) }
+
+  init(function: DotFunction<Entry>, remembered: DotFunction<Operation> = DotFunction()) {
+    self.function = function
+    self.remembered = remembered
+  }
 
   /// One a replica, ascending by it.
   public var entries: [Entry] { function.parts }
@@ -24,7 +33,7 @@ public struct PNCounter: FieldState {
   ///
   /// - Throws: ``CausalityError`` with code `.overflow` where increments at several replicas have
   ///   together left the 64 bits.
-  /// - Complexity: O(n) of the number of replicas.
+  /// - Complexity: O(n) of the number of replicas, and of increments with ids.
   public func value() throws(CausalityError) -> Int64 {
     guard let value = Int64(exactly: sum) else { throw Self.overflow }
     return value
@@ -33,6 +42,7 @@ public struct PNCounter: FieldState {
   private var sum: Int128 {
     var sum: Int128 = 0
     for entry in function.parts { sum += Int128(entry.positive) - Int128(entry.negative) }
+    for operation in countedOperations { sum += Int128(operation.amount) }
     return sum
   }
 
@@ -44,10 +54,7 @@ public struct PNCounter: FieldState {
   /// - Throws: ``CausalityError`` with code `.overflow` where the counter would move out of the 64 bits, or
   ///   further out, or where this replica's own total would; nothing has changed then.
   public mutating func increment(by amount: Int64, dot: Dot) throws(CausalityError) {
-    let after = sum + Int128(amount)
-    if amount > 0 ? after > Int128(Int64.max) : amount < 0 && after < Int128(Int64.min) {
-      throw Self.overflow
-    }
+    try checkSum(adding: amount)
     let entry = function.only(of: dot.replica)
     let (positive, overPositive) = (entry?.positive ?? 0)
       .addingReportingOverflow(amount > 0 ? amount.magnitude : 0)
@@ -55,6 +62,15 @@ public struct PNCounter: FieldState {
       .addingReportingOverflow(amount < 0 ? amount.magnitude : 0)
     if overPositive || overNegative { throw Self.overflow }
     function.setOnly(Entry(dot: dot, positive: positive, negative: negative))
+  }
+
+  /// - Throws: ``CausalityError`` with code `.overflow` where the sum would move out of the 64 bits, or
+  ///   further out.
+  func checkSum(adding amount: Int64) throws(CausalityError) {
+    let after = sum + Int128(amount)
+    if amount > 0 ? after > Int128(Int64.max) : amount < 0 && after < Int128(Int64.min) {
+      throw Self.overflow
+    }
   }
 
   private static var overflow: CausalityError {
@@ -74,17 +90,25 @@ extension PNCounter {
 
   public var recordState: RecordState { .counter(self) }
 
-  public var isEmpty: Bool { function.isEmpty }
+  public var isEmpty: Bool { function.isEmpty && remembered.isEmpty }
 
   public mutating func join(_ other: PNCounter, own: VersionVector, other context: VersionVector) {
     function.join(other.function, own: own, other: context)
+    remembered.join(other.remembered, own: own, other: context)
   }
 
-  public mutating func remove(seenBy vector: VersionVector) { function.remove(seenBy: vector) }
+  public mutating func remove(seenBy vector: VersionVector) {
+    function.remove(seenBy: vector)
+    remembered.remove(seenBy: vector)
+  }
 
   public func containsParts(of other: PNCounter, seenBy own: VersionVector) -> Bool {
     function.containsParts(of: other.function, seenBy: own)
+      && remembered.containsParts(of: other.remembered, seenBy: own)
   }
 
-  public func forEachDot(_ body: (Dot) -> Void) { function.forEachDot(body) }
+  public func forEachDot(_ body: (Dot) -> Void) {
+    function.forEachDot(body)
+    remembered.forEachDot(body)
+  }
 }

@@ -59,7 +59,10 @@ public struct CausalFormat: Sendable {
         "\(text($0.dot)):\($0.positive)" + ($0.negative == 0 ? "" : "-\($0.negative)")
       }
       let value = (try? counter.value()).map { "\($0)" } ?? "overflow"
-      return "\(state.kind) \(value)  dots " + entries.joined(separator: " ")
+      let operations = counter.operations.map { "\(text($0.dot)):\($0.amount)(\($0.id))" }
+      return "\(state.kind) \(value)"
+        + (entries.isEmpty ? "" : "  dots " + entries.joined(separator: " "))
+        + (operations.isEmpty ? "" : "  operations " + operations.joined(separator: " "))
     case .register(let register):
       let writes = register.writes.map { "\(bytes($0.value)) \(text($0.dot)) at \($0.timestamp)" }
       let value = register.value.map(bytes) ?? "empty"

@@ -9,11 +9,14 @@ extension Record {
   /// - Complexity: O(n) of the bytes; allocates a small multiple of them.
   public init(decoding bytes: RawSpan) throws(CausalityError) {
     var reader = ByteReader(bytes)
-    try reader.readVersion(upTo: Self.version)
+    let version = try reader.readVersion(upTo: Self.newestVersion)
     context = try reader.readVector()
     siblings = SiblingSet(function: try reader.readSiblings(context))
-    states = try reader.readStates(context)
+    states = try reader.readStates(context, version)
     try reader.expectEnd()
+    guard version == Self.version || hasOperations else {
+      throw reader.damaged("version \(version) without an operation")
+    }
   }
 
   /// Reads an encoding: all of `bytes`. Throws as ``init(decoding:)-(RawSpan)`` does.
@@ -92,13 +95,13 @@ extension ByteReader {
 
   @_lifetime(self: copy self)
   fileprivate mutating func readStates(
-    _ context: VersionVector
+    _ context: VersionVector, _ version: UInt8
   ) throws(CausalityError) -> [RecordState] {
     guard let count = readCount(of: 4) else { throw damaged("the states' count") }
     var states: [RecordState] = []
     states.reserveCapacity(count)
     for _ in 0..<count {
-      let state = try readState(context, isField: false)
+      let state = try readState(context, version, isField: false)
       if let last = states.last, last.kind >= state.kind { throw damaged("states are out of order") }
       states.append(state)
     }
@@ -107,7 +110,7 @@ extension ByteReader {
 
   @_lifetime(self: copy self)
   private mutating func readState(
-    _ context: VersionVector, isField: Bool
+    _ context: VersionVector, _ version: UInt8, isField: Bool
   ) throws(CausalityError) -> RecordState {
     guard let byte = readUInt8(), let kind = RecordKind(rawValue: byte) else {
       throw damaged("a state of an unknown kind")
@@ -115,13 +118,13 @@ extension ByteReader {
     // The least that a part takes: a dot is two bytes.
     switch kind {
     case .gCounter: return .gCounter(GCounter(function: try readTotals(context)))
-    case .counter: return .counter(PNCounter(function: try readTotalsOfBothSigns(context)))
+    case .counter: return .counter(try readCounter(context, version))
     case .register: return .register(LWWRegister(function: try readWrites(context)))
     case .flag: return .flag(EnableWinsFlag(function: try readDots(context)))
     case .set: return .set(ORSet(sorted: try readElements(context)))
     case .map:
       if isField { throw damaged("a map in a map") }
-      return .map(ORMap(sorted: try readFields(context)))
+      return .map(ORMap(sorted: try readFields(context, version)))
     }
   }
 
@@ -155,10 +158,41 @@ extension ByteReader {
   }
 
   @_lifetime(self: copy self)
+  private mutating func readCounter(
+    _ context: VersionVector, _ version: UInt8
+  ) throws(CausalityError) -> PNCounter {
+    let totals = try readTotalsOfBothSigns(context)
+    let operations = try version > 1 ? readOperations(context) : DotFunction()
+    let counter = PNCounter(function: totals, remembered: operations)
+    if counter.isEmpty { throw damaged("an empty state") }
+    return counter
+  }
+
+  @_lifetime(self: copy self)
+  private mutating func readOperations(
+    _ context: VersionVector
+  ) throws(CausalityError) -> DotFunction<PNCounter.Operation> {
+    guard let count = readCount(of: 19) else { throw damaged("the count of operations") }
+    var operations: [PNCounter.Operation] = []
+    operations.reserveCapacity(count)
+    for _ in 0..<count {
+      let dot = try readDot(context)
+      try expect(dot, after: operations.last?.dot)
+      guard let high = readUInt64(), let low = readUInt64(), let zigzag = readVarint() else {
+        throw damaged("an operation is cut short")
+      }
+      let amount = Int64(bitPattern: zigzag >> 1) ^ -Int64(bitPattern: zigzag & 1)
+      operations.append(
+        PNCounter.Operation(dot: dot, id: OperationID(high: high, low: low), amount: amount))
+    }
+    return DotFunction(sorted: operations)
+  }
+
+  @_lifetime(self: copy self)
   private mutating func readTotalsOfBothSigns(
     _ context: VersionVector
   ) throws(CausalityError) -> DotFunction<PNCounter.Entry> {
-    let count = try readPartCount(of: 4)
+    guard let count = readCount(of: 4) else { throw damaged("a state's count") }
     var entries: [PNCounter.Entry] = []
     entries.reserveCapacity(count)
     for _ in 0..<count {
@@ -225,14 +259,14 @@ extension ByteReader {
 
   @_lifetime(self: copy self)
   private mutating func readFields(
-    _ context: VersionVector
+    _ context: VersionVector, _ version: UInt8
   ) throws(CausalityError) -> [ORMap.Field] {
     let count = try readPartCount(of: 5)
     var fields: [ORMap.Field] = []
     fields.reserveCapacity(count)
     for _ in 0..<count {
       guard let name = readLengthPrefixed() else { throw damaged("a map is cut short") }
-      let field = ORMap.Field(name: name, state: try readState(context, isField: true))
+      let field = ORMap.Field(name: name, state: try readState(context, version, isField: true))
       if let last = fields.last, last.compare(field.name, field.kind) >= 0 {
         throw damaged("a map's fields are out of order")
       }

@@ -1,6 +1,6 @@
 // How records are written.
 //
-//     record  := version u8 (1) | vector | count varint | sibling* | count varint | state*
+//     record  := version u8 | vector | count varint | sibling* | count varint | state*
 //     vector  := count varint | (replica u64 LE | counter varint)*
 //     sibling := dot | timestamp u64 LE | expiry varint | value lengthPrefixed
 //     dot     := index varint, of its replica in the record's vector | counter varint
@@ -8,22 +8,26 @@
 //
 //     1 grow-only counter   count varint | (dot | total varint)*
 //     2 counter             count varint | (dot | positive varint | negative varint)*
+//       in version 2, then: count varint | (dot | id high u64 LE | id low u64 LE | amount zigzag varint)*
 //     3 register            count varint | (dot | timestamp u64 LE | value lengthPrefixed)*
 //     4 flag                count varint | dot*
 //     5 set                 count varint | (element lengthPrefixed | count varint | dot*)*
 //     6 map                 count varint | (name lengthPrefixed | state of kind 1 to 5)*
 //
 // A record has one encoding: everything ascends as the types' invariants say, varints have no needless
-// byte, nothing in a state is empty.
+// byte, nothing in a state is empty. The version is 2 where some counter remembers operations, else 1.
 
 extension Record {
+  /// Of all records but those whose counters remember operations: older readers know no other.
   static let version: UInt8 = 1
+  static let newestVersion: UInt8 = 2
 
   /// Appends the encoding.
   ///
   /// - Complexity: O(n) of the encoding's bytes; per dot, O(log n) of the replicas in the context.
   public func encode(into bytes: inout [UInt8]) {
-    bytes.append(Self.version)
+    let version = hasOperations ? Self.newestVersion : Self.version
+    bytes.append(version)
     bytes.append(context)
     bytes.appendCount(siblings.function.parts.count)
     for sibling in siblings.function.parts {
@@ -33,7 +37,7 @@ extension Record {
       bytes.appendLengthPrefixed(sibling.value)
     }
     bytes.appendCount(states.count)
-    for state in states { bytes.append(state, context) }
+    for state in states { bytes.append(state, context, version) }
   }
 
   /// The encoding.
@@ -71,7 +75,7 @@ extension [UInt8] {
     for dot in dots.parts { append(dot, context) }
   }
 
-  fileprivate mutating func append(_ state: RecordState, _ context: VersionVector) {
+  fileprivate mutating func append(_ state: RecordState, _ context: VersionVector, _ version: UInt8) {
     append(state.kind.rawValue)
     switch state {
     case .gCounter(let counter):
@@ -86,6 +90,15 @@ extension [UInt8] {
         append(entry.dot, context)
         appendVarint(entry.positive)
         appendVarint(entry.negative)
+      }
+      if version > 1 {
+        appendCount(counter.operations.count)
+        for operation in counter.operations {
+          append(operation.dot, context)
+          appendUInt64(operation.id.high)
+          appendUInt64(operation.id.low)
+          appendVarint(UInt64(bitPattern: operation.amount << 1 ^ operation.amount >> 63))
+        }
       }
     case .register(let register):
       appendCount(register.writes.count)
@@ -106,7 +119,7 @@ extension [UInt8] {
       appendCount(map.fields.count)
       for field in map.fields {
         appendLengthPrefixed(field.name)
-        append(field.state, context)
+        append(field.state, context, version)
       }
     }
   }

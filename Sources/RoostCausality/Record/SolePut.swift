@@ -39,6 +39,26 @@ package struct SolePut: Equatable, Sendable {
     seen = max(known?.counter ?? 0, read?.counter ?? 0)
   }
 
+  /// Over a value that `replica` put, in the incarnation that it still is: whatever its dot was, the next
+  /// one is newer. The put replaces what is there, read or not.
+  ///
+  /// - Parameter replica: the only one in the context of what is under the key.
+  /// - Returns: `nil` where the context would be of several replicas. Then take the record.
+  /// - Complexity: O(1).
+  package init?(overOwnOf replica: ReplicaID, context: CausalContext?) {
+    var read: VersionVector.Entry?
+    if let context {
+      guard context.dot == nil else { return nil }
+      switch context.seen {
+      case .one(let entry): read = entry
+      case .other(let vector): guard vector.isEmpty else { return nil }
+      }
+    }
+    if let read, read.replica != replica { return nil }
+    self.replica = replica
+    seen = read?.counter ?? 0
+  }
+
   /// Bytes that an encoding takes at most, beside the value's.
   package static let overheadBytes = 1 + 1 + 8 + 1 + 1 + 8 + 1 + 4 * ByteWriter.longestVarint
 

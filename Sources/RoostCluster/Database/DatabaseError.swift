@@ -52,6 +52,8 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let indeterminate = Code("indeterminate")
     /// The versions that a read at a past time asks for may be gone: it lies before what is retained.
     public static let snapshotTooOld = Code("snapshotTooOld")
+    /// An increment was tried again later than it is recognised by its id: it may have counted, or not.
+    public static let operationExpired = Code("operationExpired")
     /// The key changed since the context of a conditional write was read.
     public static let conditionFailed = Code("conditionFailed")
     /// There is no index of that name on the keyspace.
@@ -64,7 +66,8 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let severalValues = Code("severalValues")
     /// A codec could not encode or decode a value.
     public static let codec = Code("codec")
-    /// The ring is being changed already.
+    /// The ring is being changed already; a node has too much in hand; a counter remembers too many
+    /// increments.
     public static let busy = Code("busy")
     /// A wait reached its deadline; the message says for what.
     public static let deadlineExceeded = Code("deadlineExceeded")

@@ -48,6 +48,11 @@ public struct DatabaseOptions: Sendable {
   /// How each store is opened. `creation` and `durability` are taken from here, not from there.
   public var store = StoreOptions()
 
+  /// Bytes of memory in which all keyspaces together remember what was put lately, where the last writer
+  /// wins and keys are on one store: a put of a key that is remembered does not look what it replaces. Taken
+  /// as keys are put, some 30 bytes and the key's own for each; 0 for none.
+  public var recentPutBytes = 64 << 20
+
   /// Bytes a second that moving partitions between stores may take. `nil` for no limit.
   public var transferBytesPerSecond: Int? = 64 << 20
 
@@ -84,6 +89,9 @@ public struct DatabaseOptions: Sendable {
         "partitionCount is \(partitionCount), must be 1 to 32768")
     }
     try check(replicas >= 1 && replicas <= 16, "replicas is \(replicas), must be 1 to 16")
+    try check(
+      recentPutBytes >= 0 && recentPutBytes <= 64 << 30,
+      "recentPutBytes is \(recentPutBytes), must be 0 to 64 GiB")
     if let transferBytesPerSecond {
       try check(
         transferBytesPerSecond >= 1_024,

@@ -1,5 +1,6 @@
 package import RoostEnvironment
 import RoostCausality
+import RoostStorage
 import Synchronization
 
 /// What every read and write of a database needs: its members, the routes to them, the key locks
@@ -22,6 +23,8 @@ package final class DatabaseShared: Sendable {
   let closed = Atomic<Bool>(false)
   let owner = DatabaseReference()
   let maximumClockOffsetMilliseconds: UInt64
+  /// What keyspaces may take to remember what was put lately.
+  let recentPutMemory: MemoryAllowance
   let repairs = ReadRepairs()
   /// Repairs that reads asked for and that failed, or found no room: the next read tries again.
   let failedRepairs = Atomic<Int>(0)
@@ -43,6 +46,7 @@ package final class DatabaseShared: Sendable {
     self.withheld = withheld
     environment = parts.environment
     options = parts.options
+    recentPutMemory = MemoryAllowance(parts.options.recentPutBytes)
     id = parts.id
     let (seconds, attoseconds) = parts.options.maximumClockOffset.components
     maximumClockOffsetMilliseconds =

@@ -14,7 +14,7 @@ final class KeyLocks: Sendable {
 
   let stripes: [KeyStripe]
 
-  init() { stripes = (0..<Self.count).map { _ in KeyStripe() } }
+  init() { stripes = (0..<Self.count).map { KeyStripe($0) } }
 
   @inline(__always)
   subscript(_ hash: UInt64) -> KeyStripe { stripes[Int(truncatingIfNeeded: hash) & (Self.count - 1)] }
@@ -53,6 +53,8 @@ final class KeyLocks: Sendable {
 
 /// One stripe of ``KeyLocks``.
 final class KeyStripe: @unchecked Sendable {
+  /// Its place among the stripes.
+  let number: Int
   let lock = Lock()
   /// While its holder writes: a timestamp below the change numbers of that write; else 0.
   let inFlight = Atomic<UInt64>(0)
@@ -63,6 +65,8 @@ final class KeyStripe: @unchecked Sendable {
   /// Adds to the batch of the coordinator's store what must be written with the record.
   var marking: ((inout WriteBatch) -> Void)?
   private var batch = WriteBatch()
+
+  init(_ number: Int) { self.number = number }
 
   /// Runs `body` with an empty batch; its memory is used again.
   @inline(__always)

@@ -62,7 +62,7 @@ extension KeyspaceCore {
   ) throws(DatabaseError) {
     let place = try locate(key)
     if let context { try checkBound(context, binding(key)) }
-    try withStripe(place, context) { stripe, part throws(DatabaseError) in
+    try withStripe(place, key, context) { stripe, part throws(DatabaseError) in
       stripe.marking = { batch in marking(part.member.id, &batch) }
       defer { stripe.marking = nil }
       StoredKey.make(place.partition, key, into: &stripe.key)

@@ -35,7 +35,7 @@ extension KeyspaceCore {
     let lifetime = try Self.milliseconds(timeToLive)
     let bound = binding(key)
     if let context { try checkBound(context, bound) }
-    return try withStripe(place, context) { stripe, part throws(DatabaseError) in
+    return try withStripe(place, key, context) { stripe, part throws(DatabaseError) in
       let now = shared.clock.physicalMilliseconds
       let old: StoredRecord?
       if isConditional || !isWrittenAlone(place.partition) {
@@ -75,8 +75,16 @@ extension KeyspaceCore {
     _ stripe: KeyStripe, _ partition: Int, _ part: KeyspacePart, _ storedKey: RawSpan,
     _ value: RawSpan, _ context: CausalContext?, _ lifetime: UInt64?, at milliseconds: UInt64
   ) throws(DatabaseError) -> SoleOutcome {
-    let found = try part.findReplaced(
-      storedKey, context, replacesAll: kind == .lastWriterWins, at: milliseconds)
+    let replacesAll = kind == .lastWriterWins
+    let keyHash = replacesAll ? RecentPuts.hash(storedKey) : 0
+    let found: FoundReplaced
+    if replacesAll, let last = part.recentPuts.find(stripe.number, storedKey, keyHash),
+      let put = SolePut(overOwnOf: last.replica, context: context)
+    {
+      found = .sole(put, last.changeNumber)
+    } else {
+      found = try part.findReplaced(storedKey, context, replacesAll: replacesAll, at: milliseconds)
+    }
     guard let (put, replaced) = found.sole else { return .found(found.whole) }
     beginChange(stripe)
     defer { endChange(stripe) }
@@ -92,7 +100,21 @@ extension KeyspaceCore {
       put.encode(value, expiry: expiry, dot: dot, timestamp: timestamp, into: &bytes)
       let stored = unsafe RawSpan(
         _unsafeBytes: UnsafeRawBufferPointer(rebasing: memory[..<bytes.count]))
-      try part.writeAlone(partition, storedKey, stored, timestamp, replacing: replaced)
+      do throws(DatabaseError) {
+        try part.writeAlone(partition, storedKey, stored, timestamp, replacing: replaced)
+      } catch {
+        // It may be there all the same.
+        if replacesAll { part.recentPuts.forget(stripe.number, storedKey, keyHash) }
+        throw error
+      }
+    }
+    if replacesAll {
+      if expiry == 0 {
+        part.recentPuts.note(
+          stripe.number, storedKey, keyHash, timestamp.rawValue, by: dot.replica)
+      } else {
+        part.recentPuts.forget(stripe.number, storedKey, keyHash)
+      }
     }
     return .written(dot)
   }

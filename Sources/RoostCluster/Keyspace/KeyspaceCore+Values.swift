@@ -30,15 +30,18 @@ extension KeyspaceCore {
 
   /// Changes a key's typed state.
   ///
-  /// - Parameter body: returns whether it changed anything, with its result. Where not, nothing is
-  ///   written.
+  /// - Parameters:
+  ///   - removes: whether what the coordinator holds decides what goes: it learns first what the replicas of
+  ///     this process hold.
+  ///   - body: returns whether it changed anything, with its result. Where not, nothing is written.
   /// - Throws: `.wrongKind` where the key holds something else, `.counterOverflow`, and as
   ///   ``update(_:context:_:)``.
   package func change<State: MergeableState, R>(
-    _ key: RawSpan, _ type: State.Type,
+    _ key: RawSpan, _ type: State.Type, removes: Bool = false,
     _ body: (inout State, Stamp) throws(CausalityError) -> (isChanged: Bool, result: R)
   ) throws(DatabaseError) -> R {
-    try update(key) { record, stamp throws(DatabaseError) in
+    if removes, replicas > 1 { try repair(key) }
+    return try update(key) { record, stamp throws(DatabaseError) in
       try Self.check(record, is: State.kind)
       return try Self.apply(&record, stamp, body)
     }

@@ -34,7 +34,7 @@ extension KeyspaceCore {
   ) throws(DatabaseError) -> R {
     let place = try locate(key)
     if let context { try checkBound(context, binding(key)) }
-    return try withStripe(place, context) { stripe, part throws(DatabaseError) in
+    return try withStripe(place, key, context) { stripe, part throws(DatabaseError) in
       StoredKey.make(place.partition, key, into: &stripe.key)
       let old = try part.load(stripe.key)
       let now = shared.clock.physicalMilliseconds
@@ -45,7 +45,7 @@ extension KeyspaceCore {
   /// Runs `body` with a key's stripe, locked, and its coordinator's part, once both may be written.
   @inline(__always)
   func withStripe<R>(
-    _ place: Place, _ context: CausalContext?,
+    _ place: Place, _ key: RawSpan, _ context: CausalContext?,
     _ body: (KeyStripe, KeyspacePart) throws(DatabaseError) -> R
   ) throws(DatabaseError) -> R {
     try prepareWrite()
@@ -55,7 +55,10 @@ extension KeyspaceCore {
     try shared.checkOpen()
     let part = try firstPart(place.partition)
     try checkWritable(place.partition)
-    if let context { try checkKnown(context, place.partition) }
+    if let context {
+      try checkKnown(context, place.partition)
+      if let dot = context.dot { try bring(dot, stripe, place.partition, key, to: part) }
+    }
     return try body(stripe, part)
   }
 
@@ -205,6 +208,26 @@ extension KeyspaceCore {
     }
   }
 
+  /// A context may name one write more than its vector claims: its writer's own, beside siblings that were not
+  /// read. A replica that has never seen that write cannot replace it, and it would come back with the next
+  /// state from elsewhere: so what the others hold is joined here first. Rare, and only then it costs anything.
+  ///
+  /// - Throws: `.unreachable` where only a store that is not here can have it.
+  @inline(never)
+  private func bring(
+    _ dot: Dot, _ stripe: KeyStripe, _ partition: Int, _ key: RawSpan, to part: KeyspacePart
+  ) throws(DatabaseError) {
+    StoredKey.make(partition, key, into: &stripe.key)
+    if try part.load(stripe.key)?.record.context.contains(dot) == true { return }
+    let (joined, isWhole) = try joinReplicas(stripe, partition)
+    // What all replicas have lost comes back from nowhere.
+    if isWhole || joined?.context.contains(dot) == true { return }
+    throw DatabaseError(
+      .unreachable,
+      "the context names a write that no replica of partition \(partition) within reach has: read the key again"
+    )
+  }
+
   /// A state that names an incarnation of ours above its own counter knows dots that we lost: the
   /// incarnation ends before it can mint them again.
   func learn(of vector: VersionVector) throws(DatabaseError) {
@@ -285,6 +308,10 @@ extension KeyspacePart {
     _ stripe: KeyStripe, _ partition: Int, _ old: StoredRecord?, _ record: Record,
     _ timestamp: Timestamp, _ keyspace: KeyspaceCore, isLocal: Bool = false
   ) throws(DatabaseError) {
+    if keyspace.kind == .lastWriterWins {
+      unsafe recentPuts.forget(
+        stripe.number, stripe.key.span.bytes, RecentPuts.hash(stripe.key.span.bytes))
+    }
     StoredRecord.encode(timestamp.rawValue, record, into: &stripe.value)
     let (key, value) = (stripe.key, stripe.value)
     let marking = isLocal ? stripe.marking : nil

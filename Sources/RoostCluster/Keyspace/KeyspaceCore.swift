@@ -63,12 +63,16 @@ package final class KeyspaceCore: @unchecked Sendable {
       () throws(StoreError) in
       var options = TreeOptions()
       options.cutPrefixLength = StoredKey.prefixBytes
+      let records = try member.store.tree(Self.recordTree(name), options)
+      // Puts look what is under their keys, and most find nothing.
+      try records.keepKeyFilter()
       return KeyspacePart(
-        member, records: try member.store.tree(Self.recordTree(name), options),
+        member, records: records,
         changes: try member.store.tree(Self.changeTree(name), options),
         // Nothing that is in the store was ever above the clock.
         LatestChanges(
-          partitionCount: shared.routes.partitionCount, start: shared.clock.latest.rawValue))
+          partitionCount: shared.routes.partitionCount, start: shared.clock.latest.rawValue),
+        RecentPuts(shared.recentPutMemory))
     }
     for index in indexes.kept {
       try index.attach(part, keyspace: name)
@@ -207,11 +211,16 @@ final class KeyspacePart: Sendable {
   let records: Tree
   let changes: Tree
   let latestChanges: LatestChanges
+  let recentPuts: RecentPuts
 
-  init(_ member: Member, records: Tree, changes: Tree, _ latestChanges: LatestChanges) {
+  init(
+    _ member: Member, records: Tree, changes: Tree, _ latestChanges: LatestChanges,
+    _ recentPuts: RecentPuts
+  ) {
     self.member = member
     self.records = records
     self.changes = changes
     self.latestChanges = latestChanges
+    self.recentPuts = recentPuts
   }
 }

@@ -1,3 +1,4 @@
+import RoostCausality
 import RoostEnvironment
 
 /// Keys whose replicas differed when they were read, until they are repaired.
@@ -115,13 +116,26 @@ extension KeyspaceCore {
     defer { stripe.lock.unlock() }
     try shared.checkOpen()
     StoredKey.make(partition, key, into: &stripe.key)
+    _ = try joinReplicas(stripe, partition)
+  }
+
+  /// Joins the replicas of the stripe's key, whose lock is held.
+  ///
+  /// - Returns: what they hold together, and whether all of them were here to be asked.
+  /// - Throws: as ``repair(_:)``.
+  func joinReplicas(
+    _ stripe: KeyStripe, _ partition: Int
+  ) throws(DatabaseError) -> (Record?, isWhole: Bool) {
     let (owners, pending) = try allParts(partition)
-    let (joined, lagging) = try unsafe join(owners, stripe.key.span.bytes)
-    guard let joined, lagging != nil else { return }
+    let key = stripe.key
+    let (joined, lagging) = try unsafe join(owners, key.span.bytes)
+    let isWhole = owners.count == replicas
+    guard let joined, lagging != nil else { return (joined, isWhole) }
     beginChange(stripe)
     defer { endChange(stripe) }
     let timestamp = try shared.clock.now()
     if let pending { try forward(stripe, partition, joined, timestamp, to: pending) }
     for part in owners { _ = try part.join(stripe, partition, joined, timestamp, self) }
+    return (joined, isWhole)
   }
 }

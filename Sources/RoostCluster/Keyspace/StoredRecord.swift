@@ -49,6 +49,7 @@ extension DatabaseError {
       switch error.code {
       case .newerFormat: .newerFormat
       case .overflow: .counterOverflow
+      case .tooManyOperations: .busy
       default: .corruption
       }
     self.init(code, "\(error)")

@@ -5,7 +5,11 @@ import RoostStorage
 // What other nodes and clients say to this one.
 
 extension ClusterNode {
-  package func heard(_ sign: NodeSign) { peers.heard(sign.node, at: now) }
+  package func heard(_ sign: NodeSign) {
+    peers.heard(sign.node, at: now)
+    guard let handler = currentTransactionHandler, let member = peers.member(of: sign.node) else { return }
+    handler.heard(sign, of: member)
+  }
 
   package func receive(_ message: ReceivedMessage) {
     switch message.message.kind {
@@ -51,10 +55,15 @@ extension ClusterNode {
       serve(message, .background) { [self] body, answer throws(DatabaseError) in
         answer(.success(try changeMembers(try MembersRequest(decoding: body)).encoded()))
       }
+    case NodeMessageKind.page: servePage(message)
+    case NodeMessageKind.scan: serveScan(message)
+    case NodeMessageKind.feed: serveFeed(message)
+    case NodeMessageKind.changes: serveChanges(message)
     case NodeMessageKind.candidates:
       serve(message, .background) { [self] _, answer throws(DatabaseError) in
         answer(.success(ClusterCandidate.encode(try askingToJoin())))
       }
+    case NodeMessageKind.transactions: receiveOfTransactions(message)
     default:
       message.answer(
         .failure(

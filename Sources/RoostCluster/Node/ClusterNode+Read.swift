@@ -29,17 +29,6 @@ extension ClusterNode {
       }
     }
   }
-
-  /// The same for a call of this process.
-  package func catchUp(
-    _ key: [UInt8], of keyspace: KeyspaceCore, deadline: UInt64, _ reply: @escaping Answer<Void>
-  ) {
-    run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
-      do throws(DatabaseError) {
-        catchUp(try place(keyspace, key, quorum: nil, isSynced: false), deadline, reply)
-      } catch { reply(.failure(error)) }
-    }
-  }
 }
 
 /// A read on its way to the replicas: drives a ``QuorumRead``. Thread-safe.

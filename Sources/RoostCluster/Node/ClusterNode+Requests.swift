@@ -42,7 +42,7 @@ extension ClusterNode {
   }
 
   /// How often a request is begun anew because the ring changed while nothing of it was done.
-  private static let mostAttempts = 4
+  static let mostAttempts = 4
 
   /// Whether a request of which nothing was done is to be begun anew: the ring is another by now.
   func mayBeginAgain(_ error: DatabaseError, _ place: KeyPlace, _ attempt: Int, _ deadline: UInt64) -> Bool {
@@ -102,12 +102,13 @@ extension ClusterNode {
     switch request.operation {
     case .get:
       read(place, deadline) { result in reply(result.map { place.answer($0) }) }
-    case .remove:
+    case _ where request.removes:
       // What is seen here goes: all that a read would show.
       catchUp(place, deadline) { [self] result in
         if case .failure(let error) = result { return reply(.failure(error)) }
         write(request, place, deadline, reply)
       }
+    case .countOnce: try count(request, place, deadline, reply)
     case .delete where request.context == nil:
       // What a read would show goes: some of it may be known elsewhere only.
       read(place, deadline) { [self] result in
@@ -136,6 +137,8 @@ extension ClusterNode {
       switch request.operation {
       case .put(let value, _): value.count
       case .add(let element), .remove(let element): element.count
+      case .change(let change): change.byteCount
+      case .countOnce(_, _, let field): field?.count ?? 0
       case .get, .delete, .increment: 0
       }
     let limit = transport.largestBody - Self.headroom
@@ -146,7 +149,7 @@ extension ClusterNode {
   }
 
   /// Of a message's body, for what stands beside a key and a value.
-  private static let headroom = 64 << 10
+  static let headroom = 64 << 10
 
   /// A context may name one write more than its vector claims: its writer's own, beside siblings that were
   /// not read. A replica that has never seen that write cannot replace it, and it would come back with the
@@ -175,16 +178,17 @@ extension ClusterNode {
   }
 
   func write(
-    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
+    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, hasSeenAll: Bool = false,
+    _ reply: @escaping Answer<KeyAnswer>
   ) {
     do throws(DatabaseError) {
-      let context = try place.keyspace.write(request)
+      let answer = try place.keyspace.write(request, hasSeenAll: hasSeenAll)
       do throws(DatabaseError) {
         // By the ring as it is now that the write is in the store: had this partition begun to move just
         // before, the receiver must get it; just after, it is brought with the rest.
         let place = try self.place(
           place.keyspace, place.key, quorum: request.quorum, isSynced: request.isSynced)
-        try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+        try replicate(place, deadline) { result in reply(result.map { answer }) }
       } catch {
         throw DatabaseError(
           .indeterminate, "the write was applied, and could not be sent to other replicas: \(error.message)",
@@ -219,26 +223,30 @@ extension ClusterNode {
     var handed = request
     handed.isHandedOn = true
     let message = NodeMessage(kind: NodeMessageKind.key, body: handed.encoded())
-    // A read can be asked again elsewhere.
+    // What does no harm when it is done twice can be asked again elsewhere.
     let patience = now &+ 2 &* options.replicaTimeout.wholeNanoseconds
-    let limit = request.isWrite ? deadline : min(deadline, patience)
+    let limit = request.isRepeatable ? min(deadline, patience) : deadline
     transport.request(message, of: node, deadline: limit) { [self] result in
       counters.leaveHandingOn()
-      let failure: DatabaseError
+      var failure: DatabaseError
       switch result {
       case .success(let body):
         let answer = answered { () throws(DatabaseError) in
           try KeyAnswer(decoding: NodeAnswer.decode(body))
         }
         // These say that nothing was done.
+        guard case .failure(let error) = answer else { return reply(answer) }
+        // What an attempt before this one came to is still open.
+        let isOpen = last?.code == .indeterminate
         let refusals: [DatabaseError.Code] = [.closed, .busy, .unreachable, .staleRing, .notAMember]
-        guard case .failure(let error) = answer, refusals.contains(error.code) else {
-          return reply(answer)
+        guard refusals.contains(error.code) else {
+          return reply(isOpen ? .failure(last ?? error) : answer)
         }
-        failure = error
+        failure = isOpen ? last ?? error : error
       case .failure(let error):
         failure = NodeAnswer.failure(error, of: "node \(node)", isWrite: request.isWrite)
-        if failure.code == .indeterminate { return reply(.failure(failure)) }
+        if failure.code == .indeterminate, !request.isRepeatable { return reply(.failure(failure)) }
+        if let last, last.code == .indeterminate { failure = last }
       }
       handOn(request, place, rest, deadline, failure, reply)
     }

@@ -100,12 +100,39 @@ extension ClusterNode {
     if view.print(of: partition).print == print.print { return }
     // The other knows of a change that this node has not heard of yet.
     if print.revision > view.revision { view = try refreshRing() }
-    guard view.print(of: partition).print == print.print else {
-      throw DatabaseError(
-        .staleRing,
-        "the message goes by revision \(print.revision) of the ring, which is at \(view.revision) here"
-      )
+    guard view.print(of: partition).print == print.print else { throw staleRing(print) }
+  }
+
+  /// The same for a message about several partitions, of which this node is to be a replica.
+  ///
+  /// - Throws: also `.invalidArgument` (no such partition).
+  func check(_ database: DatabaseID, _ print: RingPrint, _ partitions: [Int]) throws(DatabaseError) {
+    guard database == core.id else {
+      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
     }
+    var view = view
+    for partition in partitions where partition >= view.ring.partitionCount {
+      throw DatabaseError(.invalidArgument, "there is no partition \(partition)")
+    }
+    if view.print(of: partitions).print != print.print, print.revision > view.revision {
+      view = try refreshRing()
+    }
+    guard view.print(of: partitions).print == print.print else { throw staleRing(print) }
+    for partition in partitions where !view.isReplica(local.id, of: partition) {
+      throw DatabaseError(.unreachable, "\(local.path) is no replica of partition \(partition)")
+    }
+  }
+
+  /// What was read of partitions counts if they still go by the lists of before: what moves away is deleted
+  /// only after this node has heard of it.
+  func checkUnchanged(_ print: RingPrint, _ partitions: [Int]) throws(DatabaseError) {
+    if view.print(of: partitions).print != print.print { throw staleRing(print) }
+  }
+
+  private func staleRing(_ print: RingPrint) -> DatabaseError {
+    DatabaseError(
+      .staleRing,
+      "the message goes by revision \(print.revision) of the ring, which is at \(view.revision) here")
   }
 
   /// A key's partition.

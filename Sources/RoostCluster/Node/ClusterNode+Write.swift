@@ -16,14 +16,11 @@ extension ClusterNode {
     ReplicatedWrite(self, place, record, deadline, reply).begin()
   }
 
-  /// Sends what was changed here by a call of this process.
+  /// Sends what was changed here by something else than a request: an effect of a transaction.
   ///
-  /// - Parameters:
-  ///   - quorum: how many replicas must have it; `nil` for a majority.
-  ///   - reply: called once, with `.indeterminate` where too few have it by the deadline.
+  /// - Parameter reply: called once, with `.indeterminate` where too few have it by the deadline.
   package func replicate(
-    _ key: [UInt8], of keyspace: KeyspaceCore, quorum: Int? = nil, isSynced: Bool, deadline: UInt64,
-    _ reply: @escaping Answer<Void>
+    _ key: [UInt8], of keyspace: KeyspaceCore, isSynced: Bool, deadline: UInt64, _ reply: @escaping Answer<Void>
   ) {
     // The key was changed already: also a node that is full or about to leave sends it.
     let refused: @Sendable (DatabaseError) -> Void = { error in
@@ -31,7 +28,7 @@ extension ClusterNode {
     }
     run(until: deadline, refused: refused) { [self] in
       do throws(DatabaseError) {
-        try replicate(try place(keyspace, key, quorum: quorum, isSynced: isSynced), deadline, reply)
+        try replicate(try place(keyspace, key, quorum: nil, isSynced: isSynced), deadline, reply)
       } catch { refused(error) }
     }
   }

@@ -55,6 +55,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   var isTicking = false
   var isHandingOver = false
   var isSweeping = false
+  /// Takes messages about transactions.
+  weak var transactionHandler: (any NodeTransactionHandler)?
   /// Whether another process says that it has this node's store.
   var isSuperseded = false
   var isClosed = false

@@ -13,7 +13,7 @@ struct KeyPlace: Sendable {
   let ring: RingPrint
   /// Whether this node has one of them.
   let isReplica: Bool
-  let quorum: QuorumSize
+  var quorum: QuorumSize
   let isSynced: Bool
   /// Of a message about it.
   let message: ReplicaMessage
@@ -72,8 +72,7 @@ extension ClusterNode {
     guard let node = peers.node(of: member) else {
       return reply(.failure(DatabaseError(.unreachable, "nobody says where member \(member) is")))
     }
-    let reads = [NodeMessageKind.fetch, NodeMessageKind.compare, NodeMessageKind.ring]
-    let isWrite = !reads.contains(kind)
+    let isWrite = !NodeMessageKind.readers.contains(kind)
     transport.request(NodeMessage(kind: kind, body: body), of: node, deadline: deadline) { result in
       switch result {
       case .success(let body): reply(answered { () throws(DatabaseError) in try NodeAnswer.decode(body) })

@@ -31,37 +31,34 @@ extension KeyspaceCore {
 
   /// Does what a request asks for to what is held here.
   ///
-  /// - Returns: what the writer may replace next.
+  /// - Parameter hasSeenAll: whether what all replicas hold was joined here just now.
+  /// - Returns: what the client is told of it.
   /// - Throws: as the calls of `Keyspace`.
-  func write(_ request: KeyRequest) throws(DatabaseError) -> CausalContext {
+  func write(_ request: KeyRequest, hasSeenAll: Bool = false) throws(DatabaseError) -> KeyAnswer {
     let key = request.key
+    // Of what is beside it who changes a typed state has seen nothing.
+    var answer = unsafe KeyAnswer(context: context(key.span.bytes, nil))
     switch request.operation {
     case .get: throw DatabaseError(.invalidArgument, "a read is no write")
     case .put(let value, let timeToLive):
       guard timeToLive ?? 0 < 1 << 50 else {
         throw DatabaseError(.invalidArgument, "a time to live of \(timeToLive ?? 0) ms")
       }
-      return try unsafe put(
+      answer.context = try unsafe put(
         key.span.bytes, value, context: request.context, isConditional: request.isConditional,
         timeToLive: timeToLive.map { .milliseconds(Int64($0)) })
     case .delete:
-      return try unsafe delete(
+      answer.context = try unsafe delete(
         key.span.bytes, context: request.context, isConditional: request.isConditional)
     case .increment(let amount):
-      try unsafe change(key.span.bytes, PNCounter.self) { counter, stamp throws(CausalityError) in
-        (true, try counter.increment(by: amount, dot: stamp.dot))
-      }
-    case .add(let element):
-      try unsafe change(key.span.bytes, ORSet.self) { set, stamp throws(CausalityError) in
-        set.insert(element, dot: stamp.dot)
-        return (true, ())
-      }
-    case .remove(let element):
-      try unsafe change(key.span.bytes, ORSet.self) { set, _ throws(CausalityError) in
-        (set.remove(element), ())
-      }
+      _ = try unsafe apply(StateChange(.increment(amount)), to: key.span.bytes)
+    case .add(let element): _ = try unsafe apply(StateChange(.insert([element])), to: key.span.bytes)
+    case .remove(let element): _ = try unsafe apply(StateChange(.remove([element])), to: key.span.bytes)
+    case .change(let change): answer.changed = try unsafe apply(change, to: key.span.bytes)
+    case .countOnce(let amount, let id, let field):
+      _ = try unsafe increment(
+        key.span.bytes, field: field, by: amount, operation: id, hasSeenAll: hasSeenAll)
     }
-    // Of what is beside it the writer has seen nothing.
-    return unsafe context(key.span.bytes, nil)
+    return answer
   }
 }

@@ -26,8 +26,28 @@ package enum NodeMessageKind {
   package static let ring: UInt16 = 9
   /// An operator changes who the members are: ``MembersRequest``, answered with a ``ChangeProgress``.
   package static let changeMembers: UInt16 = 10
+  /// A replica's next records of some partitions: `PageRequest`.
+  package static let page: UInt16 = 11
+  /// A client's page of a scan: ``ScanRequest``; any node.
+  package static let scan: UInt16 = 12
+  /// A replica's next changes of some partitions: `FeedRequest`.
+  package static let feed: UInt16 = 13
+  /// A client's page of changes: ``ChangesRequest``; any node.
+  package static let changes: UInt16 = 14
   /// An operator asks who asks to join: answered with a list of ``ClusterCandidate``.
-  package static let candidates: UInt16 = 11
+  package static let candidates: UInt16 = 15
+
+  /// Those between replicas that change nothing: one that got no answer may be asked again.
+  static let readers: Set<UInt16> = [fetch, compare, ring, page, feed]
+
+  /// The kinds of messages about transactions; the layer above knows what they say.
+  package static let transactions: ClosedRange<UInt16> = 20...29
+  /// What a coordinator and a participant tell each other: `RemoteEnvelope`. Needs no answer.
+  package static let transaction: UInt16 = 20
+  /// A read as of a time, at the member that has the keys: `RemoteRead`.
+  package static let transactionRead: UInt16 = 21
+  /// What a node knows of a transaction: `OutcomeQuestion`.
+  package static let transactionOutcome: UInt16 = 22
 }
 
 /// An answer's body.

@@ -66,6 +66,11 @@ final class NodePeers: @unchecked Sendable {
   func entry(of member: MemberID) -> Entry? { lock.withLock { entries[member] } }
   func node(of member: MemberID) -> NodeID? { entry(of: member)?.node }
 
+  /// The member that a node has; `nil` of clients, and of processes that have ended.
+  func member(of node: NodeID) -> MemberID? {
+    lock.withLock { nodes.contains(node) ? entries.first { $0.value.node == node }?.key : nil }
+  }
+
   /// Notes a sign of life; clients, which also give such signs, are passed over.
   func heard(_ node: NodeID, at nanoseconds: UInt64) {
     lock.withLock {

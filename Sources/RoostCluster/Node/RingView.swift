@@ -71,6 +71,13 @@ final class RingView: @unchecked Sendable {
 
   func print(of partition: Int) -> RingPrint { RingPrint(revision: revision, print: prints[partition]) }
 
+  /// The same of several: by the hash of their lists' hashes, in the order given.
+  func print(of partitions: [Int]) -> RingPrint {
+    var writer = FieldWriter()
+    for partition in partitions { writer.write(fixed: prints[partition]) }
+    return RingPrint(revision: revision, print: Checksum.xxh64(writer.bytes))
+  }
+
   func replicas(of partition: Int) -> [MemberID] { ring.replicas(of: partition) }
 
   /// Whom a partition is moving to.

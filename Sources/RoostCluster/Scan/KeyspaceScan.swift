@@ -33,21 +33,26 @@ package final class KeyspaceScan {
     package init() {}
   }
 
-  private let keyspace: KeyspaceCore
+  let keyspace: KeyspaceCore
   private let range: ScanRange
   private let order: ScanOrder
   private let bounds: UInt64
-  private let limits: Limits
+  let limits: Limits
 
   /// The last key that was looked at.
-  private var position: [UInt8]?
+  var position: [UInt8]?
   /// Whether all keys have been looked at.
   package private(set) var isAtEnd = false
   private var merge: CursorTournament?
   /// What `merge` was opened for.
-  private var plan: ScanPlan
+  private(set) var plan: ScanPlan
   private var routesVersion: UInt64 = 0
-  private var shownEntries = 0
+  /// Entries that were looked at since `merge` was opened.
+  var shownEntries = 0
+  /// What entries took on the page before: tells how much memory the next one takes.
+  private var entryBytes = 160
+  /// What was done so far: 1 for each entry that was looked at, and for each 256 bytes of a page.
+  package private(set) var work = 0
 
   /// - Parameter token: where an earlier scan of the same range and order ended.
   /// - Throws: `.foreignToken`; `.invalidArgument` for a tag that no key can have; `.wrongPolicy` for a
@@ -83,11 +88,18 @@ package final class KeyspaceScan {
   /// The next entries: fewer than `limit`, or none, where much was passed over or entries are large;
   /// ``isAtEnd`` says whether more may come.
   ///
+  /// - Parameters:
+  ///   - limit: of entries, at least 1.
+  ///   - old: a page whose memory the new one may take, which it does, and clears this, where nobody else
+  ///     has it.
   /// - Throws: `.unreachable`, `.corruption` (names the key), `.closed`, `.storage`. May be called
   ///   again.
   /// - Complexity: O(log n) of the partitions for each entry; opening cursors costs a seek in each.
-  package func page(limit: Int) throws(DatabaseError) -> ScanEntries {
-    var draft = ScanEntries.Draft(min(limit, 1_024))
+  package func page(
+    limit: Int, inPlaceOf old: inout ScanEntries?
+  ) throws(DatabaseError) -> ScanEntries {
+    var draft =
+      ScanEntries.reclaim(&old) ?? ScanEntries.Draft(min(limit, 1_024), entryBytes: entryBytes)
     try keyspace.shared.checkOpen()
     if isAtEnd { return ScanEntries(keyspace, draft) }
     if shownEntries >= limits.heldEntries || keyspace.shared.routes.version != routesVersion {
@@ -96,6 +108,11 @@ package final class KeyspaceScan {
     if merge == nil { try open() }
     // Taken out while it moves: after a failure it is of no use.
     var moving = merge.take()!
+    let shownBefore = shownEntries
+    defer {
+      work += shownEntries - shownBefore + draft.bytes.count / 256
+      if draft.slots.count >= 16 { entryBytes = draft.bytes.count / draft.slots.count * 9 / 8 }
+    }
     do throws(DatabaseError) { try fill(&draft, limit, &moving) } catch {
       if draft.slots.isEmpty { throw error }
       // What was read is good; the next page meets the failure again.
@@ -103,6 +120,12 @@ package final class KeyspaceScan {
     }
     if moving.isPositioned { merge = consume moving } else { isAtEnd = true }
     return ScanEntries(keyspace, draft)
+  }
+
+  /// The same in memory of its own.
+  package func page(limit: Int) throws(DatabaseError) -> ScanEntries {
+    var none: ScanEntries?
+    return try page(limit: limit, inPlaceOf: &none)
   }
 
   private func open() throws(DatabaseError) {
@@ -115,7 +138,8 @@ package final class KeyspaceScan {
       do throws(DatabaseError) {
         var opened = CursorTournament(
           capacity: plan.isEmpty ? 0 : partitions.count * keyspace.replicas,
-          skippedBytes: StoredKey.prefixBytes, isDescending: order == .descending)
+          skippedBytes: StoredKey.prefixBytes, sharedBytes: plan.sharedCount,
+          isDescending: order == .descending)
         if !plan.isEmpty {
           for partition in partitions { try open(partition, &opened) }
         }
@@ -142,121 +166,6 @@ package final class KeyspaceScan {
     }
     for part in try keyspace.allParts(partition).owners {
       try storing { () throws(StoreError) in try opened.add(part.records, from: lower, to: upper) }
-    }
-  }
-
-  // MARK: - Filling a page
-
-  private func fill(
-    _ draft: inout ScanEntries.Draft, _ limit: Int, _ merge: inout CursorTournament
-  ) throws(DatabaseError) {
-    let milliseconds = keyspace.shared.clock.physicalMilliseconds
-    let bytes = draft.bytes
-    let joins = keyspace.replicas > 1
-    let tag = plan.tag
-    let limits = limits
-    var looked = 0
-    // The last key looked at, where it was passed over.
-    var last: [UInt8]?
-    defer {
-      shownEntries += looked
-      if let last = last ?? draft.lastKey { position = last }
-    }
-    var isMore = merge.isPositioned
-    while isMore, draft.slots.count < limit, looked &- draft.slots.count < limits.passedOver,
-      bytes.count < limits.pageBytes
-    {
-      let (start, record, end) = merge.copy(to: bytes, valueFrom: StoredRecord.headerBytes)
-      isMore = try move(&merge)
-      var joined: Record?
-      if joins {
-        while isMore, bytes.equals(start, record, merge.key) {
-          try join(bytes, start, record, end, merge.value, &joined)
-          isMore = try move(&merge)
-        }
-      }
-      looked &+= 1
-      if tag == nil, joined == nil, let sole = SoleSibling(in: bytes.span(record, end), at: milliseconds) {
-        draft.slots.append(
-          ScanEntries.Slot(
-            key: start, record: record, end: end,
-            value: (record &+ sole.value.lowerBound)..<(record &+ sole.value.upperBound), decoded: -1))
-        last = nil
-      } else if let slot = try otherwise(&draft, start, record, end, joined, milliseconds) {
-        draft.slots.append(slot)
-        last = nil
-      } else {
-        last = bytes.array(start, record)
-        bytes.truncate(to: start)
-      }
-    }
-  }
-
-  @inline(__always)
-  private func move(_ merge: inout CursorTournament) throws(DatabaseError) -> Bool {
-    do throws(StoreError) { return try merge.next() } catch { throw DatabaseError(error) }
-  }
-
-  /// What is to be shown of an entry of a scan under a tag, or of one that is not one value and nothing
-  /// else; `nil` for nothing.
-  @inline(never)
-  private func otherwise(
-    _ draft: inout ScanEntries.Draft, _ start: Int, _ record: Int, _ end: Int, _ joined: Record?,
-    _ milliseconds: UInt64
-  ) throws(DatabaseError) -> ScanEntries.Slot? {
-    let bytes = draft.bytes
-    if let tag = plan.tag, !hasTag(bytes.span(start, record), tag) { return nil }
-    if joined == nil, let sole = SoleSibling(in: bytes.span(record, end), at: milliseconds) {
-      return ScanEntries.Slot(
-        key: start, record: record, end: end,
-        value: (record &+ sole.value.lowerBound)..<(record &+ sole.value.upperBound), decoded: -1)
-    }
-    var whole: Record
-    if let joined { whole = joined } else { whole = try decode(bytes, start, record, end) }
-    _ = whole.expire(at: milliseconds)
-    // A keyspace's function may decide that siblings come to nothing.
-    if whole.isTombstone || (whole.states.isEmpty && keyspace.visible(whole).isEmpty) { return nil }
-    draft.decoded.append(whole)
-    return ScanEntries.Slot(
-      key: start, record: record, end: end, value: 0..<0, decoded: draft.decoded.count - 1)
-  }
-
-  private func hasTag(_ key: RawSpan, _ tag: [UInt8]) -> Bool {
-    guard let place = Placement.tag(of: key), place.count == tag.count else { return false }
-    for index in 0..<tag.count {
-      if unsafe key.unsafeLoad(fromByteOffset: place.lowerBound + index, as: UInt8.self) != tag[index] {
-        return false
-      }
-    }
-    return true
-  }
-
-  /// Joins another replica's record of the same key.
-  @inline(never)
-  private func join(
-    _ bytes: GatheredBytes, _ start: Int, _ record: Int, _ end: Int, _ stored: RawSpan,
-    _ joined: inout Record?
-  ) throws(DatabaseError) {
-    let other = stored.extracting(droppingFirst: min(StoredRecord.headerBytes, stored.byteCount))
-    if bytes.equals(record, end, other) { return }
-    let theirs = try decode(bytes, start, record, other)
-    if joined == nil { joined = try decode(bytes, start, record, end) }
-    joined!.join(theirs)
-  }
-
-  private func decode(
-    _ bytes: GatheredBytes, _ start: Int, _ record: Int, _ end: Int
-  ) throws(DatabaseError) -> Record {
-    try decode(bytes, start, record, bytes.span(record, end))
-  }
-
-  private func decode(
-    _ bytes: GatheredBytes, _ start: Int, _ record: Int, _ encoded: RawSpan
-  ) throws(DatabaseError) -> Record {
-    do throws(CausalityError) { return try Record(decoding: encoded) } catch {
-      let damage = DatabaseError(error)
-      let key = String(decoding: bytes.array(start, record), as: UTF8.self)
-      throw DatabaseError(damage.code, "the record of the key `\(key)`: \(damage.message)")
     }
   }
 }

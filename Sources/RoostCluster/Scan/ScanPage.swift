@@ -16,6 +16,21 @@ package final class ScanEntries: Sendable {
     var value: Range<Int>
     /// Which of `decoded` the record is, of any other; -1 for none.
     var decoded: Int
+
+    /// A record that is one value, which stands at a place of it.
+    @inline(__always)
+    init(_ entry: GatheredEntry, _ value: Range<Int>) {
+      (key, record, end) = (entry.key, entry.value, entry.end)
+      self.value = (record &+ value.lowerBound)..<(record &+ value.upperBound)
+      decoded = -1
+    }
+
+    /// Any other record.
+    init(_ entry: GatheredEntry, decoded: Int) {
+      (key, record, end) = (entry.key, entry.value, entry.end)
+      value = 0..<0
+      self.decoded = decoded
+    }
   }
 
   /// What a page is made of while it is filled.
@@ -24,9 +39,18 @@ package final class ScanEntries: Sendable {
     var slots: [Slot] = []
     var decoded: [Record] = []
 
-    init(_ expectedCount: Int) {
-      bytes = GatheredBytes(capacity: 160 * expectedCount)
+    /// - Parameters:
+    ///   - expectedCount: of entries.
+    ///   - entryBytes: what each is expected to take.
+    init(_ expectedCount: Int, entryBytes: Int) {
+      bytes = GatheredBytes(capacity: min(expectedCount * entryBytes, 1 << 20))
       slots.reserveCapacity(expectedCount)
+    }
+
+    /// In the memory of a page that is no more.
+    fileprivate init(_ bytes: GatheredBytes, _ slots: [Slot]) {
+      self.bytes = bytes
+      self.slots = slots
     }
 
     /// The last key that is shown.
@@ -45,6 +69,23 @@ package final class ScanEntries: Sendable {
     decoded = draft.decoded
   }
 
+  /// Memory above is given back rather than filled again.
+  private static let largestReclaimedBytes = 256 << 10
+
+  /// Makes an empty draft of a page's memory, where nobody else has the page: it is gone then.
+  static func reclaim(_ page: inout ScanEntries?) -> Draft? {
+    guard isKnownUniquelyReferenced(&page) else { return nil }
+    // With its last holder the page goes, before its memory is written to.
+    guard var draft = page.take()?.memory else { return nil }
+    draft.bytes.truncate(to: 0)
+    draft.slots.removeAll(keepingCapacity: true)
+    return draft
+  }
+
+  private var memory: Draft? {
+    bytes.capacity <= Self.largestReclaimedBytes ? Draft(bytes, slots) : nil
+  }
+
   /// The entries of a transactional keyspace, in order.
   package init(_ keyspace: KeyspaceCore, _ versions: [VersionedEntry]) {
     self.keyspace = keyspace
@@ -55,17 +96,26 @@ package final class ScanEntries: Sendable {
     for version in versions {
       var encoded: [UInt8] = []
       SoleRecord(committedAt: version.timestamp, version.value).record.encode(into: &encoded)
-      let (key, record, end) = unsafe bytes.append(version.key.span.bytes, encoded.span.bytes)
-      guard let sole = unsafe SoleSibling(in: encoded.span.bytes, at: 0) else {
+      let entry = unsafe bytes.append(version.key.span.bytes, encoded.span.bytes)
+      guard let value = unsafe SoleSibling.value(in: encoded.span.bytes, at: 0) else {
         preconditionFailure("a record of one value is not read as one")
       }
-      slots.append(
-        Slot(
-          key: key, record: record, end: end,
-          value: (record + sole.value.lowerBound)..<(record + sole.value.upperBound), decoded: -1))
+      slots.append(Slot(entry, value))
     }
     self.bytes = bytes
     self.slots = slots
+  }
+
+  /// The entries that a node has gathered from replicas, in order.
+  package init(_ keyspace: KeyspaceCore, _ entries: [ScanAnswer.Entry]) {
+    self.keyspace = keyspace
+    decoded = entries.map(\.record)
+    let bytes = GatheredBytes(capacity: entries.reduce(0) { $0 + $1.key.count })
+    let none: [UInt8] = []
+    slots = entries.enumerated().map { index, entry in
+      Slot(unsafe bytes.append(entry.key.span.bytes, none.span.bytes), decoded: index)
+    }
+    self.bytes = bytes
   }
 
   package var count: Int { slots.count }

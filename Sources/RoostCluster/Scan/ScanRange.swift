@@ -89,6 +89,8 @@ package struct ScanPlan {
   /// What the tag of each key is compared with; `nil` where the interval says enough.
   package var tag: [UInt8]?
   package var isEmpty = false
+  /// In how many leading bytes all keys of the interval agree, as far as its bounds tell.
+  package private(set) var sharedCount = 0
 
   /// - Parameter position: the scan goes on behind this key.
   /// - Throws: `.invalidArgument` for a tag that no key can have.
@@ -105,6 +107,7 @@ package struct ScanPlan {
       case .descending: upper = Self.smaller(upper, position)
       }
     }
+    sharedCount = max(range.prefix.count, upper.map { Self.commonCount(lower, $0) } ?? 0)
     if let tag = range.tag {
       guard !tag.isEmpty, !tag.contains(UInt8(ascii: "}")) else {
         throw DatabaseError(.invalidArgument, "a key's tag is not empty and has no `}` in it")
@@ -125,6 +128,10 @@ package struct ScanPlan {
   package func admits(_ key: [UInt8]) -> Bool {
     guard let tag else { return true }
     return unsafe Placement.tag(of: key.span.bytes).map { Array(key[$0]) } == tag
+  }
+
+  private static func commonCount(_ a: [UInt8], _ b: [UInt8]) -> Int {
+    zip(a, b).prefix { $0 == $1 }.count
   }
 
   private static func larger(_ a: [UInt8], _ b: [UInt8]) -> [UInt8] {

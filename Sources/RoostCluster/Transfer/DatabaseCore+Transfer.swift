@@ -305,6 +305,8 @@ extension DatabaseCore {
     let start = StoredKey.make(partition)
     // Partitions are below 32,768.
     let end = StoredKey.make(partition + 1)
+    let open = topology.withLock { Array(keyspaces.values) }
+    defer { for keyspace in open { keyspace.forgetRecentPuts(in: store) } }
     try storing("partition \(partition) could not be dropped") { () throws(StoreError) in
       var batch = WriteBatch()
       let others = [Member.systemTree, Member.transactionTree, HintStore.treeName]

@@ -66,10 +66,13 @@ struct ByteBuffer: ~Copyable, @unchecked Sendable {
   }
 
   /// Appends bytes and shows them where they stand now. Valid until the buffer grows.
+  @inline(__always)
   mutating func appendAndView(_ bytes: ByteView) -> ByteView {
     let at = count
-    append(bytes)
-    return view.dropFirst(at)
+    reserve(bytes.count)
+    unsafe bytes.copyShort(to: base + at)
+    count = at &+ bytes.count
+    return unsafe ByteView(UnsafeRawPointer(base + at), count: bytes.count)
   }
 
   mutating func append(_ bytes: [UInt8]) {

@@ -143,6 +143,23 @@ struct ByteView: @unchecked Sendable {
   func copy(to destination: UnsafeMutableRawPointer) {
     unsafe destination.copyMemory(from: base, byteCount: count)
   }
+
+  /// The same, without a call for 8 to 32 bytes, as most keys have: from both ends, which may overlap.
+  @inline(__always)
+  func copyShort(to destination: UnsafeMutableRawPointer) {
+    if count > 32 || count < 8 { return unsafe copy(to: destination) }
+    if count >= 16 {
+      let first = unsafe base.loadUnaligned(as: UInt128.self)
+      let last = unsafe base.loadUnaligned(fromByteOffset: count &- 16, as: UInt128.self)
+      unsafe destination.storeBytes(of: first, as: UInt128.self)
+      unsafe destination.storeBytes(of: last, toByteOffset: count &- 16, as: UInt128.self)
+    } else {
+      let first = unsafe base.loadUnaligned(as: UInt64.self)
+      let last = unsafe base.loadUnaligned(fromByteOffset: count &- 8, as: UInt64.self)
+      unsafe destination.storeBytes(of: first, as: UInt64.self)
+      unsafe destination.storeBytes(of: last, toByteOffset: count &- 8, as: UInt64.self)
+    }
+  }
 }
 
 extension Array where Element == UInt8 {

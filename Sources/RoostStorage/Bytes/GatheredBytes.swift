@@ -1,3 +1,11 @@
+/// Where a key and a value stand in a ``GatheredBytes``: the value between `value` and `end`, the key
+/// just before it.
+package struct GatheredEntry: Sendable {
+  package let key: Int
+  package let value: Int
+  package let end: Int
+}
+
 /// Bytes gathered one after the other in one piece of memory, for those who keep many small runs at
 /// once.
 ///
@@ -11,23 +19,25 @@ package final class GatheredBytes: @unchecked Sendable {
 
   package var count: Int { unsafe buffer.count }
 
-  /// Appends two runs.
-  ///
-  /// - Returns: where the first and the second begin, and where the second ends.
+  /// Room for bytes, those that are there included, before memory grows.
+  package var capacity: Int { unsafe buffer.capacity }
+
+  /// Appends a key and a value.
   @inline(__always)
-  func append(_ a: ByteView, _ b: ByteView) -> (Int, Int, Int) {
+  func append(_ key: ByteView, _ value: ByteView) -> GatheredEntry {
     let start = unsafe buffer.count
-    unsafe buffer.append(a)
-    let middle = unsafe buffer.count
-    unsafe buffer.append(b)
-    return (start, middle, unsafe buffer.count)
+    let middle = start &+ key.count
+    let end = middle &+ value.count
+    unsafe buffer.reserve(key.count &+ value.count)
+    unsafe key.copyShort(to: buffer.base + start)
+    unsafe value.copy(to: buffer.base + middle)
+    unsafe buffer.setCount(end)
+    return GatheredEntry(key: start, value: middle, end: end)
   }
 
-  /// Appends two runs that stand elsewhere.
-  ///
-  /// - Returns: where the first and the second begin, and where the second ends.
-  package func append(_ a: RawSpan, _ b: RawSpan) -> (Int, Int, Int) {
-    append(ByteView(a), ByteView(b))
+  /// Appends a key and a value that stand elsewhere.
+  package func append(_ key: RawSpan, _ value: RawSpan) -> GatheredEntry {
+    append(ByteView(key), ByteView(value))
   }
 
   /// Drops all but the first `count` bytes.

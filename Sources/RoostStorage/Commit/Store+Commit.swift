@@ -184,6 +184,8 @@ extension Store {
       try checkBudget(value: unsafe list[index].value.count)
       let tree = unsafe list[index].tree
       if unsafe tree.borrow({ $0.isDropped }) { throw droppedError(unsafe tree.borrow { $0.id }) }
+      let key = unsafe list[index].key
+      unsafe tree.borrow { $0.expect(key) }
     }
     let region = unsafe try writer.reserve(size)
     var at = region.baseAddress!

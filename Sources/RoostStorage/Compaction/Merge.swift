@@ -21,6 +21,8 @@ struct Merge {
   var isBottom: (ByteView) -> Bool
   /// Whether no table below the output may hold any key from the first up to the second.
   var isBottomRange: (ByteView, ByteView) -> Bool
+  /// The filter that the keys of what is kept are added to, where not all are in it.
+  var keyFilter: KeyFilter?
   /// Asked now and then; the merge throws `.closed` when it says so.
   var isStopping: () -> Bool
 
@@ -96,6 +98,7 @@ struct Merge {
         tag = Tag(sequence: 0, .put)
       }
     }
+    if let keyFilter { keyFilter.add(BloomFilter.hash(source.key)) }
     try output.add(source.key, tag, source.value)
     return true
   }

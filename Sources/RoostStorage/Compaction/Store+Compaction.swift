@@ -83,7 +83,7 @@ extension Store {
     if plan.isTrivialMove {
       let file = plan.inputs[0].files[0]
       try install(
-        plan, [file.metadata], reusing: [file.number: file], of: tree)
+        plan, [file.metadata], reusing: [file.number: file], coverage: 0, of: tree)
       counters.noteMove()
       return
     }
@@ -102,6 +102,8 @@ extension Store {
         if let list = try tables.reader(of: file).rangeTombstones { lists.append(list) }
       }
     }
+    let coverage = state.filterGeneration
+    let isCovered = plan.inputFiles.allSatisfy { $0.coverage == coverage }
     let outputLevel = plan.outputLevel
     let merge = Merge(
       source: sources.count == 1 ? sources[0] : MergingCursor(sources),
@@ -115,6 +117,7 @@ extension Store {
           !level.files.contains { $0.overlaps(range) }
         }
       },
+      keyFilter: isCovered ? nil : state.keyFilter,
       isStopping: { [shared] in shared.isClosed.load(ordering: .acquiring) || tree.isDropped })
     let output = makeOutput(
       tree, targetBytes: tree.options.tableBytes, grandparents: plan.grandparents,
@@ -129,15 +132,17 @@ extension Store {
       if tree.isDropped, error.code == .closed { return }
       throw error
     }
-    try install(plan, tables, reusing: [:], of: tree)
+    try install(plan, tables, reusing: [:], coverage: coverage, of: tree)
     counters.noteCompaction(
       read: UInt64(plan.inputBytes), written: UInt64(tables.reduce(0) { $0 + $1.byteCount }))
   }
 
   /// Makes a finished compaction durable and swaps the tree's state.
+  ///
+  /// - Parameter coverage: of the outputs that are not known.
   private func install(
     _ plan: CompactionPlan, _ outputs: [TableMetadata], reusing known: [UInt64: TableFile],
-    of tree: TreeCore
+    coverage: UInt64, of tree: TreeCore
   ) throws(StoreError) {
     try installing.withLock { () throws(StoreError) in
       if tree.isDropped { return known.isEmpty ? discard(outputs) : () }
@@ -151,7 +156,9 @@ extension Store {
         edits.append(.tableAdded(tree: tree.id, level: plan.outputLevel, table))
       }
       try commitEdits(edits, adding: known.isEmpty ? outputs : [])
-      let added = outputs.map { known[$0.number] ?? TableFile($0, treeID: tree.id, self.tables) }
+      let added = outputs.map {
+        known[$0.number] ?? TableFile($0, treeID: tree.id, self.tables, coverage: coverage)
+      }
       stateLock.withLock {
         let state = tree.current
         var levels = state.levels

@@ -84,7 +84,11 @@ extension Store {
 
   private func flush(_ memtable: TreeMemtable, of tree: TreeCore) throws(StoreError) {
     let filter = VisibilityFilter(snapshots: snapshots.sequences())
-    let table = try writeTable(memtable.memtable, of: tree, filter: filter)
+    let keyFilter = stateLock.withLock { tree.current.keyFilter }
+    let coverage = keyFilter?.generation ?? 0
+    let table = try writeTable(
+      memtable.memtable, of: tree, filter: filter,
+      addingTo: memtable.coverage == coverage ? nil : keyFilter)
     do throws(StoreError) { try log.syncAll() } catch {
       failure.set(error)
       throw error
@@ -111,7 +115,10 @@ extension Store {
       stateLock.withLock {
         let state = tree.current
         var levels = state.levels
-        if let table { levels[0] = Level([TableFile(table, treeID: tree.id, tables)] + levels[0].files) }
+        if let table {
+          let file = TableFile(table, treeID: tree.id, tables, coverage: coverage)
+          levels[0] = Level([file] + levels[0].files)
+        }
         tree.install(
           state.with(immutables: state.immutables.filter { $0 !== memtable }, levels: levels))
         memtable.release()
@@ -125,12 +132,15 @@ extension Store {
 
   /// Writes a memtable to one table, which nothing names yet. `nil` where nothing of it is left to
   /// write.
+  ///
+  /// - Parameter keyFilter: what the table's keys are added to.
   func writeTable(
-    _ memtable: Memtable, of tree: TreeCore, filter: VisibilityFilter
+    _ memtable: Memtable, of tree: TreeCore, filter: VisibilityFilter,
+    addingTo keyFilter: KeyFilter? = nil
   ) throws(StoreError) -> TableMetadata? {
     let merge = Merge(
       source: memtable.makeCursor(), tombstones: memtable.rangeTombstones(), filter: filter,
-      isBottom: { _ in false }, isBottomRange: { _, _ in false },
+      isBottom: { _ in false }, isBottomRange: { _, _ in false }, keyFilter: keyFilter,
       isStopping: { [shared] in shared.isClosed.load(ordering: .acquiring) })
     let output = makeOutput(
       tree, targetBytes: .max, grandparents: [], tombstones: merge.keptTombstones())

@@ -7,8 +7,8 @@ final class MemoryCharge: Sendable {
   private let waiting = Atomic<Int>(0)
   private let logPages = Atomic<Int>(0)
 
-  /// Memory that memtables gave back, for the next ones. It counts for nothing: it is at most one
-  /// memtable's, and an eighth of the budget.
+  /// Memory that memtables gave back, for the next ones. It counts for nothing: it is at most two
+  /// memtables' (of trees that are written together), and an eighth of the budget.
   let pages: LargePagePool
 
   init(keptPages: Int = 0) { pages = LargePagePool(limit: keptPages) }

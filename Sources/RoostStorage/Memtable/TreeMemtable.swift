@@ -8,6 +8,9 @@ final class TreeMemtable: @unchecked Sendable {
   /// empty. Written by the commit leader before it applies the record.
   private let oldestLog = Atomic<UInt64>(.max)
 
+  /// The filter that all of its keys are in, if there is one.
+  let filter: KeyFilter?
+
   private let memory: MemoryCharge
   /// What of the memtable's memory is charged. The commit leader's; once the memtable is immutable,
   /// its flush's.
@@ -15,7 +18,10 @@ final class TreeMemtable: @unchecked Sendable {
   private var isWaiting = false
 
   /// - Parameter memory: the store's, which the memtable is charged to until it is released.
-  init(_ memory: MemoryCharge, _ options: TreeOptions, expectedBytes: Int) {
+  init(
+    _ memory: MemoryCharge, _ options: TreeOptions, expectedBytes: Int, filter: KeyFilter? = nil
+  ) {
+    self.filter = filter
     memtable = Memtable(
       prefixLength: options.memtablePrefixLength, expectedBytes: expectedBytes,
       pages: memory.pages)
@@ -25,6 +31,9 @@ final class TreeMemtable: @unchecked Sendable {
   }
 
   deinit { release() }
+
+  /// The generation of ``filter``; 0 without one.
+  var coverage: UInt64 { filter?.generation ?? 0 }
 
   /// The oldest log that must be kept for this memtable.
   var pinnedLog: UInt64 { oldestLog.load(ordering: .acquiring) }

@@ -85,6 +85,10 @@ final class CursorCore {
     }
   }
 
+  /// Has the values of entries that moves forward have shown stay where they are, as long as the blocks
+  /// that are handed over and the cursor are held.
+  func keepLeftBlocks(in left: LeftBlocks) { merged.keepLeftBlocks(in: left) }
+
   // MARK: - Moves
 
   func next() throws(StoreError) -> Bool {

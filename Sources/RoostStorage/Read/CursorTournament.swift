@@ -4,16 +4,17 @@ import CPrefetch
 // Programming 3, 5.4.1):
 //
 // 1. Leaf i is cursor i; each inner node keeps the loser of its match, with the 8-byte head of its
-//    key; the overall winner stands at node 0.
+//    key (behind what all keys share); the overall winner stands at node 0.
 // 2. A move advances the winner and replays its matches up to the root: one comparison a level,
 //    nearly always of heads alone. A heap would need two, and partitions are hashed: the next key
 //    is anywhere, so a heap's shortcut, that the top stays at the top, would not help here.
 // 3. Cursors at their end lose against all others.
 //
 // Merged one entry at a time, many cursors would be at many places of memory at once, and each step
-// would wait for memory that no prefetching foresees. So each reads some entries in a row (a run) and
-// copies them, beginning with one, so that a walk which ends soon has not read much too far. A move
-// within a run looks at nothing but the run's list of entries, which has the keys' heads.
+// would wait for memory that no prefetching foresees. So each reads some entries in a row (a run,
+// RunReader), beginning with one, so that a walk which ends soon has not read much too far. A move
+// within a run looks at nothing but the run's list of entries, which has the keys' heads. Values are
+// not copied into runs, but from where they stand to where the walk's user wants them.
 
 /// Several cursors, of any trees and stores, walked as one in the order of their keys' last bytes:
 /// the first few, which say where the key is kept, do not count.
@@ -31,22 +32,24 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   /// A cursor, and where its run stands: on its end, the cursor is at its own.
   @safe
   private struct Player {
-    var current: UnsafePointer<CursorEntry>
-    var end: UnsafePointer<CursorEntry>
+    var current: UnsafePointer<RunEntry>
+    var end: UnsafePointer<RunEntry>
     let reader: Unmanaged<RunReader>
 
-    var isPositioned: Bool { unsafe current != end }
-    var entry: CursorEntry { unsafe current.pointee }
+    @inline(__always) var isPositioned: Bool { unsafe current != end }
+    @inline(__always) var entry: RunEntry { unsafe current.pointee }
     /// Comes first where it is less.
-    var head: UInt64 { isPositioned ? entry.head : .max }
+    @inline(__always) var head: UInt64 { isPositioned ? unsafe current.pointee.head : .max }
 
     /// Has the processor load the entry, which is shown when the others have been: by then its run has
-    /// left the nearest cache.
+    /// left the nearest cache. And that behind it in the list, whose head the next move asks for.
     @inline(__always)
     func prefetch() {
       guard isPositioned else { return }
+      unsafe roost_prefetch(current + 1)
       let entry = entry
       unsafe roost_prefetch(entry.key.base)
+      unsafe roost_prefetch(entry.value.base)
       unsafe roost_prefetch(entry.value.base + entry.value.count / 2)
       unsafe roost_prefetch(entry.value.base + entry.value.count)
     }
@@ -60,6 +63,7 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   }
 
   private let skippedBytes: Int
+  private let sharedBytes: Int
   private let isDescending: Bool
   private let longestRun: Int
   /// Keeps alive what `players` borrows.
@@ -75,9 +79,11 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   /// - Parameters:
   ///   - capacity: how many cursors there may be.
   ///   - skippedBytes: how many bytes at the front of keys do not count.
-  package init(capacity: Int, skippedBytes: Int, isDescending: Bool) {
+  ///   - sharedBytes: in how many of those behind them all keys agree, so that comparing begins there.
+  package init(capacity: Int, skippedBytes: Int, sharedBytes: Int, isDescending: Bool) {
     self.capacity = max(capacity, 1)
     self.skippedBytes = skippedBytes
+    self.sharedBytes = sharedBytes
     self.isDescending = isDescending
     longestRun = max(1, min(Self.readAheadOfOne, Self.readAheadOfAll / self.capacity))
     readers.reserveCapacity(self.capacity)
@@ -103,7 +109,8 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
     let isPositioned = isDescending ? try cursor.seekToLast() : try cursor.seekToFirst()
     guard isPositioned else { return }
     let reader = RunReader(
-      cursor, skippedBytes: skippedBytes, isDescending: isDescending, longestRun: longestRun)
+      cursor, skippedBytes: skippedBytes, sharedBytes: sharedBytes, isDescending: isDescending,
+      longestRun: longestRun)
     let nowhere = unsafe UnsafePointer(reader.entries)
     var player = unsafe Player(
       current: nowhere, end: nowhere, reader: Unmanaged.passUnretained(reader))
@@ -122,13 +129,14 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
     for node in stride(from: count - 1, through: 1, by: -1) {
       let (a, b) = (winners[2 * node], winners[2 * node + 1])
       let (first, second) = (leaf(a), leaf(b))
-      let aWins = first.head == second.head ? precedes(a, b) : first.head < second.head
+      let aWins = precedes(first, second)
       winners[node] = aWins ? a : b
       unsafe (nodes + node).initialize(to: aWins ? second : first)
     }
     unsafe nodes.initialize(to: leaf(winners[1]))
   }
 
+  @inline(__always)
   private func leaf(_ cursor: Int) -> Node {
     unsafe Node(head: players[cursor].head, cursor: cursor)
   }
@@ -144,43 +152,71 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   /// - Returns: whether there is one.
   /// - Throws: as ``Cursor/next()``; of no use then.
   package mutating func next() throws(StoreError) -> Bool {
-    let moved = unsafe nodes[0].cursor
-    precondition(unsafe players[moved].isPositioned)
-    unsafe players[moved].current += 1
-    if unsafe !players[moved].isPositioned { try unsafe players[moved].readRun() }
-    unsafe players[moved].prefetch()
-    var winner = leaf(moved)
-    var node = (readers.count &+ moved) >> 1
-    while node > 0 {
-      let other = unsafe nodes[node]
-      let otherWins: Bool
-      if other.head != winner.head {
-        otherWins = other.head < winner.head
-      } else {
-        otherWins = precedes(other.cursor, winner.cursor)
-      }
-      // Both are written either way: without a branch that nobody could predict.
-      unsafe nodes[node] = otherWins ? winner : other
-      winner = otherWins ? other : winner
-      node >>= 1
-    }
-    unsafe nodes[0] = winner
-    return unsafe players[winner.cursor].isPositioned
+    try advance()
+    return isPositioned
   }
 
-  /// Of two with equal heads.
+  @inline(__always)
+  private mutating func advance() throws(StoreError) {
+    let moved = unsafe nodes[0].cursor
+    let player = unsafe players + moved
+    precondition(unsafe player.pointee.isPositioned)
+    unsafe player.pointee.current += 1
+    if unsafe !player.pointee.isPositioned { try unsafe player.pointee.readRun() }
+    unsafe player.pointee.prefetch()
+    replay(leaf(moved))
+  }
+
+  /// Plays the matches of a cursor that moved, up to the root.
+  @inline(__always)
+  private func replay(_ moved: Node) {
+    var (head, cursor) = (moved.head, moved.cursor)
+    var node = (readers.count &+ cursor) &>> 1
+    while node > 0 {
+      let other = unsafe nodes[node]
+      if other.head == head { return replay(Node(head: head, cursor: cursor), from: node) }
+      // Nobody could predict who wins, so nothing branches on it: the two are exchanged, or each is
+      // combined with zeros. (Of conditional expressions the compiler makes branches here.)
+      let mask: UInt64 = 0 &- (other.head < head ? 1 : 0)
+      let headChange = (other.head ^ head) & mask
+      let cursorChange = (other.cursor ^ cursor) & Int(bitPattern: UInt(mask))
+      unsafe nodes[node] = Node(head: other.head ^ headChange, cursor: other.cursor ^ cursorChange)
+      head ^= headChange
+      cursor ^= cursorChange
+      node &>>= 1
+    }
+    unsafe nodes[0] = Node(head: head, cursor: cursor)
+  }
+
+  /// The same from a node on where heads are equal, so that more may be.
   @inline(never)
-  private func precedes(_ a: Int, _ b: Int) -> Bool {
-    let (x, y) = unsafe (players[a], players[b])
+  private func replay(_ moved: Node, from start: Int) {
+    var winner = moved
+    var node = start
+    while node > 0 {
+      let other = unsafe nodes[node]
+      if precedes(other, winner) {
+        unsafe nodes[node] = winner
+        winner = other
+      }
+      node &>>= 1
+    }
+    unsafe nodes[0] = winner
+  }
+
+  private func precedes(_ a: Node, _ b: Node) -> Bool {
+    if a.head != b.head { return a.head < b.head }
+    let (x, y) = unsafe (players[a.cursor], players[b.cursor])
     guard x.isPositioned else { return false }
     guard y.isPositioned else { return true }
     let order = x.entry.key.compare(y.entry.key)
     if order != 0 { return (order < 0) != isDescending }
-    return a < b
+    return a.cursor < b.cursor
   }
 
   /// The current entry; only where there is one.
-  private var entry: CursorEntry {
+  @inline(__always)
+  private var entry: RunEntry {
     precondition(isPositioned)
     return unsafe players[nodes[0].cursor].entry
   }
@@ -204,102 +240,31 @@ package struct CursorTournament: ~Copyable, @unchecked Sendable {
   }
 
   /// Copies the current entry: its key as ``key`` shows it, and its value behind the first few bytes.
-  ///
-  /// - Returns: where key and value begin and the value ends.
-  package func copy(
-    to bytes: GatheredBytes, valueFrom offset: Int
-  ) -> (key: Int, value: Int, end: Int) {
+  package func copy(to bytes: GatheredBytes, valueFrom offset: Int) -> GatheredEntry {
     let entry = entry
     return bytes.append(entry.key, entry.value.dropFirst(min(offset, entry.value.count)))
   }
-}
 
-/// An entry of a run. Valid as long as the run.
-private struct CursorEntry {
-  /// Of `key`, turned round where the walk is descending: so the smaller one always comes first.
-  var head: UInt64
-  /// Without the bytes that do not count.
-  var key: ByteView
-  var value: ByteView
-}
-
-/// Reads a cursor run by run. Large values are not copied: a run ends before one, and the entry is
-/// then a run of its own, shown where it is.
-///
-/// Not thread-safe.
-@safe
-private final class RunReader {
-  /// Values above are not copied.
-  private static let largestValue = 1_024
-
-  private let cursor: CursorCore
-  private let skippedBytes: Int
-  private let isDescending: Bool
-  private let longestRun: Int
-  /// What a run's entries show; never grows within a run.
-  // Only ``read()`` touches it, which nothing that it calls calls.
-  @exclusivity(unchecked) private var bytes = ByteBuffer(capacity: 192)
-  /// Room for the longest run.
-  let entries: UnsafeMutablePointer<CursorEntry>
-  private var runLength = 1
-  /// Whether the run is the cursor's own entry.
-  private var isDirect = false
-
-  /// - Parameters:
-  ///   - cursor: stands on its first entry.
-  ///   - longestRun: entries that are read ahead at most, at least 1.
-  init(_ cursor: CursorCore, skippedBytes: Int, isDescending: Bool, longestRun: Int) {
-    self.cursor = cursor
-    self.skippedBytes = skippedBytes
-    self.isDescending = isDescending
-    self.longestRun = longestRun
-    unsafe entries = .allocate(capacity: longestRun)
-  }
-
-  deinit { unsafe entries.deallocate() }
-
-  private func move() throws(StoreError) -> Bool {
-    isDescending ? try cursor.previous() : try cursor.next()
-  }
-
-  /// Reads a run, from where the cursor stands.
+  /// Copies entries and moves behind them: the current one and those that follow, until there are so many
+  /// of them, no more, or so many bytes in all.
   ///
-  /// - Returns: its entries, valid until the next call: none where the cursor is at its end.
-  /// - Throws: of no use then.
-  @inline(never)
-  func read() throws(StoreError) -> UnsafeMutableBufferPointer<CursorEntry> {
-    if isDirect { _ = try move() }
-    isDirect = false
-    let length = runLength
-    let mask: UInt64 = isDescending ? .max : 0
-    unsafe bytes.truncate(to: 0)
-    var count = 0
-    var isMore = cursor.isPositioned
-    while isMore, count < length {
-      let (key, value) = (shown(cursor.key), cursor.value)
-      if value.count > Self.largestValue {
-        if count > 0 { break }
-        unsafe entries.initialize(to: CursorEntry(head: key.head ^ mask, key: key, value: value))
-        isDirect = true
-        count = 1
-        break
-      }
-      // The first one's size tells those of the others, more or less; where it is too small, the run
-      // is shorter.
-      let size = key.count &+ value.count
-      if count == 0 { unsafe bytes.reserve((size &+ size / 8) &* length) }
-      if unsafe bytes.capacity &- bytes.count < size { break }
-      let (ownKey, ownValue) = unsafe (bytes.appendAndView(key), bytes.appendAndView(value))
-      unsafe (entries + count).initialize(
-        to: CursorEntry(head: key.head ^ mask, key: ownKey, value: ownValue))
-      count &+= 1
-      isMore = try move()
+  /// - Parameters:
+  ///   - limit: of entries.
+  ///   - byteLimit: where `bytes` has so many, no further entry is added.
+  ///   - offset: how many bytes at the front of values are left out.
+  ///   - entries: those that were copied are added, in order; also where this throws.
+  /// - Throws: as ``next()``; of no use then.
+  package mutating func take(
+    _ limit: Int, to bytes: GatheredBytes, until byteLimit: Int, valueFrom offset: Int,
+    _ entries: inout [GatheredEntry]
+  ) throws(StoreError) {
+    var room = limit
+    while room > 0, isPositioned, bytes.count < byteLimit {
+      let entry = entry
+      entries.append(
+        bytes.append(entry.key, entry.value.dropFirst(min(offset, entry.value.count))))
+      try advance()
+      room &-= 1
     }
-    runLength = min(length * 2, longestRun)
-    return unsafe UnsafeMutableBufferPointer(start: entries, count: count)
   }
-
-  /// The part of a key that counts. (Only damage gives a shorter key; it sorts as an empty one.)
-  @inline(__always)
-  private func shown(_ key: ByteView) -> ByteView { key.dropFirst(min(skippedBytes, key.count)) }
 }

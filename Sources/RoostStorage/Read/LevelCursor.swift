@@ -5,6 +5,7 @@ final class LevelCursor: SourceCursor {
   private let purpose: ReadPurpose
   private var index = 0
   private var table: TableCursor?
+  private var left: LeftBlocks?
 
   /// The level must outlive the cursor's holder's version; the cursor holds it.
   init(_ level: Level, _ tables: TableCache, purpose: ReadPurpose) {
@@ -12,6 +13,11 @@ final class LevelCursor: SourceCursor {
     self.tables = tables
     self.purpose = purpose
     super.init()
+  }
+
+  override func keepLeftBlocks(in left: LeftBlocks) {
+    self.left = left
+    table?.keepLeftBlocks(in: left)
   }
 
   override func seek(_ key: ByteView, _ tag: Tag) throws(StoreError) {
@@ -80,6 +86,10 @@ final class LevelCursor: SourceCursor {
     if let table, index == target { return table }
     let reader = try tables.reader(of: level.files[target])
     let cursor = TableCursor(reader, purpose: purpose)
+    if let left {
+      table?.leaveData()
+      cursor.keepLeftBlocks(in: left)
+    }
     index = target
     table = cursor
     return cursor

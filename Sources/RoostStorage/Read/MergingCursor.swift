@@ -32,6 +32,10 @@ final class MergingCursor: SourceCursor {
 
   deinit { unsafe heap.deallocate() }
 
+  override func keepLeftBlocks(in left: LeftBlocks) {
+    for source in sources { source.keepLeftBlocks(in: left) }
+  }
+
   override func seek(_ key: ByteView, _ tag: Tag) throws(StoreError) {
     isValid = false
     for source in sources { try source.seek(key, tag) }

@@ -15,6 +15,8 @@ struct PointLookup: ~Copyable {
   /// The value, in memory that the pinned state or `block` holds.
   private(set) var value = ByteView.empty
   private(set) var block: Block?
+  /// Where not 0: no entry of the key is in a table of that coverage.
+  private var passedBy: UInt64 = 0
 
   init(_ key: ByteView, _ sequence: UInt64) {
     self.key = key
@@ -22,14 +24,24 @@ struct PointLookup: ~Copyable {
   }
 
   mutating func run(_ state: TreeState, _ tables: TableCache, _ token: EpochDomain.Token) throws(StoreError) {
-    if search(state.active.memtable) { return }
+    var hash: UInt64 = 0
+    if let filter = unsafe state.filter {
+      hash = BloomFilter.hash(key)
+      // After the sequence number was loaded, as all who make a lookup do (``KeyFilter``, 3).
+      if unsafe !filter.borrow({ $0.mayContain(hash) }) {
+        if state.coversAll { return }
+        passedBy = state.filterGeneration
+      }
+    }
+    let passesMemtables = passedBy != 0 && state.coversMemtables
+    if search(state.active.memtable, passesMemtables) { return }
     var waiting = 0
     while waiting < state.immutableCount {
-      if unsafe state.immutable(waiting).borrow({ search($0) }) { return }
+      if unsafe state.immutable(waiting).borrow({ search($0, passesMemtables) }) { return }
       waiting &+= 1
     }
     if unsafe state.level0.borrow({ $0.count }) == 0 && state.deeperCount == 0 { return }
-    let hash = BloomFilter.hash(key)
+    if unsafe state.filter == nil { hash = BloomFilter.hash(key) }
     if try unsafe state.level0.borrow({ (level) throws(StoreError) in
       var index = 0
       while index < level.count {
@@ -62,11 +74,12 @@ struct PointLookup: ~Copyable {
 
   /// - Returns: whether the search is over.
   @inline(__always)
-  private mutating func search(_ memtable: Memtable) -> Bool {
+  private mutating func search(_ memtable: Memtable, _ hasNoEntry: Bool) -> Bool {
     var covering: UInt64 = 0
     if memtable.rangeTombstoneCount > 0, let list = memtable.rangeTombstones() {
       covering = list.newestSequence(covering: key, at: sequence)
     }
+    if hasNoEntry { return covering > 0 }
     switch memtable.get(key, at: sequence) {
     case .absent:
       return covering > 0
@@ -86,6 +99,7 @@ struct PointLookup: ~Copyable {
   private mutating func search(
     _ file: TableFile, _ hash: UInt64, _ tables: TableCache, _ token: EpochDomain.Token
   ) throws(StoreError) -> Bool {
+    if passedBy != 0, file.coverage == passedBy, !file.hasRangeTombstones { return false }
     if let reader = unsafe file.slot.reader.load(within: token) {
       file.slot.noteUse()
       return try unsafe reader.borrow { (reader) throws(StoreError) in

@@ -28,6 +28,9 @@ class SourceCursor {
   func nextKey() throws(StoreError) { preconditionFailure("abstract") }
   /// Whether it has ``nextKey()``: a source that is one run alone sees at once whether a key repeats.
   var findsNextKey: Bool { false }
+  /// Has blocks handed over that the cursor leaves, so that values of earlier entries can be looked at
+  /// where they stand. (In a memtable they stay as long as the cursor.)
+  func keepLeftBlocks(in left: LeftBlocks) {}
   /// To the entry before. Only while valid.
   func previous() throws(StoreError) { preconditionFailure("abstract") }
 }

@@ -24,6 +24,11 @@ final class TableCursor: SourceCursor {
   private var partitionHandle = BlockHandle.none
   private var dataHandle = BlockHandle.none
 
+  /// Who wants data blocks that are left.
+  private var left: LeftBlocks?
+  /// How many entries were shown when the data block was entered.
+  private var shownBefore = 0
+
   init(_ reader: TableReader, purpose: ReadPurpose = .read) {
     self.reader = reader
     ahead = ReadAhead(purpose)
@@ -42,6 +47,18 @@ final class TableCursor: SourceCursor {
 
   /// The block that `value`'s bytes are in.
   var pinnedBlock: Block? { data }
+
+  override func keepLeftBlocks(in left: LeftBlocks) {
+    self.left = left
+    shownBefore = left.shownCount
+  }
+
+  /// Hands the data block over where entries in it may be shown: before the cursor leaves it or goes.
+  func leaveData() {
+    guard let left else { return }
+    if left.shownCount != shownBefore, let data { left.add(data) }
+    shownBefore = left.shownCount
+  }
 
   // MARK: Moves
 
@@ -206,6 +223,7 @@ final class TableCursor: SourceCursor {
     let handle = unsafe at.pointee.partition.payload.block
     if handle != dataHandle || data == nil {
       let block = try ahead.block(handle, reader)
+      leaveData()
       data = block
       dataHandle = handle
       unsafe at.pointee.data.enter(block)

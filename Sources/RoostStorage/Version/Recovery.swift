@@ -277,7 +277,7 @@ struct Recovery {
     let memory = MemoryCharge(
       keptPages: parts.options.memtableBytes < Memtable.leastBytesInPages
         ? 0
-        : min(parts.options.memtableBytes, parts.options.memoryBudgetBytes / 8) / LargePages.byteCount)
+        : min(2 * parts.options.memtableBytes, parts.options.memoryBudgetBytes / 8) / LargePages.byteCount)
     let log = LogSet(
       fileSystem, directory, parts.time, parts.randomness, identity: identity,
       capacity: parts.options.logSegmentBytes, access: parts.options.logAccess,
@@ -294,7 +294,8 @@ struct Recovery {
       try roller.next(minimumCapacity: minimum)
     }
     let shared = SharedState(
-      visible: lastSequence, epochs: parts.epochs, tables: parts.tables, memory: memory)
+      visible: lastSequence, epochs: parts.epochs, tables: parts.tables, memory: memory,
+      filterMemory: MemoryAllowance(parts.options.keyFilterBytes))
     let trees = contents.trees.values.map { tree in
       TreeCore(
         id: tree.id, name: tree.name, options: tree.options,

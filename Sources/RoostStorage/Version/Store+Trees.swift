@@ -22,6 +22,15 @@ extension Store {
     return Tree(self, core)
   }
 
+  /// Has a tree keep a filter of its keys; see ``KeyFilter``.
+  func keepFilter(of core: TreeCore) throws(StoreError) {
+    try commits.lead()
+    defer { commits.release() }
+    try checkOpen()
+    stateLock.withLock { core.keepFilter() }
+    shared.epochs.reclaim()
+  }
+
   func dropTreeNamed(_ name: String) throws(StoreError) {
     try commits.lead()
     defer { commits.release() }

@@ -29,8 +29,12 @@ final class TableFile: @unchecked Sendable {
 
   let treeID: UInt64
 
-  init(_ metadata: TableMetadata, treeID: UInt64, _ tables: TableCache) {
+  /// The generation of the filter that all keys of the file are in; 0 for none. See ``KeyFilter``.
+  let coverage: UInt64
+
+  init(_ metadata: TableMetadata, treeID: UInt64, _ tables: TableCache, coverage: UInt64 = 0) {
     self.treeID = treeID
+    self.coverage = coverage
     self.metadata = metadata
     self.tables = tables
     number = metadata.number

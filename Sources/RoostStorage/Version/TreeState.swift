@@ -19,8 +19,24 @@ final class TreeState: @unchecked Sendable {
   /// The immutable memtables again, unretained, for the same.
   let immutableCount: Int
   private let waiting: UnsafeMutablePointer<Unmanaged<Memtable>>
+  /// The tree's filter, if it keeps one, and whether it covers the memtables, and all there is.
+  let keyFilter: KeyFilter?
+  let filter: Unmanaged<KeyFilter>?
+  let filterGeneration: UInt64
+  let coversMemtables: Bool
+  let coversAll: Bool
 
-  init(active: TreeMemtable, immutables: [TreeMemtable], levels: [Level]) {
+  init(
+    active: TreeMemtable, immutables: [TreeMemtable], levels: [Level], keyFilter: KeyFilter? = nil
+  ) {
+    let generation = keyFilter?.generation ?? 0
+    self.keyFilter = keyFilter
+    unsafe filter = keyFilter.map { unsafe Unmanaged.passUnretained($0) }
+    filterGeneration = generation
+    coversMemtables =
+      generation != 0 && active.coverage == generation
+      && immutables.allSatisfy { $0.coverage == generation }
+    coversAll = coversMemtables && levels.allSatisfy { $0.isCovered(by: generation) }
     self.active = active
     self.immutables = immutables
     self.levels = levels
@@ -63,7 +79,7 @@ final class TreeState: @unchecked Sendable {
   ) -> TreeState {
     TreeState(
       active: active ?? self.active, immutables: immutables ?? self.immutables,
-      levels: levels ?? self.levels)
+      levels: levels ?? self.levels, keyFilter: keyFilter)
   }
 
   /// Every level, empty.
@@ -92,6 +108,8 @@ final class TreeState: @unchecked Sendable {
 final class Level: @unchecked Sendable {
   let files: [TableFile]
   let byteCount: Int64
+  /// The generation of the filter that all files' keys are in; 0 where there is no such.
+  private let coverage: UInt64
   /// Heads of the files' upper bounds; the search compares these first.
   private let heads: UnsafeMutablePointer<UInt64>
   /// The files again, unretained: `files` holds them.
@@ -103,6 +121,8 @@ final class Level: @unchecked Sendable {
   init(_ files: [TableFile]) {
     self.files = files
     count = files.count
+    let first = files.first?.coverage ?? 0
+    coverage = files.allSatisfy { $0.coverage == first } ? first : 0
     var bytes: Int64 = 0
     unsafe heads = UnsafeMutablePointer.allocate(capacity: max(files.count, 1))
     unsafe unretained = UnsafeMutablePointer.allocate(capacity: max(files.count, 1))
@@ -118,6 +138,9 @@ final class Level: @unchecked Sendable {
     unsafe heads.deallocate()
     unsafe unretained.deallocate()
   }
+
+  /// Whether the keys of all files are in the filter of that generation.
+  func isCovered(by generation: UInt64) -> Bool { count == 0 || coverage == generation }
 
   /// The file at an index, without a retain: valid while the level is.
   @inline(__always)

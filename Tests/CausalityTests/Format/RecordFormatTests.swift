@@ -40,6 +40,18 @@ import Testing
     try expectShown(record, "record-counter")
   }
 
+  @Test func `the counter that remembers increments is the one shown`() throws {
+    var record = Record()
+    try record.update(PNCounter.self, dot: dot(n1, 17)) { try $0.increment(by: 1, dot: $1) }
+    let operation = OperationID(high: 1_700_000_000_000 << 16 | 0x0102, low: 0x0304_0506_0708_090A)
+    _ = try record.update(PNCounter.self, dot: dot(n2, 4)) {
+      try $0.increment(by: -3, operation: operation, dot: $1)
+    }
+    #expect(try record.state(as: PNCounter.self).value() == -2)
+    #expect("\(operation)" == "018bcfe568000102030405060708090a")
+    try expectShown(record, "record-operation")
+  }
+
   @Test func `the grow-only counter is the one shown`() throws {
     var record = Record()
     try record.update(GCounter.self, dot: dot(n1, 1)) { try $0.increment(by: 100, dot: $1) }

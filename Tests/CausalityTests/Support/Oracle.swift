@@ -68,6 +68,10 @@ extension RecordState {
         let content = "+\(entry.positive)-\(entry.negative)"
         parts.insert(Oracle.Part(place: place, dot: entry.dot, content: Array(content.utf8)))
       }
+      for operation in counter.operations {
+        let content = Array("\(operation.id) \(operation.amount)".utf8)
+        parts.insert(Oracle.Part(place: "\(place)/operation", dot: operation.dot, content: content))
+      }
     case .register(let register):
       for write in register.writes {
         parts.insert(Oracle.Part(place: place, dot: write.dot, content: write.value))

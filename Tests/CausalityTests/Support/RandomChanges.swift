@@ -46,10 +46,15 @@ extension GCounter: RandomlyChanged {
 
 extension PNCounter: RandomlyChanged {
   mutating func change(_ dot: Dot, _ timestamp: Timestamp, _ random: inout SplitMix64) throws {
-    if random.chance(1, of: 8) {
-      self = PNCounter()
-    } else {
-      try increment(by: Int64(random.below(300)) - 150, dot: dot)
+    switch random.below(8) {
+    case 0: self = PNCounter()
+    case 1..<4:
+      // Few ids, so that replicas try the same ones; the amount is the id's.
+      let number = UInt64(random.below(6))
+      _ = try increment(
+        by: Int64(number) * 7 - 20, operation: OperationID(high: number << 16, low: number), dot: dot)
+    case 4: fold(before: UInt64(random.below(8)), dot: dot)
+    default: try increment(by: Int64(random.below(300)) - 150, dot: dot)
     }
   }
 }

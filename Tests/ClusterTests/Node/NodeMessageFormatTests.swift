@@ -1,3 +1,4 @@
+import RoostCausality
 import RoostCluster
 import TestSupport
 import Testing
@@ -9,6 +10,14 @@ import Testing
     var request = KeyRequest(.increment(-2), Array("likes".utf8), in: "default")
     request.quorum = 2
     let shown = try FormatDocument.example("key-request")
+    #expect(request.encoded() == shown)
+    #expect(try KeyRequest(decoding: shown) == request)
+  }
+
+  @Test func `the document's increment that counts once is the one that is sent`() throws {
+    let operation = OperationID(high: 0x018B_CFE5_6800_0102, low: 0x0304_0506_0708_090A)
+    let request = KeyRequest(.countOnce(1, operation, field: nil), Array("likes".utf8), in: "default")
+    let shown = try FormatDocument.example("key-request-once")
     #expect(request.encoded() == shown)
     #expect(try KeyRequest(decoding: shown) == request)
   }

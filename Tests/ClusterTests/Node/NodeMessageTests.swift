@@ -20,6 +20,8 @@ import Testing
       KeyRequest(.increment(.min), [1], in: "k"), KeyRequest(.increment(.max), [1], in: "k"),
       KeyRequest(.increment(-1), [1], in: "k"), KeyRequest(.add([9]), [1], in: "k"),
       KeyRequest(.remove([]), [1], in: "k"),
+      KeyRequest(.countOnce(-3, OperationID(high: .max, low: 1), field: nil), [1], in: "k"),
+      KeyRequest(.countOnce(.min, OperationID(high: 0, low: .max), field: [7]), [1], in: "k"),
     ]
   }
 

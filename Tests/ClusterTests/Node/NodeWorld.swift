@@ -25,15 +25,17 @@ final class NodeWorld {
 
   private let configure: (inout ClusterOptions) -> Void
 
-  /// - Parameter configure: changes how each node takes part.
+  /// - Parameters:
+  ///   - largestBody: of a message, in bytes.
+  ///   - configure: changes how each node takes part.
   init(
-    _ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1,
+    _ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1, largestBody: Int = 16 << 20,
     _ configure: @escaping (inout ClusterOptions) -> Void = { _ in }
   ) throws {
     let time = time
     self.configure = configure
     directory = MemoryDirectory(time)
-    messages = LocalNodes(time: time)
+    messages = LocalNodes(time: time, largestBody: largestBody)
     self.replicas = replicas
     disks = (0..<count).map { SimulatedEnvironment(seed: seed &* 1_000 &+ UInt64($0), time: time) }
     numbers = (0..<count).map { NodeID(rawValue: UInt64($0) + 1) }

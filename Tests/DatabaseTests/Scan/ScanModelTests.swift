@@ -73,10 +73,18 @@ import Testing
         limits.passedOver = 1 + random.below(20)
         limits.pageBytes = 1 + random.below(1_000)
         limits.heldEntries = 1 + random.below(100)
+        if random.below(4) == 0 { limits = KeyspaceScan.Limits() }
+        let longestPage = random.below(3) == 0 ? 400 : 20
         var scan = try database.scan(range, order, after: nil, limits)
         var shown: [Shown] = []
+        // Pages take the memory of the ones before, but of those that someone keeps.
+        var last: ScanEntries?
+        var kept: [(page: ScanEntries, shown: [Shown])] = []
         while !scan.isAtEnd {
-          shown += try scan.shownPage(limit: 1 + random.below(20))
+          let page = try scan.page(limit: 1 + random.below(longestPage), inPlaceOf: &last)
+          shown += page.shown
+          if random.below(4) == 0 { kept.append((page, page.shown)) }
+          if random.below(4) != 0 { last = page }
           guard let token = scan.token else { continue }
           switch random.below(12) {
           case 0:
@@ -95,6 +103,7 @@ import Testing
         var expected = model.values.filter { Self.meets($0.key, range) }.sorted { $0.key < $1.key }
         if order == .descending { expected.reverse() }
         try #require(shown == expected, "\(range) \(order)")
+        for (page, shown) in kept { try #require(page.shown == shown, "a page that was kept changed") }
       }
       try database.core.close()
     }

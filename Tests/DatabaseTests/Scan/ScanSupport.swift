@@ -16,21 +16,25 @@ struct Shown: Equatable, CustomStringConvertible {
 
 extension KeyspaceScan {
   /// The next page, as a read of each key would show it.
-  func shownPage(limit: Int) throws(DatabaseError) -> [Shown] {
-    let page = try page(limit: limit)
-    return (0..<page.count).map { index in
-      let found = page.found(index)
-      return Shown(
-        key: page.key(index), values: page.keyspace.visible(found.record).map(\.value).sorted(by: <),
-        kinds: found.record?.states.map(\.kind) ?? [])
-    }
-  }
+  func shownPage(limit: Int) throws(DatabaseError) -> [Shown] { try page(limit: limit).shown }
 
   /// All that is left, by pages of `limit`.
   func rest(limit: Int = 100) throws(DatabaseError) -> [Shown] {
     var shown: [Shown] = []
     while !isAtEnd { shown += try shownPage(limit: limit) }
     return shown
+  }
+}
+
+extension ScanEntries {
+  /// The entries, as a read of each key would show it.
+  var shown: [Shown] {
+    (0..<count).map { index in
+      let found = found(index)
+      return Shown(
+        key: key(index), values: keyspace.visible(found.record).map(\.value).sorted(by: <),
+        kinds: found.record?.states.map(\.kind) ?? [])
+    }
   }
 }
 

@@ -252,6 +252,56 @@ import Testing
     }
   }
 
+  @Test func `entries that are kept stay what they are while the scan goes on`() async throws {
+    let database = try await Databases.open(stores: 2, partitions: 16)
+    let posts = try await database.keyspace("posts", .eventual)
+    let names = (1_000..<3_000).map { "k\($0)" }
+    for name in names { try await posts.put(name, "value of " + name) }
+    var kept: [ScanEntry] = []
+    var seen = 0
+    for try await entry in posts.scan() {
+      // Of some pages all, of some one, of some none.
+      if seen / 300 % 3 == 0 || seen % 977 == 0 { kept.append(entry) }
+      seen += 1
+    }
+    #expect(seen == names.count)
+    let expected = names.enumerated().filter { $0.offset / 300 % 3 == 0 || $0.offset % 977 == 0 }
+    #expect(kept.map(\.keyText) == expected.map(\.element))
+    #expect(kept.allSatisfy { $0.text == "value of " + $0.keyText && $0.read.text == $0.text })
+    try await database.close()
+  }
+
+  @Test func `a read that fails loses and doubles no key`() throws {
+    for order in [ScanOrder.ascending, .descending] {
+      let world = SimulatedEnvironment()
+      // Without a cache each scan reads all its blocks.
+      var database = try SynchronousDatabase(world, stores: 1) { $0.store.blockCacheBytes = 0 }
+      let names = (1_000..<1_400).map { "k\($0)" }
+      let text = String(repeating: "v", count: 200)
+      for name in names { try database.put(name, text) }
+      for member in database.core.presentMembers { try member.store.flush() }
+      database = try database.reopened { $0.store.blockCacheBytes = 0 }
+      var failures = 0
+      for occurrence in 1...60 {
+        let scan = try database.scan(.all, order)
+        world.fileSystem.inject(
+          FaultRule([.read], pathSuffix: ".sst", occurrence: occurrence, .fail(.io)))
+        var shown: [String] = []
+        var attempts = 0
+        while !scan.isAtEnd, attempts < 1_000 {
+          attempts += 1
+          do {
+            shown += try scan.shownPage(limit: 50).map { String(decoding: $0.key, as: UTF8.self) }
+          } catch { failures += 1 }
+        }
+        world.fileSystem.clearFaults()
+        #expect(shown == (order == .ascending ? names : names.reversed()))
+      }
+      #expect(failures > 0)
+      try database.core.close()
+    }
+  }
+
   @Test func `replicas that differ are joined, as a get joins them`() throws {
     for missing in 0..<2 {
       let database = try SynchronousDatabase(stores: 2, partitions: 4, replicas: 2)

@@ -45,6 +45,7 @@ final class CrashDriver: @unchecked Sendable {
     let store = try Store.open(at: Self.path, options.store, environment: world.environment)
     self.store = store
     trees = ModelRunner.treeNames.map { store.existingTree($0) }
+    if options.keepsFilter { for tree in trees { try tree?.keepKeyFilter() } }
     let found: [CrashLedger.Found]
     do { found = try contents() } catch {
       try? close(cleanly: false)
@@ -170,6 +171,7 @@ final class CrashDriver: @unchecked Sendable {
       let handle = try store!.tree(ModelRunner.treeNames[tree], options.tree)
       ledger.endCreation(handle.core.id)
       trees[tree] = handle
+      if options.keepsFilter { try handle.keepKeyFilter() }
     } catch {
       if error.code != .outcomeUnknown { ledger = before }
       throw error

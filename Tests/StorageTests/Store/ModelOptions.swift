@@ -10,6 +10,8 @@ struct ModelOptions: Sendable, CustomStringConvertible {
   /// Chooses which background job runs next; urgent ones first where `nil`.
   var laneSeed: UInt64?
   var overwritesInPlace = true
+  /// Whether trees keep a filter of their keys.
+  var keepsFilter = false
 
   init(_ description: String, _ change: (inout ModelOptions) -> Void = { _ in }) {
     self.description = description
@@ -23,7 +25,10 @@ struct ModelOptions: Sendable, CustomStringConvertible {
   }
 
   static let fixed: [ModelOptions] = [
-    ModelOptions("small") { $0.tree.blockBytes = 256 },
+    ModelOptions("small, filter of keys") {
+      $0.tree.blockBytes = 256
+      $0.keepsFilter = true
+    },
     ModelOptions("calls, no filters, no compression") {
       $0.store.logAccess = .calls
       $0.tree.filterBitsPerKey = 0
@@ -35,7 +40,9 @@ struct ModelOptions: Sendable, CustomStringConvertible {
       $0.store.blockCacheBytes = 0
       $0.laneSeed = 7
     },
-    ModelOptions("restart 2, tiny cache, cut 8, few files") {
+    ModelOptions("restart 2, tiny cache, cut 8, few files, small filter of keys") {
+      $0.keepsFilter = true
+      $0.store.keyFilterBytes = 1 << 10
       $0.tree.restartInterval = 2
       $0.tree.cutPrefixLength = 8
       $0.tree.blockBytes = 512
@@ -43,7 +50,9 @@ struct ModelOptions: Sendable, CustomStringConvertible {
       $0.store.openFileLimit = 16
       $0.laneSeed = 8
     },
-    ModelOptions("no overwriting in place, little log") {
+    ModelOptions("no overwriting in place, little log, filter of keys that is given up") {
+      $0.keepsFilter = true
+      $0.store.keyFilterBytes = 128
       $0.overwritesInPlace = false
       $0.store.logLimitBytes = 32 << 10
       $0.tree.blockBytes = 256
@@ -77,6 +86,8 @@ struct ModelOptions: Sendable, CustomStringConvertible {
     options.tree.cutPrefixLength = one(0, 1, 2, 8)
     options.laneSeed = one(nil, random.next())
     options.overwritesInPlace = one(true, true, false)
+    options.keepsFilter = one(true, false)
+    options.store.keyFilterBytes = one(0, 64, 192, 1 << 10, 1 << 20)
     options.description = "drawn: \(options.store) \(options.tree)"
     return options
   }

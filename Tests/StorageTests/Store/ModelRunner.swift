@@ -112,12 +112,14 @@ final class ModelRunner {
       try require(
         (trees[tree] == nil) == (model[tree] == nil), "tree \(tree) is there: \(trees[tree] != nil)"
       )
+      if options.keepsFilter { try trees[tree]?.keepKeyFilter() }
     }
   }
 
   private func create(_ tree: Int) throws {
     guard model[tree] == nil else { return }
     trees[tree] = try store!.tree(Self.treeNames[tree], options.tree)
+    if options.keepsFilter { try trees[tree]!.keepKeyFilter() }
     incarnations += 1
     model[tree] = ModelTree(incarnation: incarnations, keyCount: plan.keys.count)
   }

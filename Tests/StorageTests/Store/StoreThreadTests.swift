@@ -93,6 +93,7 @@ import Testing
     let path = directory.appending("store").string
     let store = try Store.open(at: path, options)
     let trees = [try store.tree("a", Self.treeOptions), try store.tree("b", Self.treeOptions)]
+    try trees[0].keepKeyFilter()
     try body(store, trees, path)
     try store.close()
   }

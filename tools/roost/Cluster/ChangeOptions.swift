@@ -16,23 +16,25 @@ struct ChangeOptions: ParsableArguments {
 
   /// Has a node make what `request` asks for, and says what comes of it.
   ///
-  /// - Parameter request: made with what the node knows; it may ask the client for more.
+  /// - Parameters:
+  ///   - idle: what to say where nothing comes of it.
+  ///   - request: made with what the node knows; it may ask the client for more.
   /// - Throws: ``Failure``, `DatabaseError`, `TransportError`.
   func make(
-    _ connection: ConnectOptions,
+    _ connection: ConnectOptions, idle: String = "nothing to do",
     _ request: (NetworkClient, NodeStatus) async throws -> MembersRequest
   ) async throws {
     let change = try await connection.withClient { client in
       try await client.changeMembers(try await request(client, try await client.status()))
     }
     guard let wait, change.isUnderWay else {
-      if !json { return try Output.standard.line(Self.text(change)) }
+      if !json { return try Output.standard.line(Self.text(change, idle)) }
       var writer = JSONWriter()
       ChangeText.write(change, to: &writer)
       return try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
     }
     if !json {
-      try Output.standard.line(Self.text(change))
+      try Output.standard.line(Self.text(change, idle))
       try Output.standard.flush()
     }
     let survey = try await ChangeFollower.with(connection, since: change.revision) { follower in
@@ -41,8 +43,10 @@ struct ChangeOptions: ParsableArguments {
     try Output.standard.line(json ? ChangeText.json(survey) : "done")
   }
 
-  private static func text(_ change: ChangeProgress) -> String {
-    change.isUnderWay ? "begun: \(Format.count(change.movesLeft, "partition")) to move" : "nothing to do"
+  private static func text(_ change: ChangeProgress, _ idle: String) -> String {
+    if !change.isUnderWay { return idle }
+    if change.isCancelled { return ChangeText.short(change) }
+    return "begun: \(Format.count(change.movesLeft, "partition")) to move"
   }
 
   /// A word to whoever has a change wait for a member that does not answer.

@@ -12,8 +12,8 @@ enum ChangeText {
     let moving = change.moving.isEmpty ? "" : ", \(Format.count(change.moving.count)) of them moving"
     let drops =
       change.dropsLeft > 0 ? "; \(Format.count(change.dropsLeft)) to delete where they were" : ""
-    return (change.isCancelled ? "cancelled: " : "under way: ")
-      + Format.count(change.movesLeft, "partition") + " to move" + moving + drops
+    if change.isCancelled { return "cancelled: what it had begun is being given up" + drops }
+    return "under way: " + Format.count(change.movesLeft, "partition") + " to move" + moving + drops
   }
 
   /// All that the nodes say of it.

@@ -24,7 +24,9 @@ struct ClusterTransfer: AsyncParsableCommand {
   @OptionGroup var connection: ConnectOptions
 
   func run() async throws {
-    if cancel { return try await change.make(connection) { _, _ in .cancel } }
+    if cancel {
+      return try await change.make(connection, idle: "no change is under way") { _, _ in .cancel }
+    }
     let survey = try await ChangeFollower.with(connection) { follower in
       if let wait = change.wait { return try await follower.wait(wait) }
       return try await follower.surveyTwice()

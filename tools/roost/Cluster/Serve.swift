@@ -3,6 +3,7 @@ import Glibc
 import RoostCluster
 import RoostEnvironment
 import RoostNetwork
+import RoostTransactions
 
 /// `roost serve`: runs a node of a cluster until it is told to end.
 struct Serve: ParsableCommand {
@@ -72,12 +73,17 @@ struct Serve: ParsableCommand {
     let workers = Environment.posix().makeWorkers()
     workers.submit(.background) {
       joining.result = Result {
-        try service.join(
+        let node = try service.join(
           at: path, settings.database, settings.cluster, directory: .file(settings.directory)
         ) { member in
           joining.candidate = member
           signals.post(Self.asking)
         }
+        let transactions = NodeTransactions(node)
+        joining.transactions = transactions
+        // What an earlier process left undecided holds its locks again.
+        try transactions.start()
+        return node
       }
       signals.post(Self.joined)
     }
@@ -89,6 +95,7 @@ struct Serve: ParsableCommand {
       _ = try? service.stop(drainingFor: .zero)
       throw ExitStatus.success
     }
+    joining.closeTransactions()
     if try !service.stop(drainingFor: Self.patience) {
       Complaint.line("not all that was under way ended within \(Format.duration(Self.patience))")
     }
@@ -107,6 +114,7 @@ struct Serve: ParsableCommand {
           let status = node.status
           try say("ready: cluster \(status.cluster), \(StatusText.summary(status))")
         } catch {
+          joining.closeTransactions()
           _ = try? service.stop(drainingFor: .zero)
           throw error
         }
@@ -158,6 +166,7 @@ private final class Joining: @unchecked Sendable {
   // Guarded by `lock`.
   private var held: Result<ClusterNode, any Error>?
   private var asking: MemberID?
+  private var heldTransactions: NodeTransactions?
 
   var result: Result<ClusterNode, any Error>? {
     get { lock.withLock { held } }
@@ -168,5 +177,15 @@ private final class Joining: @unchecked Sendable {
   var candidate: MemberID? {
     get { lock.withLock { asking } }
     set { lock.withLock { asking = newValue } }
+  }
+
+  /// What the node does of transactions, its own and other nodes'.
+  var transactions: NodeTransactions? {
+    get { lock.withLock { heldTransactions } }
+    set { lock.withLock { heldTransactions = newValue } }
+  }
+
+  func closeTransactions() {
+    do { try transactions?.close() } catch { Complaint.line("the transactions could not be closed: \(error)") }
   }
 }
