@@ -9,7 +9,7 @@ extension ClusterNode {
   var view: RingView { lock.withLock { ringView } }
 
   /// Whether the cluster has no place for this node any more.
-  var isDismissed: Bool {
+  package var isDismissed: Bool {
     let view = view
     return view.isConfirmed && !view.knows(local.id)
   }

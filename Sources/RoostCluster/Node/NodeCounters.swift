@@ -13,9 +13,9 @@ final class NodeCounters: @unchecked Sendable {
   let indeterminateWrites = Atomic<UInt64>(0)
   let unavailableReads = Atomic<UInt64>(0)
   let repairs = Atomic<UInt64>(0)
-  let failedRenewals = Atomic<UInt64>(0)
   /// Messages that were sent again by a newer ring.
   let staleRings = Atomic<UInt64>(0)
+  let failedRenewals = Atomic<UInt64>(0)
 
   /// Calls of clients that have entered and not left.
   var inHand: Int { requests.load(ordering: .relaxed) }

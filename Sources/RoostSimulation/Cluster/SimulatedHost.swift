@@ -38,7 +38,8 @@ final class SimulatedHost: @unchecked Sendable {
 
   // MARK: - The process
 
-  func founding() throws -> ClusterFounding {
+  /// - Parameter joins: whether it asks for a place in the cluster that there is.
+  func founding(joins: Bool = false) throws -> ClusterFounding {
     // It lost its power as it was closed.
     if let disk = crashedDisk { die(leaving: disk) }
     let process = HostProcess(self, world.newNodeID(of: index))
@@ -46,8 +47,10 @@ final class SimulatedHost: @unchecked Sendable {
     do {
       var options = world.databaseOptions
       options.keepsIncarnations = world.subversion == .keepsIncarnations
+      var cluster = world.clusterOptions
+      cluster.joins = joins
       let founding = try ClusterFounding(
-        at: Self.path, options, world.clusterOptions, directory: process.directory,
+        at: Self.path, options, cluster, directory: process.directory,
         address: address, process.environment)
       process.phase = .starting
       return founding
