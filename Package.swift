@@ -144,7 +144,10 @@ let package = Package(
       ], swiftSettings: house),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["RoostCommand", "RoostCluster", "RoostStorage", "TestSupport"],
+      dependencies: [
+        "RoostCommand", "RoostNetwork", "RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment",
+        "TestSupport",
+      ],
       swiftSettings: house),
     .testTarget(name: "HouseTests", dependencies: ["RoostStorage", "TestSupport"], swiftSettings: house),
   ]
