@@ -3,8 +3,8 @@ import TestSupport
 import Testing
 
 /// Nodes on hosts of a network of their own, with TLS, that cannot reach each other for a while, and are
-/// written to on all sides: what was acknowledged is there afterwards, what was written at once stands side by
-/// side, and all replicas are equal.
+/// written to on all sides: what was acknowledged is there afterwards, what was written at once stands
+/// side by side, and all replicas are equal.
 // Budget: 30 s
 @Suite(
   .serialized, .timeLimit(.minutes(5)),
@@ -39,20 +39,26 @@ struct PartitionTests {
     let cluster = try HostedCluster()
     defer { cluster.end() }
     try cluster.begin()
-    #expect(try cluster.put(0, "deleted", "old", quorum: 3))
+    #expect(try cluster.tries { try cluster.put(0, "deleted", "old, try \($0)", quorum: 3) })
+    let old = try #require(try cluster.contents(at: 2)["deleted"]?.values)
     let context = try #require(try cluster.context(of: "deleted", at: 2))
 
     try shape.set(true, cluster.hosts, cluster.roost)
     for node in 0..<3 {
-      let reaches = shape.majority.contains(node)
-      #expect(try cluster.put(node, "both", "majority \(node)") == reaches)
-      #expect(try cluster.put(node, "both", "one \(node)", quorum: 1))
-      #expect(try cluster.increment(node, "likes") == reaches)
+      #expect(try cluster.put(node, "both", "at one \(node)", quorum: 1))
       #expect(try cluster.increment(node, "likes", quorum: 1))
+      if shape.majority.contains(node) {
+        #expect(try cluster.tries { try cluster.put(node, "both", "at most \(node), try \($0)") })
+        #expect(try cluster.tries { _ in try cluster.increment(node, "likes") })
+      } else {
+        // They are at the node that was asked all the same.
+        #expect(try !cluster.put(node, "both", "at too few \(node)"))
+        #expect(try !cluster.increment(node, "likes"))
+      }
     }
     // Deleted on one side, and replaced on another by somebody who had read the same.
-    #expect(try cluster.delete(0, "deleted", seen: ["old"]))
-    #expect(try cluster.put(2, "deleted", "new", quorum: 1, context: context, seen: ["old"]))
+    #expect(try cluster.tries { _ in try cluster.delete(0, "deleted", seen: old) })
+    #expect(try cluster.put(2, "deleted", "new", quorum: 1, context: context, seen: old))
 
     try shape.set(false, cluster.hosts, cluster.roost)
     try cluster.repair()
@@ -63,8 +69,7 @@ struct PartitionTests {
       let problems = cluster.history.problems(with: found)
       #expect(problems.isEmpty, "through node \(node): \(problems)")
       #expect(found["deleted"]?.values == ["new"])
-      // All six: what too few acknowledged is at the node that was asked.
-      #expect(found["both"]?.values.count == 6)
+      #expect(found["both"]?.values.count ?? 0 >= 6)
     }
   }
 }
@@ -127,6 +132,13 @@ private final class HostedCluster {
   }
 
   // MARK: - Writes
+
+  /// Whether a write is acknowledged that should be: a machine that is busy elsewhere for a second makes a
+  /// node that can be reached look as if it could not.
+  func tries(_ write: (_ number: Int) throws -> Bool) throws -> Bool {
+    for number in 1...5 { if try write(number) { return true } }
+    return false
+  }
 
   /// - Returns: whether it was acknowledged.
   func put(
