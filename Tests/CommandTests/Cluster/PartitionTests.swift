@@ -48,7 +48,7 @@ struct PartitionTests {
       #expect(try cluster.put(node, "both", "at one \(node)", quorum: 1))
       #expect(try cluster.increment(node, "likes", quorum: 1))
       if shape.majority.contains(node) {
-        #expect(try cluster.tries { try cluster.put(node, "both", "at most \(node), try \($0)") })
+        #expect(try cluster.tries { try cluster.put(node, "both", "at a majority of \(node), try \($0)") })
         #expect(try cluster.tries { _ in try cluster.increment(node, "likes") })
       } else {
         // They are at the node that was asked all the same.
@@ -56,6 +56,8 @@ struct PartitionTests {
         #expect(try !cluster.increment(node, "likes"))
       }
     }
+    // It does not reach all of them, whatever the shape.
+    #expect(try !cluster.put(0, "both", "at all", quorum: 3))
     // Deleted on one side, and replaced on another by somebody who had read the same.
     #expect(try cluster.tries { _ in try cluster.delete(0, "deleted", seen: old) })
     #expect(try cluster.put(2, "deleted", "new", quorum: 1, context: context, seen: old))

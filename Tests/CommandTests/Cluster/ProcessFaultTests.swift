@@ -29,8 +29,8 @@ import Testing
         let killed = random.below(count)
         return (killed, (killed + 1 + random.below(count - 1)) % count)
       }
-      try await ServedCluster.with(count) { cluster in
-        let load = ClusterLoad(cluster, seed: seed)
+      try await ProcessCluster.with(count) { cluster in
+        let load = RecordedLoad(cluster, seed: seed)
         try await load.during {
           try await load.acknowledge(some)
           for (round, (killed, stopped)) in rounds.enumerated() {
@@ -60,10 +60,10 @@ import Testing
   @Test func `a disk that went back, and one that comes up empty`() async throws {
     let files = FileManager.default
     try await withSeed("a disk that went back") { seed in
-      try await ServedCluster.with(3) { cluster in
+      try await ProcessCluster.with(3) { cluster in
         let store = cluster.store(2)
         let (older, kept) = (store + "-older", store + "-kept")
-        let load = ClusterLoad(cluster, seed: seed)
+        let load = RecordedLoad(cluster, seed: seed)
         try await load.during {
           try await load.acknowledge(some)
           // The copy is to have hints for another node, which are long handed over when it comes back.

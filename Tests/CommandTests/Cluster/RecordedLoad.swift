@@ -9,7 +9,7 @@ import Testing
 /// are told to stop. What they were told of their writes is their history.
 ///
 /// Thread-safe.
-final class ClusterLoad: Sendable {
+final class RecordedLoad: Sendable {
   private struct State {
     var history = LoadHistory()
     var acknowledged = 0
@@ -24,12 +24,12 @@ final class ClusterLoad: Sendable {
   /// More than any test waits for: nothing here may go on for ever.
   private static let mostEntries = 200_000
 
-  private let cluster: ServedCluster
+  private let cluster: ProcessCluster
   private let seed: UInt64
   private let end = ContinuousClock.now + .seconds(ServedNode.patience)
   private let state = Guarded(State())
 
-  init(_ cluster: ServedCluster, seed: UInt64) {
+  init(_ cluster: ProcessCluster, seed: UInt64) {
     self.cluster = cluster
     self.seed = seed
   }
@@ -108,7 +108,7 @@ final class ClusterLoad: Sendable {
 
   /// Reads a key, and replaces or deletes what was found.
   private func replace(_ key: String, _ change: LoadHistory.Change, _ client: NetworkClient) async {
-    let request = KeyRequest(.get, Array(key.utf8), in: ServedCluster.keyspace)
+    let request = KeyRequest(.get, Array(key.utf8), in: ProcessCluster.keyspace)
     // What cannot be read is not replaced.
     guard let answer = try? await client.key(request), let found = try? LoadHistory.Content(answer.record)
     else { return }
@@ -126,7 +126,7 @@ final class ClusterLoad: Sendable {
       case .increment(let amount): .increment(amount)
       case .add(let element): .add(Array(element.utf8))
       }
-    var request = KeyRequest(operation, Array(key.utf8), in: ServedCluster.keyspace)
+    var request = KeyRequest(operation, Array(key.utf8), in: ProcessCluster.keyspace)
     request.context = context
     let isAcknowledged: Bool
     do throws(DatabaseError) {

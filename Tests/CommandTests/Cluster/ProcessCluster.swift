@@ -7,7 +7,7 @@ import TestSupport
 ///
 /// Waits for processes are on threads of their own: those of asynchronous code are few, and the clients need
 /// them. Thread-safe; one task at a time ends and starts nodes.
-final class ServedCluster: Sendable {
+final class ProcessCluster: Sendable {
   private struct Place {
     var node: ServedNode
     /// `nil` while the node is down.
@@ -38,8 +38,8 @@ final class ServedCluster: Sendable {
   }
 
   /// Runs `body` with a new cluster, and ends it, whatever happens.
-  static func with<R>(_ count: Int, _ body: (ServedCluster) async throws -> R) async throws -> R {
-    let cluster = try ServedCluster(count)
+  static func with<R>(_ count: Int, _ body: (ProcessCluster) async throws -> R) async throws -> R {
+    let cluster = try ProcessCluster(count)
     let result: Result<R, any Error>
     do {
       for index in 0..<count { try await cluster.begin(index) }
@@ -171,7 +171,7 @@ final class ServedCluster: Sendable {
 extension NetworkClient {
   /// What the node says that a key holds.
   func content(of key: String, quorum: Int? = nil) async throws -> LoadHistory.Content {
-    var request = KeyRequest(.get, Array(key.utf8), in: ServedCluster.keyspace)
+    var request = KeyRequest(.get, Array(key.utf8), in: ProcessCluster.keyspace)
     request.quorum = quorum
     return try LoadHistory.Content(await self.key(request).record)
   }
