@@ -72,9 +72,9 @@ import Testing
           let hints = try await cluster.withClient(of: 2) { try await $0.status().counters.hints }
           #expect(hints > 0)
           #expect(try await cluster.end(2) == 0)
-          try await cluster.restart(1)
           try await onThread { try FileManager.default.copyItem(atPath: store, toPath: older) }
           try await cluster.restart(2)
+          try await cluster.restart(1)
           try await load.acknowledge(some)
 
           // It is the same member, and has forgotten what it wrote: the others have seen dots of it that it

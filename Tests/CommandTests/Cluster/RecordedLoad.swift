@@ -19,14 +19,15 @@ final class RecordedLoad: Sendable {
   }
 
   private static let counters = ["likes", "plays"]
-  private static let sets = ["tags", "listeners"]
+  private static let sets = (0..<8).map { "tags:\($0)" }
   private static let keys = (0..<16).map { "song:\($0)" }
   /// More than any test waits for: nothing here may go on for ever.
   private static let mostEntries = 200_000
 
   private let cluster: ProcessCluster
   private let seed: UInt64
-  private let end = ContinuousClock.now + .seconds(ServedNode.patience)
+  /// A test ends well before; the clients must end before its time is over.
+  private let end = ContinuousClock.now + .seconds(2 * ServedNode.patience)
   private let state = Guarded(State())
 
   init(_ cluster: ProcessCluster, seed: UInt64) {
@@ -98,7 +99,7 @@ final class RecordedLoad: Sendable {
       case 0..<3:
         let amount = Int64(1 + random.below(3))
         await change(Self.counters[random.below(2)], .increment(amount), client)
-      case 3..<5: await change(Self.sets[random.below(2)], .add(value), client)
+      case 3..<5: await change(Self.sets[random.below(8)], .add(value), client)
       case 5..<6: await change(Self.keys[random.below(16)], .put(value), client)
       case 6..<10: await replace(Self.keys[random.below(16)], .put(value), client)
       default: await replace(Self.keys[random.below(16)], .delete, client)
