@@ -144,7 +144,10 @@ let package = Package(
       ], swiftSettings: house),
     .testTarget(
       name: "CommandTests",
-      dependencies: ["RoostCommand", "Roost", "RoostCluster", "RoostStorage", "TestSupport"],
+      dependencies: [
+        "RoostCommand", "Roost", "RoostNetwork", "RoostCluster", "RoostCausality", "RoostStorage",
+        "RoostEnvironment", "TestSupport",
+      ],
       swiftSettings: house),
     .testTarget(name: "HouseTests", dependencies: ["RoostStorage", "TestSupport"], swiftSettings: house),
   ]

@@ -61,8 +61,8 @@ struct Roost {
   }
 
   // Files rather than pipes: nothing fills up while nobody reads.
-  private func start(
-    _ executable: String, _ arguments: [String], input: [UInt8], environment: [String: String]
+  func start(
+    _ executable: String, _ arguments: [String], input: [UInt8] = [], environment: [String: String] = [:]
   ) throws -> Outcome {
     let name = UUID().uuidString
     let files = ["in", "out", "err"].map { path("\(name).\($0)") }

@@ -1,7 +1,8 @@
 import Foundation
 import Testing
 
-/// A node of a cluster in a process of its own: `roost serve` on loopback, any free port.
+/// A node of a cluster in a process of its own: `roost serve` on loopback, any free port. It ends with the
+/// test's own process, however that ends.
 /// Thread-safe.
 final class ServedNode: @unchecked Sendable {
   /// A test that waited so long for something has missed it: it ends instead of hanging.
@@ -11,6 +12,25 @@ final class ServedNode: @unchecked Sendable {
 
   /// How long a test waits for what a node does.
   static let patience: TimeInterval = 120
+
+  /// Becomes what stands behind it, and leaves a process that waits for the end of its standard input: nobody
+  /// writes there, so it comes when the test closes it, or has ended.
+  private static let guarded = """
+    exec 3<&0
+    (
+      # What the test's process watches this one by must end with this one.
+      for fd in /proc/$BASHPID/fd/*; do
+        fd=${fd##*/}
+        if [ "$fd" -gt 3 ]; then exec {fd}>&-; fi
+      done
+      cat <&3
+      # Where it has ended already, its number may be another's.
+      read -r _ _ _ parent _ </proc/$BASHPID/stat
+      if [ "$parent" = $$ ]; then kill -KILL $$; fi
+    ) >/dev/null 2>&1 &
+    exec 3<&-
+    exec "$@" </dev/null
+    """
 
   private let process = Process()
   private let errorFile: String
@@ -24,23 +44,31 @@ final class ServedNode: @unchecked Sendable {
   /// - Parameters:
   ///   - store: the name of its directory in the test's own.
   ///   - tls: the flags that say how connections are secured.
+  ///   - host: where it runs; this machine, on loopback, where `nil`.
   ///   - options: beside what all nodes of a test say.
   init(
     _ roost: Roost, _ store: String, cluster: String = "music", nodes: Int = 3, tls: [String] = ["--plain"],
-    _ options: String...
+    on host: NetworkHosts.Host? = nil, _ options: String...
   ) throws {
     errorFile = roost.path("\(store)-\(UUID().uuidString).err")
     try Data().write(to: URL(fileURLWithPath: errorFile))
-    process.executableURL = URL(fileURLWithPath: Roost.executable)
+    process.executableURL = URL(fileURLWithPath: "/bin/bash")
     process.arguments =
-      [
-        "serve", roost.path(store), "--cluster", cluster, "--listen", "127.0.0.1:0", "--directory",
-        roost.path("directory"), "--founding-nodes", "\(nodes)", "--partitions", "16",
+      ["-c", Self.guarded, "bash"] + (host?.prefix ?? [])
+      + [
+        Roost.executable, "serve", roost.path(store), "--cluster", cluster, "--listen",
+        "\(host?.address ?? "127.0.0.1"):0", "--directory", roost.path("directory"), "--founding-nodes",
+        "\(nodes)", "--partitions", "16",
       ] + tls + options
+    let input = Pipe()
+    process.standardInput = input
     process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errorFile))
     let output = Pipe()
     process.standardOutput = output
-    process.terminationHandler = { [weak self] _ in self?.change { $0.hasEnded = true } }
+    process.terminationHandler = { [weak self] _ in
+      try? input.fileHandleForWriting.close()
+      self?.change { $0.hasEnded = true }
+    }
     try process.run()
     let reading = output.fileHandleForReading
     Thread.detachNewThread { [weak self] in
