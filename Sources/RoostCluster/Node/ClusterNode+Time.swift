@@ -32,6 +32,7 @@ extension ClusterNode {
     if case .failure = outcome { counters.failedRenewals.wrappingAdd(1, ordering: .relaxed) }
     handHintsOver()
     repairInBackground()
+    reapInBackground()
     sweepHints()
     observer?.counted(figures)
     try outcome.get()

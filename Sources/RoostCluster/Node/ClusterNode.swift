@@ -32,6 +32,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   package let hints: HintStore
   let peers = NodePeers()
   let counters = NodeCounters()
+  let reaping: NodeReaping
   let observer: (any NodeObserver)?
   let address: NodeAddress
   let connect: @Sendable ([NodeID: NodeAddress]) -> Void
@@ -123,7 +124,10 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     options = founding.cluster
     directory = founding.directory
     environment = founding.environment
-    hints = try HintStore(local.store)
+    var hintLimits = HintStore.Limits()
+    hintLimits.age = founding.cluster.hintAge
+    hints = try HintStore(local.store, hintLimits)
+    reaping = NodeReaping(try ReapingRule(founding.cluster, founding.options))
     workers = environment.makeWorkers()
     readers = environment.makeWorkers()
     keepers = environment.makeWorkers()

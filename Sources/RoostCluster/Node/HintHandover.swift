@@ -57,6 +57,7 @@ final class HintHandover: @unchecked Sendable {
     }
     var message = try node.place(keyspace, hint.userKey, quorum: nil, isSynced: true).message
     message.record = hint.state
+    if message.asOf != nil { message.asOf = hint.since }
     let limit = node.now &+ node.options.replicaTimeout.wholeNanoseconds
     node.send(NodeMessageKind.apply, message, to: hint.target, deadline: limit) { [self] result in
       node.run(.background) { [self] in

@@ -40,6 +40,7 @@ extension ClusterNode {
     var message = ReplicaMessage(
       database: core.id, epoch: ring.epoch, keyspace: keyspace.schemaID, key: key)
     message.isSynced = isSynced
+    if reaping.rule != nil { message.asOf = try core.shared.clock.now() }
     return KeyPlace(
       keyspace: keyspace, key: key, partition: partition, replicas: replicas,
       isReplica: replicas.contains(local.id), quorum: QuorumSize(count), isSynced: isSynced,

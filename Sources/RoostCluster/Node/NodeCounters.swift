@@ -14,6 +14,9 @@ final class NodeCounters: @unchecked Sendable {
   let unavailableReads = Atomic<UInt64>(0)
   let repairs = Atomic<UInt64>(0)
   let failedRenewals = Atomic<UInt64>(0)
+  let reaped = Atomic<UInt64>(0)
+  let reapsPutOff = Atomic<UInt64>(0)
+  let lateStates = Atomic<UInt64>(0)
 
   /// Calls of clients that have entered and not left.
   var inHand: Int { requests.load(ordering: .relaxed) }

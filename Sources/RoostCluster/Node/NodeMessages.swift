@@ -22,6 +22,10 @@ package enum NodeMessageKind {
   package static let repair: UInt16 = 7
   /// A replica asks about the hash tree of a partition: `TreeRequest`.
   package static let compare: UInt16 = 8
+  /// A replica asks whether tombstones may be reaped: `ReapMessage`.
+  package static let reapQuestion: UInt16 = 15
+  /// It has them reaped: `ReapMessage`.
+  package static let reapOrder: UInt16 = 16
 }
 
 /// An answer's body.

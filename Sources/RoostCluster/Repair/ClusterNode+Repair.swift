@@ -31,7 +31,7 @@ extension ClusterNode {
   /// The last whole comparison.
   var lastPass: NodeStatus.RepairPass? { repairs.lastPass }
 
-  private func eventualKeyspaces() throws(DatabaseError) -> [KeyspaceCore] {
+  func eventualKeyspaces() throws(DatabaseError) -> [KeyspaceCore] {
     var keyspaces: [KeyspaceCore] = []
     for entry in core.keyspaceEntries where entry.kind != .transactional {
       keyspaces.append(try keyspace(entry.name))
