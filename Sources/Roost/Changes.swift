@@ -21,12 +21,17 @@ extension Keyspace {
   /// ``Change/Event/resync(partition:)`` is told and then every key of the partition. That a value
   /// expired is no change.
   ///
+  /// At a node of a cluster it covers the partitions of all nodes: each is followed at one replica, which tells
+  /// what it holds itself, and so of a write that missed it once it is brought that. When that replica is out
+  /// of reach another takes over, after a ``Change/Event/resync(partition:)``. Tokens go on at any node. Whoever
+  /// follows hears of other nodes' changes within a quarter of a second.
+  ///
   /// - Parameters:
   ///   - token: the ``Change/token`` after which to go on; from the beginning where `nil`.
   ///   - following: whether to wait for what comes. Then the sequence ends with the task's
   ///     cancellation or when the database is closed; else when all that was written before it is told.
   /// - Returns: a sequence that throws `.foreignContext` for a token of another keyspace or database,
-  ///   `.unreachable` where no open store holds some partition, `.corruption`, `.storage`, and
+  ///   `.unreachable` where no open store, or no node within reach, holds some partition, `.corruption`, `.storage`, and
   ///   `.closed` where the database was closed and it does not follow.
   public func changes(since token: ChangeToken? = nil, following: Bool = true) -> Changes {
     Changes(keyspace: self, token: token, isFollowing: following)
@@ -83,11 +88,14 @@ public struct Changes: AsyncSequence, Sendable {
     private var ready: ArraySlice<FeedChange> = []
     private var isLastPage = false
     private var isFirstPage = true
+    /// At a node of a cluster, where it does not follow: where the reading ends.
+    private var bounds: FeedBounds?
 
     init(_ changes: Changes) {
       keyspace = changes.keyspace
       token = changes.token
       follower = changes.isFollowing ? Follower(changes.keyspace.core.signal) : nil
+      bounds = changes.isFollowing ? nil : FeedBounds()
     }
 
     /// - Throws: as ``Keyspace/changes(since:following:)`` says.
@@ -104,7 +112,7 @@ public struct Changes: AsyncSequence, Sendable {
           continue
         }
         guard let follower, let generation else { return nil }
-        await follower.wait(after: generation)
+        await follower.wait(after: generation, at: keyspace.database.node)
       }
     }
 
@@ -117,6 +125,11 @@ public struct Changes: AsyncSequence, Sendable {
       let begins = isFirstPage
       isFirstPage = false
       do throws(DatabaseError) {
+        if let node = keyspace.database.node {
+          let found = try await keyspace.changesReplicated(since: token, bounds, at: node)
+          bounds = found.bounds
+          return found.page
+        }
         return try await keyspace.database.blocking { () throws(DatabaseError) in
           if follows { return try core.changes(since: token) }
           return try core.changesToEnd(since: token, begins: begins)
@@ -150,12 +163,14 @@ private final class Follower: Sendable {
 
   deinit { signal.endFollowing() }
 
-  /// Waits for a change after `generation`, or until the task is cancelled.
-  func wait(after generation: UInt64) async {
+  /// Waits for a change after `generation`, or until the task is cancelled; at a node of a cluster no longer
+  /// than its turn to look at other nodes, whose changes nobody tells of.
+  func wait(after generation: UInt64, at node: ClusterNode?) async {
     let place = WaitPlace()
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let id = signal.wait(after: generation) { continuation.resume() }
+        if id != 0, let node { node.afterFeedPause { [signal] in signal.cancel(id) } }
         if place.isCancelled(takingNoteOf: id) { signal.cancel(id) }
       }
     } onCancel: {

@@ -31,7 +31,7 @@ public final class Database: Sendable {
   ) {
     self.core = core
     self.membership = membership
-    opened = OpenedTransactions(transport)
+    opened = OpenedTransactions(transport, membership?.transactions)
   }
 
   /// Opens the database that the stores in these directories make up, or creates it there.
@@ -143,7 +143,7 @@ public final class Database: Sendable {
         if let policy {
           try node.makeKeyspace(KeyspaceRequest(name: name, kind: policy.kind))
         } else {
-          _ = try node.keyspace(name)
+          try node.learn(keyspace: name)
         }
       }
       return try core.keyspace(name, policy, indexes: indexes)
@@ -152,10 +152,7 @@ public final class Database: Sendable {
   }
 
   /// The transactions of this process; begins them where nobody has used them yet.
-  ///
-  /// - Throws: `.wrongPolicy` in a cluster, which has none.
   func transactions() async throws -> TransactionManager {
-    try refuseInCluster("run transactions")
     if let manager = opened.current { return manager }
     let (core, opened) = (core, opened)
     return try await blocking { () throws(DatabaseError) in try opened.manager(of: core) }
@@ -220,17 +217,23 @@ public final class Database: Sendable {
 /// A database's transactions, once they are needed. Thread-safe.
 private final class OpenedTransactions: @unchecked Sendable {
   private let transport: any Transport
+  /// A node's, which other nodes may have begun; `nil` where the database is this process's alone.
+  private let shared: NodeTransactions?
   private let lock = Lock()
   // Guarded by `lock`.
   private var open: TransactionManager?
   private var isClosed = false
 
-  init(_ transport: any Transport) { self.transport = transport }
+  init(_ transport: any Transport, _ shared: NodeTransactions?) {
+    self.transport = transport
+    self.shared = shared
+  }
 
-  var current: TransactionManager? { lock.withLock { open } }
+  var current: TransactionManager? { shared.map(\.current) ?? lock.withLock { open } }
 
   func manager(of core: DatabaseCore) throws(DatabaseError) -> TransactionManager {
-    try lock.withLock { () throws(DatabaseError) in
+    if let shared { return try shared.manager() }
+    return try lock.withLock { () throws(DatabaseError) in
       if let open { return open }
       if isClosed { throw DatabaseError(.closed, "the database is closed") }
       let manager = try TransactionManager(core, transport: transport)
@@ -240,6 +243,7 @@ private final class OpenedTransactions: @unchecked Sendable {
   }
 
   func close() throws(DatabaseError) {
+    if let shared { return try shared.close() }
     let manager = lock.withLock {
       isClosed = true
       return open

@@ -90,15 +90,12 @@ public struct Keyspace: Sendable {
   }
 
   /// Reads several keys, in their order. Each as ``get(_:)``, at its own moment; in a transactional
-  /// keyspace all at one.
+  /// keyspace all at one. At a node of a cluster 16 are asked for at a time.
   public func multiGet(_ keys: [some ByteKey & Sendable]) async throws -> [Read] {
     if isTransactional { return try await getVersions(keys) }
+    if isReplicated { return try await multiGetReplicated(keys) }
     var reads: [Read] = []
     reads.reserveCapacity(keys.count)
-    if isReplicated {
-      for key in keys { reads.append(try await getReplicated(key)) }
-      return reads
-    }
     for key in keys {
       reads.append(try key.withKeyBytes { bytes throws(DatabaseError) in try core.read(bytes) })
     }
@@ -203,15 +200,12 @@ public struct Keyspace: Sendable {
   // MARK: - How writes run
 
   /// Runs a write: on this thread where it will not wait, else on one that may; then waits for its
-  /// durability (rule 16: no thread of asynchronous code is held up).
-  ///
-  /// - Parameter removes: whether what is here decides what goes: in a cluster this replica is brought up to
-  ///   a quorum first.
+  /// durability (rule 16: no thread of asynchronous code is held up). Of one process: a node of a cluster
+  /// has others do it too (``perform(_:_:_:_:isConditional:at:)``).
   func write<R: Sendable>(
-    _ key: some ByteKey & Sendable, _ durability: Durability?, removes: Bool = false,
+    _ key: some ByteKey & Sendable, _ durability: Durability?,
     _ body: @Sendable @escaping (RawSpan) throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
-    if removes, let node = database.node { try await catchUp(key, at: node) }
     let waits = key.withKeyBytes { core.mayWait($0) }
     let result: R
     if waits {
@@ -225,10 +219,6 @@ public struct Keyspace: Sendable {
       }
     } else {
       result = try key.withKeyBytes { bytes throws(DatabaseError) in try body(bytes) }
-    }
-    if let node = database.node {
-      try await replicate(key, durability, from: node)
-      return result
     }
     if (durability ?? core.shared.options.durability) == .synced {
       do throws(DatabaseError) {

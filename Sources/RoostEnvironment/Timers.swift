@@ -68,6 +68,9 @@ package final class Timers: @unchecked Sendable {
     if goesOn { workers.submit(.background) { [weak self] in self?.run() } }
   }
 
+  /// When the soonest is due, by the monotonic clock, in nanoseconds: for who runs them here.
+  package var nextTime: UInt64? { lock.withLock { entries.last?.time } }
+
   /// Where the workers have no threads of their own (the simulator's): runs the soonest here.
   ///
   /// - Returns: `false` where there is none, or threads will.

@@ -98,6 +98,35 @@ import Testing
     #expect(try ask(addresses[2], ["smembers"], "tags", "--json").text == "[\"a b\",\"swift\"]\n")
     expect(try ask(addresses[2], ["smembers"], "none"), 1)
     expect(try ask(addresses[0], ["incr"], "tags"), 64, "counter")
+    expect(try ask(addresses[1], ["flag"], "open", "on"), 0)
+    #expect(try ask(addresses[2], ["get"], "open").text.hasPrefix("flag on "))
+    expect(try ask(addresses[1], ["flag"], "open", "ajar"), 64, "ajar")
+    expect(try ask(addresses[2], ["assign"], "name", "Ada"), 0)
+    // Over all keys, at any node.
+    #expect(
+      try ask(addresses[0], ["scan"], "--keys-only", "--quorum", "3").text == "name\nopen\ntags\n")
+    let page = try ask(addresses[1], ["scan"], "--keys-only", "--reverse", "--limit", "2")
+    #expect(page.text == "tags\nopen\n")
+    let token = try #require(page.errors.split(separator: " ").last).trimmingCharacters(in: .newlines)
+    #expect(
+      try ask(addresses[2], ["scan"], "--keys-only", "--reverse", "--after", token).text == "name\n")
+    #expect(try ask(addresses[2], ["scan"], "--count", "--prefix", "n").text == "1\n")
+    let record = try object(try ask(addresses[2], ["scan"], "--json", "--prefix", "name").text)
+    #expect(record["key"] as? String == "name" && (record["states"] as? [Any])?.count == 1)
+    #expect(try ask(addresses[1], ["keyspaces"]).text.contains("default"))
+    expect(try ask(addresses[1], ["keyspaces"], "--quorum", "2"), 64, "--quorum")
+    // What a replica has missed for a moment, it tells of then.
+    var since = ""
+    try poll("the changes of all keys") {
+      let changes = try ask(addresses[1], ["changes"], "--json")
+      since = try object(try #require(changes.lines.last))["token"] as? String ?? ""
+      return changes.text.contains("\"name\"") && !since.isEmpty
+    }
+    expect(try ask(addresses[0], ["delete"], "--prefix", "o"), 0)
+    try poll("the deletion") { try ask(addresses[2], ["changes"], "--since", since).text.contains("open") }
+    #expect(try ask(addresses[1], ["scan"], "--count").text == "2\n")
+    expect(try ask(addresses[1], ["scan"], "./db"), 64, "one word too many")
+    expect(try roost.run("scan"), 64, "<directory>")
   }
 
   @Test func `counts at three nodes at once add up`() throws {

@@ -24,8 +24,9 @@ struct Delete: AsyncParsableCommand {
         roost delete ./disk1 --prefix u:        each key of the range, one by one
       In a transactional keyspace each deletion is a transaction.
 
-      Of a cluster it asks a node, key by key; ranges are not there yet:
+      Of a cluster it asks a node, key by key:
         roost delete --connect 127.0.0.1:7421 --cluster music --plain u:1 u:2
+        roost delete --connect 127.0.0.1:7421 --cluster music --plain --prefix u:
 
       \(BytesOptions.help)
       """)
@@ -64,7 +65,7 @@ struct Delete: AsyncParsableCommand {
     let (directory, words) = try words()
     let keys: [[UInt8]] = try words.map { try bytes.bytes($0, "key") }
     let range = try self.range.range(bytes)
-    guard let directory else { return try await deleteRemote(keys) }
+    guard let directory else { return try await deleteRemote(keys, range) }
     if try DatabaseDirectory.isDatabase(directory) {
       return try await withOpenDatabase([directory]) { database in
         if database.isTransactional(keyspace) { return try await deleteVersions(keys, range, database) }
@@ -85,7 +86,7 @@ struct Delete: AsyncParsableCommand {
     }
   }
 
-  private func deleteRemote(_ keys: [[UInt8]]) async throws {
+  private func deleteRemote(_ keys: [[UInt8]], _ range: KeyRange) async throws {
     try tree.requireNone()
     if context != nil, keys.count != 1 { throw Failure.usage("--context is of one key") }
     let seen = try context.map(ContextText.context)
@@ -94,6 +95,17 @@ struct Delete: AsyncParsableCommand {
         var request = place.request(.delete, key, in: keyspace, sync: sync)
         request.context = seen
         _ = try await client.key(request)
+      }
+      guard keys.isEmpty else { return }
+      var scan = ScanRequest(range.scan, in: keyspace.keyspace, limit: 512)
+      scan.quorum = place.quorum
+      while true {
+        let page = try await client.scan(scan)
+        for entry in page.entries {
+          _ = try await client.key(place.request(.delete, entry.key, in: keyspace, sync: sync))
+        }
+        guard let token = page.token else { return }
+        scan.token = token
       }
     }
   }

@@ -2,12 +2,14 @@ import ArgumentParser
 import Roost
 import RoostCausality
 import RoostCluster
+import RoostNetwork
 import RoostStorage
 
 /// `roost scan`: shows the keys and values of a range, in order.
 struct Scan: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Show keys and values in order.",
+    usage: PlaceOptions.usage("scan"),
     discussion: """
       A line a record: the key, a tab, the value.
 
@@ -24,12 +26,17 @@ struct Scan: AsyncParsableCommand {
         roost scan ./disk1 --tag 42 --limit 100
       A transactional keyspace is shown as it is at one moment, as a store is, in ascending order.
 
+      Of a cluster it shows the keys of all nodes, each as a majority of its replicas, or --quorum of
+      them, holds it; a token goes on at any node:
+        roost scan --connect 127.0.0.1:7421 --cluster music --plain --prefix u: --limit 100
+
       \(BytesOptions.help)
       With --json each line is {"key":…,"value":…}, in which bytes that are not
       UTF-8 are {"hex":"00ff"}; `roost import --format jsonl` takes it back.
       """)
 
-  @OptionGroup var directory: DirectoryArgument
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String?
   @OptionGroup var range: RangeOptions
   @Option(help: "At most so many records.") var limit: Int?
   @Flag(help: "From the last key to the first.") var reverse = false
@@ -41,8 +48,10 @@ struct Scan: AsyncParsableCommand {
   @Option(help: "Of a database: only keys with this {tag}.") var tag: String?
   @Option(help: "Of a database: the token of a scan that --limit ended.") var after: String?
   @OptionGroup var bytes: BytesOptions
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
 
   func validate() throws {
+    _ = try place.split(directory)
     if let limit, limit < 0 { throw ValidationError("--limit must not be negative.") }
     if count && (json || keysOnly) {
       throw ValidationError("--count goes with neither --json nor --keys-only.")
@@ -51,14 +60,15 @@ struct Scan: AsyncParsableCommand {
 
   func run() async throws {
     let range = try self.range.range(bytes)
-    if try DatabaseDirectory.isDatabase(directory.directory) {
-      return try await withOpenDatabase([directory.directory]) { database in
+    guard let directory = try place.split(directory) else { return try await scanRemote(range) }
+    if try DatabaseDirectory.isDatabase(directory) {
+      return try await withOpenDatabase([directory]) { database in
         if database.isTransactional(keyspace) { return try await scanVersions(range, database) }
         try scanRecords(range, database.core)
       }
     }
-    if tag != nil || after != nil { try DatabaseDirectory.require(directory.directory) }
-    try withStore(directory.directory) { store in
+    if tag != nil || after != nil { try DatabaseDirectory.require(directory) }
+    try withStore(directory) { store in
       var cursor = try store.requireTree(tree.tree).cursor(range, nil)
       let found = try show(&cursor, limit ?? .max)
       if count { try Output.standard.line("\(found)") }
@@ -91,10 +101,42 @@ struct Scan: AsyncParsableCommand {
     try output.flushIfFull()
   }
 
-  private func scanVersions(_ range: KeyRange, _ database: Database) async throws {
+  private var order: ScanOrder { reverse ? .descending : .ascending }
+
+  private func wanted(_ range: KeyRange) throws -> ScanRange {
     var wanted = range.scan
     wanted.tag = try bytes.bytes(tag, "--tag")
-    let order = reverse ? ScanOrder.descending : .ascending
+    return wanted
+  }
+
+  private func scanRemote(_ range: KeyRange) async throws {
+    try tree.requireNone()
+    let token = try after.map { text throws(DatabaseError) in try ScanToken(text: text) }
+    var request = ScanRequest(
+      try wanted(range), order, in: keyspace.keyspace, limit: limit ?? .max, after: token)
+    request.quorum = place.quorum
+    let asked = request
+    var found = 0
+    let rest = try await place.connection.withClient { client in
+      try await client.forEachPage(asked, limit: limit) { page in
+        for entry in page.entries where !count {
+          try show(entry.key, entry.record, page.policy.visible(entry.record))
+        }
+        found += page.entries.count
+      }
+    }
+    try end(found, rest)
+  }
+
+  /// Says how many there were, where asked to, and how to go on.
+  private func end(_ found: Int, _ rest: ScanToken?) throws {
+    if count { try Output.standard.line("\(found)") }
+    try Output.standard.flush()
+    if let rest { Complaint.line("to go on after this: --after \(rest.text)") }
+  }
+
+  private func scanVersions(_ range: KeyRange, _ database: Database) async throws {
+    let wanted = try wanted(range)
     let token = try after.map { text throws(DatabaseError) in try ScanToken(text: text) }
     let keyspace = try await database.keyspace(self.keyspace.keyspace)
     var found = 0
@@ -116,9 +158,7 @@ struct Scan: AsyncParsableCommand {
       }
       rest = nil
     }
-    if count { try Output.standard.line("\(found)") }
-    try Output.standard.flush()
-    if let rest { Complaint.line("to go on after this: --after \(rest.text)") }
+    try end(found, rest)
   }
 
   private func show(_ entry: ScanEntry) throws {
@@ -127,12 +167,10 @@ struct Scan: AsyncParsableCommand {
   }
 
   private func scanRecords(_ range: KeyRange, _ database: DatabaseCore) throws {
-    var wanted = range.scan
-    wanted.tag = try bytes.bytes(tag, "--tag")
     let token = try after.map { text throws(DatabaseError) in try ScanToken(text: text) }
     let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
     let scan = try KeyspaceScan(
-      keyspace, wanted, reverse ? .descending : .ascending, after: token, KeyspaceScan.Limits())
+      keyspace, try wanted(range), order, after: token, KeyspaceScan.Limits())
     var left = limit ?? .max
     var found = 0
     while left > 0, !scan.isAtEnd {
@@ -141,23 +179,22 @@ struct Scan: AsyncParsableCommand {
       left -= page.count
       found += page.count
     }
-    if count { try Output.standard.line("\(found)") }
-    try Output.standard.flush()
-    if limit != nil, !scan.isAtEnd, let token = scan.token {
-      Complaint.line("to go on after this: --after \(token.text)")
-    }
+    try end(found, limit != nil && !scan.isAtEnd ? scan.token : nil)
   }
 
   private func show(_ page: ScanEntries, _ index: Int, _ keyspace: KeyspaceCore) throws {
-    let key = page.key(index)
+    let record = page.found(index).record ?? Record()
+    try show(page.key(index), record, keyspace.visible(record))
+  }
+
+  private func show(_ key: [UInt8], _ record: Record, _ visible: [Sibling]) throws {
     let output = Output.standard
     let view = RecordView(bytes: bytes)
-    let record = page.found(index).record ?? Record()
     if json {
       var writer = JSONWriter()
       writer.beginObject()
       writer.member("key", data: key)
-      if !keysOnly { view.write(record, visible: keyspace.visible(record), to: &writer) }
+      if !keysOnly { view.write(record, visible: visible, to: &writer) }
       writer.endObject()
       return try output.line(String(decoding: writer.bytes, as: UTF8.self))
     }

@@ -15,10 +15,12 @@ public enum ClusterDirectoryPlace: Sendable {
 package final class ClusterMembership: Sendable {
   let service: NodeService
   let node: ClusterNode
+  let transactions: NodeTransactions
 
-  init(_ service: NodeService, _ node: ClusterNode) {
+  init(_ service: NodeService, _ node: ClusterNode, _ transactions: NodeTransactions) {
     self.service = service
     self.node = node
+    self.transactions = transactions
   }
 
   /// Lets what is under way end, for so long, and closes node, store and network.
@@ -36,14 +38,22 @@ extension Database {
   /// Opens a database as one node of a cluster, with the store in a directory.
   ///
   /// The cluster is founded when as many nodes have joined as ``ClusterOptions/foundingNodes`` says: the
-  /// partitions are divided among their stores, ``ClusterOptions/replicas`` each, for good. A node that stops
-  /// and comes back, by `join` with the same directory, is the same member. Nodes cannot be added later.
+  /// partitions are divided among their stores, ``ClusterOptions/replicas`` each. A node that stops and comes
+  /// back, by `join` with the same directory, is the same member. One that comes later with a store of its
+  /// own asks for a place by ``ClusterOptions/joins``, and waits until an operator has admitted it; then its
+  /// share of the partitions moves there. One whose place was taken away is told `.notAMember`.
   ///
-  /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node; what a
-  /// replica missed while it was away it is brought. Typed handles work at nodes that are replicas of their
-  /// key: all, where there are as many replicas as nodes. Scans, queries and changes show what this node's
-  /// own store has, and throw `.unreachable` where it lacks a partition that they need. Transactions, and
-  /// changes of the ring, a cluster does not have.
+  /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node, plain
+  /// values and typed handles alike; what a replica missed while it was away it is brought. Scans, and queries of
+  /// indexes that all nodes declare, show the whole cluster's keys as a majority of their replicas holds them;
+  /// changes are those of all partitions, each from one replica.
+  ///
+  /// Transactional keyspaces are the whole cluster's. Each partition of theirs is on one node: that of the first
+  /// replica of its preference list. Any node runs transactions, scans of transactional keyspaces and snapshots,
+  /// over all of them; keys whose node is out of reach fail with `.unreachable`. The nodes' clocks may differ by
+  /// ``TransactionOptions/clockBound``, the same at all nodes, or ``DatabaseOptions/maximumClockOffset`` where
+  /// that is zero: a commit is answered when so much time has passed. While a cluster has such keyspaces its
+  /// members stay as they are.
   ///
   /// - Parameters:
   ///   - cluster: its name; nodes of others are refused.
@@ -78,10 +88,17 @@ extension Database {
     defer { workers.shutdown() }
     let asked = clusterOptions
     do {
-      let node = try await onWorkers(workers) { () throws(DatabaseError) in
-        try service.join(at: directory, options, asked, directory: place)
+      let membership = try await onWorkers(workers) { () throws(DatabaseError) in
+        let node = try service.join(at: directory, options, asked, directory: place)
+        let transactions = NodeTransactions(node)
+        // What an earlier process left undecided holds its locks again before anyone can ask.
+        do throws(DatabaseError) { try transactions.start() } catch {
+          try? transactions.close()
+          throw error
+        }
+        return ClusterMembership(service, node, transactions)
       }
-      return Database(node.core, LocalTransport(), ClusterMembership(service, node))
+      return Database(membership.node.core, LocalTransport(), membership)
     } catch {
       _ = try? await onWorkers(workers) { () throws(DatabaseError) in try service.stop(drainingFor: .zero) }
       throw error

@@ -14,6 +14,51 @@ extension Keyspace {
     }
   }
 
+  /// How many keys of a ``multiGet(_:)`` are asked for at a time.
+  private static var keysAtOnce: Int { 16 }
+
+  func multiGetReplicated(_ keys: [some ByteKey & Sendable]) async throws -> [Read] {
+    var reads = [Read?](repeating: nil, count: keys.count)
+    try await withThrowingTaskGroup(of: (Int, Read).self) { group in
+      var next = 0
+      while next < keys.count {
+        if next >= Self.keysAtOnce, let (index, read) = try await group.next() { reads[index] = read }
+        let (index, key) = (next, keys[next])
+        group.addTask { (index, try await getReplicated(key)) }
+        next += 1
+      }
+      while let (index, read) = try await group.next() { reads[index] = read }
+    }
+    // Each has been answered, or the group has thrown.
+    return reads.map { $0! }
+  }
+
+  /// One page of a range, over all nodes.
+  func scanReplicated(
+    _ range: ScanRange, _ order: ScanOrder, limit: Int, after token: ScanToken?
+  ) async throws -> ScanPage {
+    guard let node = database.node else { throw DatabaseError(.closed, "the node is closed") }
+    let request = ScanRequest(range, order, in: name, limit: limit, after: token)
+    let result: Result<ScanAnswer, DatabaseError> = await handedOver { handOver in
+      node.scan(request, deadline: node.requestDeadline, handOver)
+    }
+    let answer = try result.get()
+    return ScanPage(entries: ScanEntries(core, answer.entries), token: answer.token)
+  }
+
+  /// One page of changes, over all nodes.
+  ///
+  /// - Parameter bounds: see ``ClusterNode/changes(of:since:limit:_:deadline:_:)``.
+  func changesReplicated(
+    since token: ChangeToken?, _ bounds: FeedBounds?, at node: ClusterNode
+  ) async throws(DatabaseError) -> (page: ChangePage, bounds: FeedBounds?) {
+    let core = core
+    let result: Result<(page: ChangePage, bounds: FeedBounds?), DatabaseError> = await handedOver { handOver in
+      node.changes(of: core, since: token, limit: 256, bounds, deadline: node.requestDeadline, handOver)
+    }
+    return try result.get()
+  }
+
   func put(
     _ key: some ByteKey & Sendable, _ value: [UInt8], _ context: CausalContext?, _ timeToLive: Duration?,
     _ durability: Durability?, isConditional: Bool, at node: ClusterNode
@@ -39,28 +84,5 @@ extension Keyspace {
       node.perform(asked, deadline: node.requestDeadline, handOver)
     }
     return try result.get()
-  }
-
-  /// Has this node hold all of a key that a quorum of its replicas holds.
-  func catchUp(_ key: some ByteKey & Sendable, at node: ClusterNode) async throws(DatabaseError) {
-    let bytes = key.withKeyBytes { [UInt8](copying: $0) }
-    let core = core
-    let result: Result<Void, DatabaseError> = await handedOver { handOver in
-      node.catchUp(bytes, of: core, deadline: node.requestDeadline, handOver)
-    }
-    try result.get()
-  }
-
-  /// Sends what was changed here to the other replicas.
-  func replicate(
-    _ key: some ByteKey & Sendable, _ durability: Durability?, from node: ClusterNode
-  ) async throws(DatabaseError) {
-    let bytes = key.withKeyBytes { [UInt8](copying: $0) }
-    let isSynced = (durability ?? core.shared.options.durability) == .synced
-    let core = core
-    let result: Result<Void, DatabaseError> = await handedOver { handOver in
-      node.replicate(bytes, of: core, isSynced: isSynced, deadline: node.requestDeadline, handOver)
-    }
-    try result.get()
   }
 }

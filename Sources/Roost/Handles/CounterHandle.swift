@@ -25,9 +25,7 @@ public struct CounterHandle<Key: ByteKey & Sendable>: Sendable {
   /// - Throws: `.counterOverflow` (nothing was counted), `.wrongKind`, and as
   ///   ``Keyspace/put(_:_:context:timeToLive:_:)``.
   public func increment(by amount: Int64 = 1, _ durability: Durability? = nil) async throws {
-    try await place.change(PNCounter.self, durability) { counter, stamp throws(CausalityError) in
-      (true, try counter.increment(by: amount, dot: stamp.dot))
-    }
+    try await place.change(.increment(amount), durability)
   }
 
   /// Counts up, or down where `amount` is negative, once, however often it is called with one id: so after
@@ -83,8 +81,6 @@ public struct GrowOnlyCounterHandle<Key: ByteKey & Sendable>: Sendable {
   ///
   /// - Throws: as ``CounterHandle/increment(by:_:)``.
   public func increment(by amount: UInt64 = 1, _ durability: Durability? = nil) async throws {
-    try await place.change(GCounter.self, durability) { counter, stamp throws(CausalityError) in
-      (true, try counter.increment(by: amount, dot: stamp.dot))
-    }
+    try await place.change(.countUp(amount), durability)
   }
 }

@@ -16,19 +16,13 @@ public struct FlagHandle<Key: ByteKey & Sendable>: Sendable {
   ///
   /// - Throws: `.wrongKind`, and as ``Keyspace/put(_:_:context:timeToLive:_:)``.
   public func enable(_ durability: Durability? = nil) async throws {
-    try await place.change(EnableWinsFlag.self, durability) { flag, stamp throws(CausalityError) in
-      (true, flag.enable(dot: stamp.dot))
-    }
+    try await place.change(.enable, durability)
   }
 
   /// Switches it off. Where it is off nothing is written.
   ///
   /// - Throws: as ``enable(_:)``.
   public func disable(_ durability: Durability? = nil) async throws {
-    try await place.change(EnableWinsFlag.self, durability, removes: true) { flag, _ throws(CausalityError) in
-      let isChanged = flag.isEnabled
-      flag.disable()
-      return (isChanged, ())
-    }
+    try await place.change(.disable, durability)
   }
 }

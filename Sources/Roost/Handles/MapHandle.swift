@@ -59,14 +59,7 @@ public struct MapHandle<Key: ByteKey & Sendable>: Sendable {
   public func remove(
     _ field: some ByteKey, kind: RecordKind? = nil, _ durability: Durability? = nil
   ) async throws -> Bool {
-    let core = keyspace.core
-    let name = field.withKeyBytes { [UInt8](copying: $0) }
-    return try await keyspace.write(key, durability, removes: true) { key throws(DatabaseError) in
-      try core.change(key, ORMap.self, removes: true) { map, _ throws(CausalityError) in
-        let isChanged = map.remove(name, kind: kind)
-        return (isChanged, isChanged)
-      }
-    }
+    try await place(field).change(.removeField(kind), durability) > 0
   }
 }
 

@@ -49,17 +49,10 @@ public struct RegisterHandle<Key: ByteKey & Sendable>: Sendable {
   ///
   /// - Throws: as ``assign(_:_:)``.
   public func clear(_ durability: Durability? = nil) async throws {
-    try await place.change(LWWRegister.self, durability, removes: true) {
-      register, _ throws(CausalityError) in
-      let isChanged = !register.isEmpty
-      register.clear()
-      return (isChanged, ())
-    }
+    try await place.change(.clear, durability)
   }
 
   private func assign(bytes: [UInt8], _ durability: Durability?) async throws {
-    try await place.change(LWWRegister.self, durability) { register, stamp throws(CausalityError) in
-      (true, register.assign(bytes, timestamp: stamp.timestamp, dot: stamp.dot))
-    }
+    try await place.change(.assign(bytes), durability)
   }
 }

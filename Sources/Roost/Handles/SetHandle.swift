@@ -45,10 +45,7 @@ public struct SetHandle<Key: ByteKey & Sendable>: Sendable {
     contentsOf elements: [some ByteValue & Sendable], durability: Durability? = nil
   ) async throws {
     let values = elements.map { bytes(of: $0) }
-    try await place.change(ORSet.self, durability) { set, stamp throws(CausalityError) in
-      for value in values { set.insert(value, dot: stamp.dot) }
-      return (!values.isEmpty, ())
-    }
+    try await place.change(.insert(values), durability)
   }
 
   /// Removes elements in one write: those insertions of them that are seen here.
@@ -68,22 +65,14 @@ public struct SetHandle<Key: ByteKey & Sendable>: Sendable {
     contentsOf elements: [some ByteValue & Sendable], durability: Durability? = nil
   ) async throws -> Int {
     let values = elements.map { bytes(of: $0) }
-    return try await place.change(ORSet.self, durability, removes: true) { set, _ throws(CausalityError) in
-      var count = 0
-      for value in values where set.remove(value) { count += 1 }
-      return (count > 0, count)
-    }
+    return try await place.change(.remove(values), durability)
   }
 
   /// Removes all elements that are seen here.
   ///
   /// - Throws: as ``insert(_:durability:)``.
   public func removeAll(_ durability: Durability? = nil) async throws {
-    try await place.change(ORSet.self, durability, removes: true) { set, _ throws(CausalityError) in
-      let isChanged = !set.isEmpty
-      set.removeAll()
-      return (isChanged, ())
-    }
+    try await place.change(.removeAll, durability)
   }
 }
 

@@ -42,24 +42,16 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
 
   /// Changes the state.
   ///
-  /// - Parameter body: returns whether it changed anything, with its result. Where not, nothing is
-  ///   written.
-  func change<State: FieldState, R: Sendable>(
-    _ type: State.Type, _ durability: Durability?, removes: Bool = false,
-    _ body: @Sendable @escaping (inout State, KeyspaceCore.Stamp) throws(CausalityError) -> (
-      isChanged: Bool, result: R
-    )
-  ) async throws(DatabaseError) -> R {
+  /// - Returns: how many elements, fields or values were changed. Where that is 0 nothing is written.
+  @discardableResult
+  func change(_ kind: StateChange.Kind, _ durability: Durability?) async throws(DatabaseError) -> Int {
+    let change = StateChange(kind, field: field)
+    if let node = keyspace.database.node {
+      return try await keyspace.perform(.change(change), key, nil, durability, at: node).changed
+    }
     let core = keyspace.core
-    let field = field
-    return try await keyspace.write(key, durability, removes: removes) { key throws(DatabaseError) in
-      guard let field else { return try core.change(key, State.self, removes: removes, body) }
-      return try core.change(key, ORMap.self, removes: removes) { map, stamp throws(CausalityError) in
-        var state = map.field(field, as: State.self)
-        let outcome = try body(&state, stamp)
-        if outcome.isChanged { map.update(field, as: State.self) { $0 = state } }
-        return outcome
-      }
+    return try await keyspace.write(key, durability) { key throws(DatabaseError) in
+      try core.apply(change, to: key)
     }
   }
 }

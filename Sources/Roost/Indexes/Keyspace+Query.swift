@@ -30,7 +30,9 @@ extension Keyspace {
   /// The keys under one term of an index.
   ///
   /// No snapshot: a key that has the term from before the call to after it is shown; one that gets or
-  /// loses it meanwhile may be shown or not.
+  /// loses it meanwhile may be shown or not. At a node of a cluster it is the keys of all nodes, each found where
+  /// a majority of its partition's replicas is asked, and read from a majority; each node's program has to
+  /// declare the index, with the same version.
   ///
   /// - Parameters:
   ///   - index: its name, as declared with ``Database/keyspace(_:_:indexes:)``.
@@ -87,16 +89,25 @@ extension Keyspace {
     _ index: String, _ range: TermRange, _ limit: Int, _ token: IndexToken?
   ) async throws(DatabaseError) -> IndexPage {
     let core = core
-    return try await database.blocking { () throws(DatabaseError) in
-      let hits = try core.query(index, range, limit: limit, after: token)
-      let entries = hits.hits.map { hit in
-        IndexEntry(
-          term: hit.term, key: hit.key,
-          read: hit.key.withKeyBytes { key in
-            core.read(.whole(hit.record), binding: core.binding(key))
-          })
+    if let node = database.node {
+      let result: Result<KeyspaceCore.IndexHits, DatabaseError> = await handedOver { handOver in
+        node.query(
+          core, index, range, limit: limit, after: token, deadline: node.requestDeadline, handOver)
       }
-      return IndexPage(entries: entries, token: hits.token)
+      return page(try result.get())
     }
+    return page(
+      try await database.blocking { () throws(DatabaseError) in
+        try core.query(index, range, limit: limit, after: token)
+      })
+  }
+
+  private func page(_ hits: KeyspaceCore.IndexHits) -> IndexPage {
+    let entries = hits.hits.map { hit in
+      IndexEntry(
+        term: hit.term, key: hit.key,
+        read: hit.key.withKeyBytes { key in core.read(.whole(hit.record), binding: core.binding(key)) })
+    }
+    return IndexPage(entries: entries, token: hits.token)
   }
 }

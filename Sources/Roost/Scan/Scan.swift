@@ -12,6 +12,8 @@ public import RoostCluster
 /// at which an iterator is first asked; one that takes longer than versions are kept ends with
 /// `.snapshotTooOld`.
 ///
+/// At a node of a cluster it shows the whole cluster's keys, each as a quorum of its replicas holds it.
+///
 /// An iterator reads ahead, some hundred entries at a time, and holds what its cursors have open until
 /// it goes or has shown 65,536 entries more: where much time passes between entries, or a scan must
 /// survive the process, ask for pages (``Keyspace/scanPage(_:_:limit:after:)``).
@@ -31,6 +33,9 @@ public struct Scan: AsyncSequence, Sendable {
     private let sequence: Scan
     private var scan: KeyspaceScan?
     private var versions: VersionScan?
+    /// At a node of a cluster: where the next page goes on, and whether there is none.
+    private var reached: ScanToken?
+    private var isOver = false
     @usableFromInline var entries: ScanEntries?
     @usableFromInline var index = 0
     @usableFromInline var count = 0
@@ -42,7 +47,10 @@ public struct Scan: AsyncSequence, Sendable {
     /// What it does until they have it again: some 5,000 small entries, which take about a millisecond.
     private static let longestTurn = 8_192
 
-    init(_ sequence: Scan) { self.sequence = sequence }
+    init(_ sequence: Scan) {
+      self.sequence = sequence
+      reached = sequence.token
+    }
 
     /// The next entry; `nil` behind the last.
     ///
@@ -68,6 +76,7 @@ public struct Scan: AsyncSequence, Sendable {
     @usableFromInline
     mutating func nextPage() async throws -> Bool {
       if sequence.keyspace.isTransactional { return try await nextVersions() }
+      if sequence.keyspace.isReplicated { return try await nextReplicated() }
       if scan == nil {
         scan = try KeyspaceScan(
           sequence.keyspace.core, sequence.range, sequence.order, after: sequence.token, sequence.limits)
@@ -85,6 +94,24 @@ public struct Scan: AsyncSequence, Sendable {
           workBefore = scan.work
           await Task.yield()
         }
+        try Task.checkCancellation()
+        if count > 0 { return true }
+      }
+      entries = nil
+      count = 0
+      return false
+    }
+
+    private mutating func nextReplicated() async throws -> Bool {
+      while !isOver {
+        let page = try await sequence.keyspace.scanReplicated(
+          sequence.range, sequence.order, limit: pageLimit, after: reached)
+        pageLimit = Swift.min(pageLimit * 2, Self.largestPage)
+        reached = page.token
+        isOver = page.token == nil
+        entries = page.entries
+        count = page.count
+        index = 0
         try Task.checkCancellation()
         if count > 0 { return true }
       }
@@ -136,7 +163,9 @@ extension Keyspace {
   ///     ever: after a restart, moves of partitions and changes of the ring.
   /// - Throws: ``DatabaseError`` with `.foreignToken` (it is another scan's), `.invalidArgument` (a limit
   ///   below 1, a tag that no key can have), `.unreachable` (no open store holds some partition),
-  ///   `.corruption` (names the key), `.closed`, `.storage`. In a transactional keyspace `.wrongPolicy` for
+  ///   `.corruption` (names the key), `.closed`, `.storage`. At a node of a cluster `.unreachable` says that a
+  ///   partition has too few replicas within reach, and `.deadlineExceeded` and `.busy` are possible; the
+  ///   token goes on at any node. In a transactional keyspace `.wrongPolicy` for
   ///   a descending order, and as ``DatabaseSnapshot/get(_:in:)``.
   /// - Complexity: a seek in each partition, then O(log n) of the partitions for each entry.
   public func scanPage(
@@ -152,6 +181,7 @@ extension Keyspace {
       let token = scan.isAtEnd ? nil : scan.position.map { ScanToken(core, range, order, behind: $0) }
       return ScanPage(entries: entries, token: token)
     }
+    if isReplicated { return try await scanReplicated(range, order, limit: limit, after: token) }
     let scan = try KeyspaceScan(core, range, order, after: token)
     let entries = try scan.page(limit: limit)
     return ScanPage(entries: entries, token: scan.token)

@@ -22,6 +22,9 @@ public struct TransactionConflict: Error, Sendable, CustomStringConvertible {
     }
   }
 
+  /// Whether a store that it needed is out of reach.
+  var isUnreachable: Bool { if case .unreachable = reason { true } else { false } }
+
   public var description: String { "transaction \(transaction) was aborted: \(reason)" }
 }
 
@@ -76,7 +79,8 @@ extension Database {
         guard conflict.isWorthRetrying, isMoving || attempt < manager.options.mostRetries, !Task.isCancelled
         else {
           throw DatabaseError(
-            .transactionAborted, "\(conflict) (after \(attempt + 1) tries)")
+            node != nil && conflict.isUnreachable ? .unreachable : .transactionAborted,
+            "\(conflict) (after \(attempt + 1) tries)")
         }
         if !isMoving { attempt += 1 }
         try await manager.pause(afterAttempt: isMoving ? 5 : attempt)
@@ -115,28 +119,31 @@ extension Database {
   /// Ends a transaction without a trace of it. Nothing happens where it has ended.
   public func abort(_ transaction: Transaction) { transaction.core.abort() }
 
-  /// What became of a transaction.
+  /// What became of a transaction. At a node of a cluster, of any node's: the others are asked.
   ///
-  /// - Returns: `nil` where it is not known yet.
+  /// - Returns: `nil` where it is not known yet, or nobody within reach knows. At a node of a cluster that may be
+  ///   so for about twice ``TransactionOptions/longestDuration`` after it began, where its coordinator stopped
+  ///   before it had decided.
   /// - Throws: `.outcomeUnknown` where it ended too long ago to be known any more, or is another
   ///   database's; `.storage`, `.closed`.
   public func outcome(of id: TransactionID) async throws -> TransactionOutcome? {
     let manager = try await transactions()
-    return try await blocking { () throws(DatabaseError) -> TransactionOutcome? in
-      switch try manager.outcome(of: id) {
-      case .committed(let timestamp): .committed(at: timestamp)
-      case .aborted(let reason): .aborted(reason)
-      case .undecided: nil
-      case .expired, .noRecord:
-        throw DatabaseError(
-          .outcomeUnknown, "nothing is known any more of transaction \(id): outcomes are kept for "
-            + "\(manager.options.outcomeRetention)")
-      }
+    let result: Result<KnownOutcome, DatabaseError> = await handedOver { handOver in
+      manager.outcome(of: id, handOver)
+    }
+    switch try result.get() {
+    case .committed(let timestamp): return .committed(at: timestamp)
+    case .aborted(let reason): return .aborted(reason)
+    case .undecided: return nil
+    case .expired, .noRecord:
+      throw DatabaseError(
+        .outcomeUnknown, "nothing is known any more of transaction \(id): outcomes are kept for "
+          + "\(manager.options.outcomeRetention)")
     }
   }
 
-  /// The transactions that a store has prepared and cannot decide alone: they hold their locks until
-  /// whom they wait for is back.
+  /// The transactions that a store of this process has prepared and cannot decide alone: they hold their locks
+  /// until whom they wait for is back.
   public func inDoubt() async throws -> [InDoubtTransaction] {
     try await transactions().inDoubt.map { member, doubt in
       InDoubtTransaction(

@@ -104,9 +104,9 @@ extension TransactionManager {
     let deadline = readDeadline
     var attempt = 0
     while true {
-      let owner = try core.shared.transactionalOwner(partition)
+      let owner = try self.owner(of: partition)
       let result: Result<ReadAnswer, DatabaseError> = await handedOver { handOver in
-        snapshot(read, at: time, of: owner.id, handOver)
+        snapshot(read, at: time, of: owner, handOver)
       }
       switch result {
       case .success(let answer): return answer

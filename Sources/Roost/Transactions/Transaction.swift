@@ -47,7 +47,7 @@ public final class Transaction: Sendable {
     let (own, owner) = try core.look(target)
     if let own { return own }
     let lock = forUpdate ? LockTarget.exclusive(target) : .shared(target)
-    let answer = try await acquire([lock], .keys([target]), at: owner.id)
+    let answer = try await acquire([lock], .keys([target]), at: owner)
     return answer.entries.first?.value
   }
 
@@ -110,13 +110,13 @@ public final class Transaction: Sendable {
   private func entries(
     of range: RangeReference, limit: Int
   ) async throws -> [(key: [UInt8], value: [UInt8])] {
-    let owner = try core.manager.core.shared.transactionalOwner(range.partition)
+    let owner = try core.manager.owner(of: range.partition)
     var rest = range
     var found: [ReadEntry] = []
     while true {
-      try core.willLock(1, at: owner.id)
+      try core.willLock(1, at: owner)
       // The transaction may have deleted some of what it reads: more is read then.
-      let answer = try await acquire([.sharedRange(rest)], .range(rest, limit: limit), at: owner.id)
+      let answer = try await acquire([.sharedRange(rest)], .range(rest, limit: limit), at: owner)
       found += answer.entries
       guard !answer.isComplete, let next = answer.next else {
         return Array(core.overlay(found, of: range).prefix(limit))

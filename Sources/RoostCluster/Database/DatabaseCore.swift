@@ -35,6 +35,8 @@ package final class DatabaseCore: @unchecked Sendable {
   var schema: Schema { didSet { shown.change { $0.schema = schema } } }
   var slotOf: [MemberID: Int] = [:]
   var nextSlot = 0
+  /// Of a node of a cluster: whether it has lost a partition since it took its incarnation.
+  var hasLostPartitions = false
   var keyspaces: [String: KeyspaceCore] = [:]
   /// Keyspaces that are moved and that nobody has opened.
   var transferKeyspaces: [String: KeyspaceCore] = [:]
@@ -79,8 +81,14 @@ package final class DatabaseCore: @unchecked Sendable {
 
   /// Puts one partition's owners into the route table. With all key locks held.
   func route(_ partition: Int) {
-    let owners = ringState.ring.replicas(of: partition).map { slotOf[$0] ?? Int(RouteTable.none) }
+    var owners = ringState.ring.replicas(of: partition).map { slotOf[$0] ?? Int(RouteTable.none) }
     let copy = ringState.copies.first { $0.partition == partition }
+    if options.isNodeOfCluster {
+      // A store that the partition is moving to takes what comes for it, in the place of the other process's.
+      if let copy, let slot = slotOf[copy.to] { owners[copy.slot] = slot }
+      let tenancies = owners.indices.map { ringState.tenancy(partition, $0) }
+      return shared.routes.set(partition, owners: owners, tenancies: tenancies, pending: nil)
+    }
     let target = copy.map { slotOf[$0.to] ?? Int(RouteTable.absent) }
     let tenancies = owners.indices.map { ringState.tenancy(partition, $0) }
     shared.routes.set(partition, owners: owners, tenancies: tenancies, pending: target)

@@ -45,6 +45,9 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let foreignStore = Code("foreignStore")
     /// No present store holds the key's partition.
     public static let unreachable = Code("unreachable")
+    /// A node went by another ring than the one that it asked: either learns of the newer one, and what was
+    /// asked may be asked again. Nothing was done.
+    public static let staleRing = Code("staleRing")
     /// A write reached some replicas and failed at others: it may still appear.
     public static let indeterminate = Code("indeterminate")
     /// The versions that a read at a past time asks for may be gone: it lies before what is retained.

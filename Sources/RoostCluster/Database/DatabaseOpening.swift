@@ -355,7 +355,9 @@ package enum DatabaseOpening {
     var present: Set<MemberID> = []
     for candidate in candidates {
       let member = candidate.identity!.member
-      guard ringState.ring.members.contains(where: { $0.id == member }) else {
+      // A node that has given its last partition away may have to go on deleting it.
+      let isDeparting = options.isNodeOfCluster && ringState.places[member] != nil
+      guard isDeparting || ringState.ring.members.contains(where: { $0.id == member }) else {
         throw DatabaseError(
           .notAMember, "\(candidate.path) has left the database, or never completed joining it")
       }

@@ -61,6 +61,10 @@ public struct DatabaseOptions: Sendable {
   /// be ahead of its own clock when it is opened again.
   public var maximumClockOffset: Duration = .milliseconds(500)
 
+  /// Whether the store is one node's of a cluster: its partitions move between processes, by the cluster's
+  /// directory.
+  package var isNodeOfCluster = false
+
   /// How transactions run.
   public var transactions = TransactionOptions()
 

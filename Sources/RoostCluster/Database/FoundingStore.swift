@@ -23,6 +23,7 @@ package final class FoundingStore {
     var options = options
     // All members but this one are other processes'.
     options.allowsMissingStores = true
+    options.isNodeOfCluster = true
     let path = try DatabaseOpening.normalized([directory])[0]
     var candidate = try DatabaseOpening.openStore(path, options, environment)
     do throws(DatabaseError) {
@@ -75,8 +76,7 @@ package final class FoundingStore {
         guard ring.ring.member(member) != nil else {
           throw DatabaseError(
             .notAMember,
-            "the cluster was founded without the store in \(candidate.path); a store cannot be added to a "
-              + "cluster that is there already")
+            "the cluster was founded without the store in \(candidate.path), which has not asked to join")
         }
         candidate.identity!.database = database
         candidate.identity!.isComplete = true

@@ -15,7 +15,8 @@ public struct TransactionOptions: Sendable {
 
   /// The greatest difference between the physical clocks of any two members. A commit is answered, and
   /// its locks are let go, once the clock has passed the commit timestamp by as much. 0 where one
-  /// process has all stores: there is one clock then.
+  /// process has all stores: there is one clock then; in a cluster 0 stands for
+  /// ``DatabaseOptions/maximumClockOffset``. All nodes of a cluster must say the same.
   public var clockBound: Duration = .zero
 
   /// How long outcomes are kept for `Database.outcome(of:)`: a minute to a year.

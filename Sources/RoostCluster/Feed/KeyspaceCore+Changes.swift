@@ -77,56 +77,54 @@ extension KeyspaceCore {
   package func changes(
     since token: ChangeToken?, limit: ChangePageLimit = ChangePageLimit(), until bound: UInt64? = nil
   ) throws(DatabaseError) -> ChangePage {
+    let start = try start(token)
+    let part = try changes(since: start, of: nil, limit: limit, until: bound)
+    var page = ChangePage(keyspace: bindingSeed, after: token, start, [part])
+    page.bound = part.settled
+    return page
+  }
+
+  /// Where a reader with a token goes on.
+  ///
+  /// - Throws: `.foreignContext` for a token of another keyspace or database, `.closed`, `.wrongPolicy`.
+  func start(_ token: ChangeToken?) throws(DatabaseError) -> FeedPosition {
     try shared.checkOpen()
     try checkEventual()
     let count = shared.routes.partitionCount
-    if let token {
-      guard token.keyspace == bindingSeed, token.position.places.count == count else {
-        throw DatabaseError(
-          .foreignContext, "the change token is another keyspace's or another database's")
-      }
+    guard let token else { return FeedPosition(partitionCount: count) }
+    guard token.keyspace == bindingSeed, token.position.places.count == count else {
+      throw DatabaseError(
+        .foreignContext, "the change token is another keyspace's or another database's")
     }
-    let start = token?.position ?? FeedPosition(partitionCount: count)
-    let reading = FeedReading(self, start, limit, bound)
+    return token.position
+  }
+
+  /// The next changes of some partitions, or of all.
+  ///
+  /// - Parameter partitions: ascending; all where `nil`.
+  /// - Throws: as ``changes(since:limit:until:)``.
+  func changes(
+    since start: FeedPosition, of partitions: [Int]?, limit: ChangePageLimit, until bound: UInt64?
+  ) throws(DatabaseError) -> FeedPart {
+    let reading = FeedReading(self, start, partitions, limit, bound)
     let next = try reading.run()
-    var page = ChangePage(token: token ?? ChangeToken(keyspace: bindingSeed, start))
-    page.isAtEnd = reading.isAtEnd
-    page.bound = reading.settled
-    if reading.steps.isEmpty, next == start.next { return page }
-    let trail = FeedTrail(keyspace: bindingSeed, start: start, steps: reading.steps)
-    page.changes = reading.found.map { found in
-      FeedChange(
-        event: found.event, token: ChangeToken(trail, stepsDone: found.step, number: found.number))
-    }
-    var end = trail.position(reading.steps.count, nil)
-    end.next = next
-    if reading.isAtEnd {
-      // All are read up to the bound: one number for all, which keeps tokens short.
-      for partition in end.places.indices where end.places[partition].tenure != nil {
-        end.places[partition].number = max(end.places[partition].number, reading.settled)
-      }
-    }
-    page.token = ChangeToken(keyspace: bindingSeed, end)
-    return page
+    return FeedPart(
+      partitions: partitions ?? Array(start.places.indices), steps: reading.steps, found: reading.found,
+      next: next, isAtEnd: reading.isAtEnd, settled: reading.settled)
   }
 }
 
 /// One page being read. Not thread-safe.
 private final class FeedReading {
-  struct Found {
-    var event: FeedChange.Event
-    /// How many steps were complete before it.
-    var step: Int
-    var number: UInt64
-  }
-
   let keyspace: KeyspaceCore
   let start: FeedPosition
+  /// Those that are read; all where `nil`.
+  let partitions: Set<Int>?
   let limit: ChangePageLimit
   let latest: UInt64
   /// All changes up to this number are in the stores.
   let settled: UInt64
-  var found: [Found] = []
+  var found: [FeedPart.Found] = []
   var steps: [FeedTrail.Step] = []
   var isAtEnd = false
   private var work = 0
@@ -136,10 +134,12 @@ private final class FeedReading {
   private var failure: DatabaseError?
 
   init(
-    _ keyspace: KeyspaceCore, _ start: FeedPosition, _ limit: ChangePageLimit, _ bound: UInt64?
+    _ keyspace: KeyspaceCore, _ start: FeedPosition, _ partitions: [Int]?, _ limit: ChangePageLimit,
+    _ bound: UInt64?
   ) {
     self.keyspace = keyspace
     self.start = start
+    self.partitions = partitions.map(Set.init)
     self.limit = limit
     // In this order: see `KeyLocks.settled`.
     latest = keyspace.shared.clock.latest.rawValue
@@ -156,6 +156,7 @@ private final class FeedReading {
     var isBehind = false
     for turn in 0..<count {
       let partition = (start.next + turn) % count
+      if let partitions, !partitions.contains(partition) { continue }
       if isFull { return partition }
       if try !read(partition) { isBehind = true }
       if let failure {
@@ -178,7 +179,7 @@ private final class FeedReading {
       if isResumed, part.latestChanges[partition] <= place.number { return true }
       let before = (found.count, bytes)
       if place.tenure != nil, !isResumed {
-        found.append(Found(event: .resync(partition: partition), step: steps.count, number: 0))
+        found.append(FeedPart.Found(event: .resync(partition: partition), step: steps.count, number: 0))
       }
       let from = isResumed ? place.number : 0
       let (number, isDone) = readEntries(partition, slot, part, above: from)
@@ -231,7 +232,7 @@ private final class FeedReading {
       if let (record, size) = try part.changed(partition, key, entryNumber) {
         bytes += key.count + size
         found.append(
-          Found(event: .changed(key: key, record), step: steps.count, number: entryNumber))
+          FeedPart.Found(event: .changed(key: key, record), step: steps.count, number: entryNumber))
       }
       number = entryNumber
       entry = try cursor.next(in: partition)

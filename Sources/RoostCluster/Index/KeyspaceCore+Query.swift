@@ -37,17 +37,7 @@ extension KeyspaceCore {
   package func query(
     _ name: String, _ range: TermRange, limit: Int, after token: IndexToken? = nil
   ) throws(DatabaseError) -> IndexHits {
-    try checkEventual()
-    guard limit >= 1, limit <= Self.longestPage else {
-      throw DatabaseError(.invalidArgument, "a page of \(limit): it must be 1 to \(Self.longestPage)")
-    }
-    let bounds = IndexToken.bounds(name, range)
-    if let token {
-      guard token.keyspace == bindingSeed, token.bounds == bounds else {
-        throw DatabaseError(
-          .foreignContext, "the index token is another query's, keyspace's or database's")
-      }
-    }
+    let bounds = try checkQuery(name, range, limit, token)
     while true {
       try shared.checkOpen()
       let version = shared.routes.version
@@ -68,6 +58,35 @@ extension KeyspaceCore {
     }
   }
 
+  /// - Returns: what the query's tokens are bound to.
+  /// - Throws: `.invalidArgument`, `.foreignContext`, `.wrongPolicy`.
+  func checkQuery(
+    _ name: String, _ range: TermRange, _ limit: Int, _ token: IndexToken?
+  ) throws(DatabaseError) -> UInt64 {
+    try checkEventual()
+    guard limit >= 1, limit <= Self.longestPage else {
+      throw DatabaseError(.invalidArgument, "a page of \(limit): it must be 1 to \(Self.longestPage)")
+    }
+    let bounds = IndexToken.bounds(name, range)
+    if let token {
+      guard token.keyspace == bindingSeed, token.bounds == bounds else {
+        throw DatabaseError(
+          .foreignContext, "the index token is another query's, keyspace's or database's")
+      }
+    }
+    return bounds
+  }
+
+  /// Term and key of an index's entry.
+  ///
+  /// - Throws: `.corruption`.
+  func entry(_ suffix: [UInt8], of index: KeptIndex) throws(DatabaseError) -> (term: [UInt8], key: [UInt8]) {
+    if let entry = IndexKey.split(suffix) { return entry }
+    throw DatabaseError(
+      .corruption,
+      "the index `\(index.declaration.name)` of the keyspace `\(name)` has an entry that is none")
+  }
+
   private func page(
     _ index: KeptIndex, _ range: TermRange, _ bounds: UInt64, _ limit: Int, _ token: IndexToken?
   ) throws(DatabaseError) -> IndexHits {
@@ -84,11 +103,7 @@ extension KeyspaceCore {
       if suffix == last { continue }
       last = suffix
       looked += 1
-      guard let (term, key) = IndexKey.split(suffix) else {
-        throw DatabaseError(
-          .corruption, "the index `\(index.declaration.name)` of the keyspace `\(name)` has an entry "
-            + "that is none")
-      }
+      let (term, key) = try entry(suffix, of: index)
       let record = try key.withKeyBytes { key throws(DatabaseError) in try self.record(key) }
       guard let record, index.declaration.terms(of: indexed(record), key: key).contains(term) else {
         continue

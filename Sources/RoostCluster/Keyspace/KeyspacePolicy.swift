@@ -41,8 +41,8 @@ public struct KeyspacePolicy: Sendable {
   /// Keys written by transactions only, as versions at commit timestamps.
   ///
   /// Each key is on one store, whatever ``DatabaseOptions/replicas`` says: its partition's first replica.
-  /// Losing that disk loses the key. Such a keyspace has no indexes and no change feed, and while there
-  /// is one, the database's ring cannot be changed.
+  /// Losing that disk loses the key. Such a keyspace has no indexes and no change feed.
+  /// In a cluster its partitions are not moved between nodes.
   public static var transactional: KeyspacePolicy {
     var policy = KeyspacePolicy(siblings: .keep, replicas: 0)
     policy.isTransactional = true

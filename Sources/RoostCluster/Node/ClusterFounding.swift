@@ -4,6 +4,10 @@ import RoostStorage
 // How a cluster begins: each node writes its store into the directory as a founder. Once as many are there as
 // were asked for, whoever sees it makes the ring of those that registered first, and writes it as the
 // directory's `database`, if nobody has before. All nodes take what stands there.
+//
+// A node that comes later, with a store that the ring does not have, may ask to join: then it is a candidate
+// in the directory for as long as it waits, until an operator's change of the members (`MembersRequest`) has
+// it in the ring.
 
 /// A node that has registered, and waits for its cluster to be founded. Not thread-safe, but for `cancel`.
 package final class ClusterFounding: @unchecked Sendable {
@@ -16,6 +20,8 @@ package final class ClusterFounding: @unchecked Sendable {
   private let changed: Condition
   private let address: NodeAddress
   private var lease: DirectoryLease?
+  /// Whether it asks for a place in a cluster that there is.
+  private var isCandidate = false
   // Guarded by `lock`.
   private var hasChanged = true
   private var isCancelled = false
@@ -50,7 +56,8 @@ package final class ClusterFounding: @unchecked Sendable {
   private func register() throws(DatabaseError) {
     if store.isMember { return }
     if let lease { if try directory.renew(lease) { return } }
-    let name = ClusterRecordName.founder(store.member)
+    let name =
+      isCandidate ? ClusterRecordName.candidate(store.member) : ClusterRecordName.founder(store.member)
     let founder = FounderRecord(
       cluster: cluster.cluster, name: address.description, zone: cluster.zone, weight: cluster.weight)
     let granted = try directory.grantLease(cluster.lease)
@@ -58,6 +65,22 @@ package final class ClusterFounding: @unchecked Sendable {
     let version = try directory.compareAndSet(
       name, version: old?.version ?? 0, founder.encoded(), lease: granted)
     lease = version == nil ? nil : granted
+  }
+
+  /// The number of its store, by which an operator admits it.
+  package var member: MemberID { store.member }
+
+  /// Says that it asks to join, where the cluster is there without it; before ``finish(until:)``, which does
+  /// it else.
+  ///
+  /// - Throws: what the directory throws.
+  package func askToJoin() throws(DatabaseError) {
+    guard cluster.joins, !store.isMember, !isCandidate else { return }
+    guard let record = try directory.record(ClusterRecordName.database) else { return }
+    guard try DatabaseRecord(decoding: record.value).ring.ring.member(store.member) == nil else { return }
+    withdraw()
+    isCandidate = true
+    try register()
   }
 
   /// Whether its store is a member already.
@@ -123,7 +146,18 @@ package final class ClusterFounding: @unchecked Sendable {
             .foreignStore,
             "the directory is the cluster `\(database.cluster)`'s, not the cluster `\(cluster.cluster)`'s")
         }
-        return database
+        guard cluster.joins, !store.isMember, database.ring.ring.member(store.member) == nil else {
+          return database
+        }
+        if !isCandidate {
+          withdraw()
+          isCandidate = true
+        }
+        try register()
+        try wait(
+          until: deadline,
+          "to be admitted to the cluster `\(cluster.cluster)` as the member \(store.member)")
+        continue
       }
       if store.isMember {
         throw DatabaseError(
@@ -132,7 +166,10 @@ package final class ClusterFounding: @unchecked Sendable {
       try register()
       let count = try found()
       guard count < cluster.foundingNodes else { continue }
-      try wait(until: deadline, count)
+      try wait(
+        until: deadline,
+        "for the cluster `\(cluster.cluster)` to be founded: \(count) of \(cluster.foundingNodes) nodes have "
+          + "registered")
     }
   }
 
@@ -143,17 +180,14 @@ package final class ClusterFounding: @unchecked Sendable {
     }
   }
 
-  private func wait(until deadline: UInt64, _ count: Int) throws(DatabaseError) {
+  private func wait(until deadline: UInt64, _ what: @autoclosure () -> String) throws(DatabaseError) {
     // The lease is kept up meanwhile.
     let next = environment.time.monotonicNanoseconds &+ cluster.lease.wholeNanoseconds / 3
     try lock.withLock { () throws(DatabaseError) in
       while !hasChanged {
-        if isCancelled { throw DatabaseError(.closed, "the node was ended before its cluster was founded") }
+        if isCancelled { throw DatabaseError(.closed, "the node was ended while it waited \(what())") }
         guard environment.time.monotonicNanoseconds < deadline else {
-          throw DatabaseError(
-            .deadlineExceeded,
-            "waited for the cluster `\(cluster.cluster)` to be founded: \(count) of \(cluster.foundingNodes) "
-              + "nodes have registered")
+          throw DatabaseError(.deadlineExceeded, "waited \(what())")
         }
         if environment.time.monotonicNanoseconds >= next { break }
         _ = environment.time.wait(on: changed, untilMonotonicNanoseconds: min(deadline, next))

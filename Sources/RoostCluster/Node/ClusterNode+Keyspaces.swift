@@ -32,15 +32,10 @@ extension ClusterNode {
 
   /// Makes a keyspace in the whole cluster, or finds that it is there.
   ///
-  /// - Throws: `.invalidArgument` (the name), `.wrongPolicy` (it is there with another policy, or is to be
-  ///   transactional, which a cluster does not have), `.busy` (others changed the schema all the while), what
-  ///   the directory or the store throws.
+  /// - Throws: `.invalidArgument` (the name), `.wrongPolicy` (it is there with another policy), `.busy` (others
+  ///   changed the schema all the while), what the directory or the store throws.
   package func makeKeyspace(_ request: KeyspaceRequest) throws(DatabaseError) {
     if let problem = Schema.problem(name: request.name, of: "a keyspace's name") { throw problem }
-    guard request.kind != .transactional else {
-      throw DatabaseError(
-        .wrongPolicy, "the keyspace `\(request.name)` cannot be transactional: it is one of a cluster")
-    }
     for _ in 0..<16 {
       let record = try directory.record(ClusterRecordName.schema)
       var schema = Schema()
@@ -56,7 +51,9 @@ extension ClusterNode {
       let id = (schema.keyspaces.map(\.id).max() ?? 0) + 1
       _ = schema.adopt([
         Schema.Keyspace(
-          id: id, name: request.name, kind: request.kind, replicas: core.ring.replicas, indexes: [])
+          id: id, name: request.name, kind: request.kind,
+          // A transactional key is at its partition's first replica alone.
+          replicas: request.kind == .transactional ? 1 : core.ring.replicas, indexes: [])
       ])
       schema.revision += 1
       let version = try directory.compareAndSet(

@@ -5,7 +5,11 @@ import RoostStorage
 // What other nodes and clients say to this one.
 
 extension ClusterNode {
-  package func heard(_ sign: NodeSign) { peers.heard(sign.node, at: now) }
+  package func heard(_ sign: NodeSign) {
+    peers.heard(sign.node, at: now)
+    guard let handler = currentTransactionHandler, let member = peers.member(of: sign.node) else { return }
+    handler.heard(sign, of: member)
+  }
 
   package func receive(_ message: ReceivedMessage) {
     switch message.message.kind {
@@ -43,6 +47,19 @@ extension ClusterNode {
               try compare(message.message.body) { message.isCancelled || hasClosed }
             }))
       }
+    case NodeMessageKind.ring:
+      serve(message) { [self] body, answer throws(DatabaseError) in
+        answer(.success(try ringState(atLeast: try RingRequest(decoding: body).revision).encoded()))
+      }
+    case NodeMessageKind.changeMembers:
+      serve(message, .background) { [self] body, answer throws(DatabaseError) in
+        answer(.success(try changeMembers(try MembersRequest(decoding: body)).encoded()))
+      }
+    case NodeMessageKind.page: servePage(message)
+    case NodeMessageKind.scan: serveScan(message)
+    case NodeMessageKind.feed: serveFeed(message)
+    case NodeMessageKind.changes: serveChanges(message)
+    case NodeMessageKind.transactions: receiveOfTransactions(message)
     case NodeMessageKind.reapQuestion:
       serve(message, .background) { [self] body, answer throws(DatabaseError) in
         try answerReaping(body, answer)
@@ -76,42 +93,44 @@ extension ClusterNode {
     if isReading { runReading(job) } else { run(lane, job) }
   }
 
-  /// A message of a replica, if it is of this database and goes by the same ring.
-  func replicaMessage(_ body: [UInt8]) throws(DatabaseError) -> ReplicaMessage {
+  /// A message of a replica, if it is of this database and goes by the same list of its key's partition.
+  func replicaMessage(_ body: [UInt8]) throws(DatabaseError) -> (ReplicaMessage, partition: Int) {
     let message = try ReplicaMessage(decoding: body)
-    try check(message.database, message.epoch)
-    return message
-  }
-
-  /// - Throws: `.foreignStore`, `.unreachable`: another database's, or by another ring.
-  func check(_ database: DatabaseID, _ epoch: UInt64) throws(DatabaseError) {
-    guard database == core.id else {
-      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
-    }
-    let own = core.ring.epoch
-    guard epoch == own else {
-      throw DatabaseError(.unreachable, "the message goes by the ring of epoch \(epoch), not \(own)")
-    }
+    let partition = partition(of: message.key)
+    try check(message.database, message.ring, partition)
+    return (message, partition)
   }
 
   func apply(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
-    let message = try replicaMessage(body)
+    let (message, partition) = try replicaMessage(body)
+    guard view.takesWrites(local.id, of: partition) else { throw noReplica(partition) }
     guard let record = message.record else {
       throw DatabaseError(.invalidArgument, "a message without the state that it brings")
     }
     let keyspace = try keyspace(message.keyspace)
     guard try isWelcome(message, record, keyspace) else { return answer(.success([])) }
     _ = try unsafe keyspace.join(message.key.span.bytes, record)
+    // It may have come just before this node took over that the partition moves: then the sender has yet to
+    // learn to whom.
+    try check(message.database, message.ring, partition)
     sync(message.isSynced) { failure in answer(failure.map { .failure($0) } ?? .success([])) }
   }
 
   func fetch(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
-    let message = try replicaMessage(body)
-    answer(.success(ReplicaMessage.bytes(of: try keyspace(message.keyspace).held(message.key))))
+    let (message, partition) = try replicaMessage(body)
+    let held = try keyspace(message.keyspace).held(message.key)
+    // Asked after it was read: what moved away meanwhile may have been deleted. Whom a partition is moving to
+    // has not all of it yet.
+    guard view.isReplica(local.id, of: partition) else { throw noReplica(partition) }
+    answer(.success(ReplicaMessage.bytes(of: held)))
+  }
+
+  private func noReplica(_ partition: Int) -> DatabaseError {
+    DatabaseError(.staleRing, "\(local.path) is no replica of partition \(partition)")
   }
 
   func takeHint(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
-    let message = try replicaMessage(body)
+    let (message, _) = try replicaMessage(body)
     guard let record = message.record else {
       throw DatabaseError(.invalidArgument, "a hint without a state")
     }

@@ -30,17 +30,6 @@ extension ClusterNode {
       }
     }
   }
-
-  /// The same for a call of this process.
-  package func catchUp(
-    _ key: [UInt8], of keyspace: KeyspaceCore, deadline: UInt64, _ reply: @escaping Answer<Void>
-  ) {
-    run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
-      do throws(DatabaseError) {
-        catchUp(try place(keyspace, key, quorum: nil, isSynced: false), deadline, reply)
-      } catch { reply(.failure(error)) }
-    }
-  }
 }
 
 /// A read on its way to the replicas: drives a ``QuorumRead``. Thread-safe.
@@ -116,7 +105,11 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
     if member == node.local.id {
       return node.runReading { [self] in
         switch answered({ () throws(DatabaseError) in try place.keyspace.held(place.key) }) {
-        case .success(let record): receive(.found(member, record ?? Record()))
+        // Asked after it was read: what moved away meanwhile may have been deleted.
+        case .success(let record) where node.view.isReplica(member, of: place.partition):
+          receive(.found(member, record ?? Record()))
+        case .success:
+          failed(member, DatabaseError(.staleRing, "partition \(place.partition) has moved away"))
         case .failure(let error): failed(member, error)
         }
       }

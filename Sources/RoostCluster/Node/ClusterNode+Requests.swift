@@ -41,7 +41,21 @@ extension ClusterNode {
     }
   }
 
-  func begin(_ request: KeyRequest, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>) {
+  /// How often a request is begun anew because the ring changed while nothing of it was done.
+  static let mostAttempts = 4
+
+  /// Whether a request of which nothing was done is to be begun anew: the ring is another by now.
+  func mayBeginAgain(_ error: DatabaseError, _ place: KeyPlace, _ attempt: Int, _ deadline: UInt64) -> Bool {
+    guard [.unreachable, .staleRing].contains(error.code), attempt < Self.mostAttempts, now < deadline else {
+      return false
+    }
+    if error.code == .staleRing { _ = try? refreshRing() }
+    return !isCurrent(place)
+  }
+
+  func begin(
+    _ request: KeyRequest, _ deadline: UInt64, attempt: Int = 1, _ reply: @escaping Answer<KeyAnswer>
+  ) {
     do throws(DatabaseError) {
       try checkServing()
       guard now < deadline else {
@@ -52,41 +66,69 @@ extension ClusterNode {
       }
       try checkSize(request)
       let keyspace = try keyspace(request.keyspace)
-      let place = try place(keyspace, request.key, quorum: request.quorum, isSynced: request.isSynced)
-      guard place.isReplica else {
-        return handOn(request, place, ArraySlice(inOrderOfTrust(place.replicas)), deadline, nil, reply)
+      var place = try place(keyspace, request.key, quorum: request.quorum, isSynced: request.isSynced)
+      if !place.isReplica, request.isHandedOn {
+        // Who handed it on may have heard of a change that this node has not.
+        try refreshRing()
+        place = try self.place(keyspace, request.key, quorum: request.quorum, isSynced: request.isSynced)
       }
-      switch request.operation {
-      case .get:
-        read(place, deadline) { result in reply(result.map { place.answer($0) }) }
-      case .remove:
-        // What is seen here goes: all that a read would show.
-        catchUp(place, deadline) { [self] result in
-          if case .failure(let error) = result { return reply(.failure(error)) }
-          write(request, place, deadline, reply)
+      let found = place
+      let again: Answer<KeyAnswer> = { [self] result in
+        guard case .failure(let error) = result, error.code == .unreachable || error.code == .staleRing else {
+          return reply(result)
         }
-      case .countOnce: try count(request, place, deadline, reply)
-      case .delete where request.context == nil:
-        // What a read would show goes: some of it may be known elsewhere only.
-        read(place, deadline) { [self] result in
-          switch result {
-          case .failure(let error): reply(.failure(error))
-          case .success(let record):
-            var request = request
-            request.context = place.context(record)
-            let asked = request
-            run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
-              write(asked, place, deadline, reply)
-            }
+        // Off the thread that brought the answer: the directory may be asked.
+        run(until: deadline, refused: { _ in reply(result) }) { [self] in
+          guard mayBeginAgain(error, found, attempt, deadline) else {
+            // Of rings nodes talk among themselves.
+            let isOurs = error.code == .staleRing && !request.isHandedOn
+            return reply(isOurs ? .failure(DatabaseError(.unreachable, error.message)) : result)
           }
+          begin(request, deadline, attempt: attempt + 1, reply)
         }
-      default:
-        if let dot = request.context?.dot, try place.keyspace.held(place.key)?.context.contains(dot) != true {
-          return bring(dot, request, place, deadline, reply)
-        }
+      }
+      guard place.isReplica else {
+        return handOn(request, place, ArraySlice(inOrderOfTrust(place.replicas)), deadline, nil, again)
+      }
+      try go(request, found, deadline, again)
+    } catch { reply(.failure(error)) }
+  }
+
+  /// Does at a replica what is asked. Where the ring changes before anything was done, it fails with
+  /// `.unreachable` or `.staleRing`.
+  private func go(
+    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
+  ) throws(DatabaseError) {
+    switch request.operation {
+    case .get:
+      read(place, deadline) { result in reply(result.map { place.answer($0) }) }
+    case _ where request.removes:
+      // What is seen here goes: all that a read would show.
+      catchUp(place, deadline) { [self] result in
+        if case .failure(let error) = result { return reply(.failure(error)) }
         write(request, place, deadline, reply)
       }
-    } catch { reply(.failure(error)) }
+    case .countOnce: try count(request, place, deadline, reply)
+    case .delete where request.context == nil:
+      // What a read would show goes: some of it may be known elsewhere only.
+      read(place, deadline) { [self] result in
+        switch result {
+        case .failure(let error): reply(.failure(error))
+        case .success(let record):
+          var request = request
+          request.context = place.context(record)
+          let asked = request
+          run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+            write(asked, place, deadline, reply)
+          }
+        }
+      }
+    default:
+      if let dot = request.context?.dot, try place.keyspace.held(place.key)?.context.contains(dot) != true {
+        return bring(dot, request, place, deadline, reply)
+      }
+      write(request, place, deadline, reply)
+    }
   }
 
   /// What no other node would take must not be written here either.
@@ -95,6 +137,7 @@ extension ClusterNode {
       switch request.operation {
       case .put(let value, _): value.count
       case .add(let element), .remove(let element): element.count
+      case .change(let change): change.byteCount
       case .countOnce(_, _, let field): field?.count ?? 0
       case .get, .delete, .increment: 0
       }
@@ -106,7 +149,7 @@ extension ClusterNode {
   }
 
   /// Of a message's body, for what stands beside a key and a value.
-  private static let headroom = 64 << 10
+  static let headroom = 64 << 10
 
   /// A context may name one write more than its vector claims: its writer's own, beside siblings that were
   /// not read. A replica that has never seen that write cannot replace it, and it would come back with the
@@ -139,9 +182,13 @@ extension ClusterNode {
     _ reply: @escaping Answer<KeyAnswer>
   ) {
     do throws(DatabaseError) {
-      let context = try place.keyspace.write(request, hasSeenAll: hasSeenAll)
+      let answer = try place.keyspace.write(request, hasSeenAll: hasSeenAll)
       do throws(DatabaseError) {
-        try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+        // By the ring as it is now that the write is in the store: had this partition begun to move just
+        // before, the receiver must get it; just after, it is brought with the rest.
+        let place = try self.place(
+          place.keyspace, place.key, quorum: request.quorum, isSynced: request.isSynced)
+        try replicate(place, deadline) { result in reply(result.map { answer }) }
       } catch {
         throw DatabaseError(
           .indeterminate, "the write was applied, and could not be sent to other replicas: \(error.message)",
@@ -158,7 +205,7 @@ extension ClusterNode {
     if request.isHandedOn {
       return reply(
         .failure(
-          DatabaseError(.unreachable, "the request was handed on to \(local.path), which is no replica")))
+          DatabaseError(.staleRing, "the request was handed on to \(local.path), which is no replica")))
     }
     guard let next = candidates.first else {
       let none = DatabaseError(.unreachable, "no replica of partition \(place.partition) is within reach")
@@ -191,7 +238,8 @@ extension ClusterNode {
         guard case .failure(let error) = answer else { return reply(answer) }
         // What an attempt before this one came to is still open.
         let isOpen = last?.code == .indeterminate
-        guard [.closed, .busy, .unreachable].contains(error.code) else {
+        let refusals: [DatabaseError.Code] = [.closed, .busy, .unreachable, .staleRing, .notAMember]
+        guard refusals.contains(error.code) else {
           return reply(isOpen ? .failure(last ?? error) : answer)
         }
         failure = isOpen ? last ?? error : error

@@ -28,11 +28,15 @@ extension ClusterNode {
   ///
   /// - Throws: what the directory throws.
   package func beat() throws(DatabaseError) {
-    let outcome = answered { () throws(DatabaseError) in try announce() }
+    let outcome = answered { () throws(DatabaseError) in
+      try announce()
+      if !subversions.isDeaf { try refreshRing() }
+    }
     if case .failure = outcome { counters.failedRenewals.wrappingAdd(1, ordering: .relaxed) }
     handHintsOver()
     repairInBackground()
     reapInBackground()
+    moves.beat(self)
     sweepHints()
     observer?.counted(figures)
     try outcome.get()
@@ -53,10 +57,16 @@ extension ClusterNode {
 
   /// Where a lease is over (the process was held up for long), a new one takes its place.
   ///
-  /// Once another process says that it has this store, this one says nothing more.
+  /// Once another process says that it has this store, or the cluster has no place for it, it says nothing
+  /// more.
   func announce() throws(DatabaseError) {
     if lock.withLock({ isSuperseded }) { return }
     let known = lock.withLock { self.lease }
+    if isDismissed {
+      lock.withLock { self.lease = nil }
+      if let known { try directory.revoke(known) }
+      return
+    }
     if let known {
       if try directory.renew(known) { return }
       counters.failedRenewals.wrappingAdd(1, ordering: .relaxed)
@@ -101,7 +111,11 @@ extension ClusterNode {
       return true
     }
     guard mayBegin else { return }
-    let targets = hints.statistics.hints.keys.sorted().filter { !peers.isSuspected($0, at: now) }
+    let view = view
+    // What is for a member that there is no more goes to those that have its partitions now.
+    let targets = hints.statistics.hints.keys.sorted().filter {
+      !peers.isSuspected($0, at: now) || view.ring.member($0) == nil
+    }
     HintHandover(self, targets, byteLimit: options.hintBytesPerSecond) { [self] in
       lock.withLock { isHandingOver = false }
     }.begin()

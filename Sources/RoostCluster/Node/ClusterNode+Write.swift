@@ -16,14 +16,11 @@ extension ClusterNode {
     ReplicatedWrite(self, place, record, deadline, reply).begin()
   }
 
-  /// Sends what was changed here by a call of this process.
+  /// Sends what was changed here by something else than a request: an effect of a transaction.
   ///
-  /// - Parameters:
-  ///   - quorum: how many replicas must have it; `nil` for a majority.
-  ///   - reply: called once, with `.indeterminate` where too few have it by the deadline.
+  /// - Parameter reply: called once, with `.indeterminate` where too few have it by the deadline.
   package func replicate(
-    _ key: [UInt8], of keyspace: KeyspaceCore, quorum: Int? = nil, isSynced: Bool, deadline: UInt64,
-    _ reply: @escaping Answer<Void>
+    _ key: [UInt8], of keyspace: KeyspaceCore, isSynced: Bool, deadline: UInt64, _ reply: @escaping Answer<Void>
   ) {
     // The key was changed already: also a node that is full or about to leave sends it.
     let refused: @Sendable (DatabaseError) -> Void = { error in
@@ -31,7 +28,7 @@ extension ClusterNode {
     }
     run(until: deadline, refused: refused) { [self] in
       do throws(DatabaseError) {
-        try replicate(try place(keyspace, key, quorum: quorum, isSynced: isSynced), deadline, reply)
+        try replicate(try place(keyspace, key, quorum: nil, isSynced: isSynced), deadline, reply)
       } catch { refused(error) }
     }
   }
@@ -51,6 +48,11 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   /// Whether this node's own part survives what it has to.
   private var isKept = false
   private var isWritten = false
+  /// Whom the state was sent to, or is to be.
+  private var known: Set<MemberID>
+  /// Whom the partition is moving to, as long as it has neither the state nor a hint for it. The caller waits
+  /// for them beside the quorum: at any moment they may take a replica's place, and count.
+  private var awaited: Set<MemberID>
 
   init(
     _ node: ClusterNode, _ place: KeyPlace, _ record: Record, _ deadline: UInt64,
@@ -61,19 +63,32 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     self.record = record
     self.deadline = deadline
     self.reply = reply
+    known = Set(place.replicas + [node.local.id])
+    awaited = []
+    if let pending = place.pending {
+      known.insert(pending)
+      let isUp = !node.peers.isSuspected(pending, at: node.now)
+      if isUp, !node.subversions.dropsForwards { awaited = [pending] }
+    }
   }
 
   func begin() {
     let local = node.local.id
     let now = node.now
     let members = node.core.ring.members.map(\.id)
+    let subversions = node.subversions
+    var replicas = place.replicas
+    var pending = place.pending.map { [$0] } ?? []
+    if subversions.countsPending { replicas += pending }
+    if subversions.countsPending || subversions.dropsForwards { pending = [] }
     // Each partition's begin at another one: what a node that is down misses is kept by all others.
     let first = place.partition % members.count
     let fallbacks = (members[first...] + members[..<first]).filter {
       !place.replicas.contains($0) && !node.peers.isSuspected($0, at: now)
     }
     let (write, effects) = QuorumWrite.begin(
-      coordinator: local, replicas: place.replicas.map(node.target), fallbacks: fallbacks.map(node.target),
+      coordinator: local, replicas: replicas.map(node.target), pending: pending,
+      fallbacks: fallbacks.map(node.target),
       down: Set(place.replicas.filter { $0 != local && node.peers.node(of: $0) == nil }),
       quorum: place.quorum, isSloppy: true)
     let number = node.enlist(self)
@@ -105,8 +120,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
             DatabaseError(
               .indeterminate,
               "\(count) of \(place.quorum.count) replicas have acknowledged: the write may still appear")))
-      case .pendingMissed: break
-      case .missed(let member): keepHint(for: member)
+      case .pendingMissed(let member), .missed(let member): keepHint(for: member)
       }
     }
     strikeIfOver()
@@ -122,8 +136,46 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     var message = place.message
     message.record = record
     let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
-    node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
+    node.send(
+      NodeMessageKind.apply, message, to: member, deadline: limit, caughtUp: { [self] in bringOthers($0) }
+    ) { [self] result in
       if case .success = result { receive(.acknowledged(member)) } else { receive(.failed(member)) }
+      settled(member)
+    }
+  }
+
+  /// One that was waited for beside the quorum has the state, or a hint is kept for it.
+  private func settled(_ member: MemberID) {
+    answerIfDone { awaited.remove(member) }
+  }
+
+  private func answerIfDone(_ change: () -> Void) {
+    let isDone = lock.withLock {
+      change()
+      return isWritten && isKept && awaited.isEmpty
+    }
+    if isDone { answer(.success(())) }
+  }
+
+  /// The partition has moved, or begun to, since this write did: whom that brought in gets the state too. It
+  /// counts for nothing, and is kept as a hint where it does not arrive.
+  private func bringOthers(_ view: RingView) {
+    if node.subversions.dropsForwards { return }
+    let takers = view.replicas(of: place.partition) + (view.pending(of: place.partition).map { [$0] } ?? [])
+    let new = lock.withLock {
+      let new = takers.filter { known.insert($0).inserted }
+      awaited.formUnion(new)
+      return new
+    }
+    for member in new {
+      var message = place.message
+      message.record = record
+      message.ring = view.print(of: place.partition)
+      let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+      node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
+        if case .failure = result { keepHint(for: member) }
+        settled(member)
+      }
     }
   }
 
@@ -157,20 +209,10 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
             .indeterminate, "the write was applied, and could not be made durable: \(failure.message)",
             cause: failure.cause)))
     }
-    let isDone = lock.withLock {
-      isKept = true
-      return isWritten
-    }
-    if isDone { answer(.success(())) }
+    answerIfDone { isKept = true }
   }
 
-  private func written() {
-    let isDone = lock.withLock {
-      isWritten = true
-      return isKept
-    }
-    if isDone { answer(.success(())) }
-  }
+  private func written() { answerIfDone { isWritten = true } }
 
   private func answer(_ result: Result<Void, DatabaseError>) {
     let reply = lock.withLock {
@@ -185,6 +227,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
 
   private func overdue() {
     receive(.deadline)
+    answerIfDone { awaited = [] }
     // Its sync may take longer than anybody waits.
     answer(
       .failure(

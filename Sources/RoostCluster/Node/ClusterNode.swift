@@ -34,6 +34,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   let counters = NodeCounters()
   let reaping: NodeReaping
   let observer: (any NodeObserver)?
+  /// Its part in changes of the members.
+  let moves = NodeMoves()
   let address: NodeAddress
   let connect: @Sendable ([NodeID: NodeAddress]) -> Void
   /// Runs what writes; what only reads goes on beside it.
@@ -54,11 +56,17 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   var isTicking = false
   var isHandingOver = false
   var isSweeping = false
+  /// Takes messages about transactions.
+  weak var transactionHandler: (any NodeTransactionHandler)?
   /// Whether another process says that it has this node's store.
   var isSuperseded = false
   var isClosed = false
   var lease: DirectoryLease?
   var watch: DirectoryWatch?
+  var ringWatch: DirectoryWatch?
+  /// What the routes of this process say; changed with all key locks held.
+  var ringView: RingView
+  private var broken: NodeSubversions
   /// Its own comparisons with other replicas, and the last one that ended.
   let repairs = NodeRepairs()
 
@@ -122,8 +130,10 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     self.keepsTime = keepsTime
     self.observer = observer
     options = founding.cluster
+    broken = founding.cluster.subversions
     directory = founding.directory
     environment = founding.environment
+    ringView = RingView(core.shown.now.ringState, nil, isConfirmed: false)
     var hintLimits = HintStore.Limits()
     hintLimits.age = founding.cluster.hintAge
     hints = try HintStore(local.store, hintLimits)
@@ -148,13 +158,35 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     let watch = directory.watch(prefix: ClusterRecordName.nodes) { [weak self] records in
       self?.adopt(records)
     }
-    lock.withLock { self.watch = watch }
+    // In the background: the observer must not wait for the store.
+    let ringWatch = directory.watch(prefix: ClusterRecordName.database) { [weak self] records in
+      let found = records.first { $0.name == ClusterRecordName.database }
+      guard let self, let record = found else { return }
+      run(.background) { [weak self] in
+        guard let self, !hasClosed, !subversions.isDeaf else { return }
+        do throws(DatabaseError) { try adopt(try DatabaseRecord(decoding: record.value)) } catch {
+          core.options.warn("the cluster's ring could not be taken over: \(error)")
+        }
+      }
+    }
+    lock.withLock {
+      self.watch = watch
+      self.ringWatch = ringWatch
+    }
     scheduleBeat()
+  }
+
+  /// Rules that a test breaks on purpose.
+  package var subversions: NodeSubversions {
+    get { lock.withLock { broken } }
+    set { lock.withLock { broken = newValue } }
   }
 
   /// Takes over where the nodes are.
   func adopt(_ records: [DirectoryRecord]) {
-    connect(peers.adopt(records))
+    _ = peers.adopt(records)
+    let view = view
+    connect(peers.retain { view.knows($0) })
     lock.withLock { peersChanged.broadcast() }
     guard let holder = peers.node(of: local.id), holder != transport.node else { return }
     let isNews = lock.withLock {
@@ -182,11 +214,15 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   /// goes on.
   package func drain(_ done: @escaping @Sendable () -> Void) { counters.drain(done) }
 
-  /// - Throws: `.closed`; `.unreachable` where another process has this node's store.
+  /// - Throws: `.closed`; `.notAMember` where the cluster has no place for it any more; `.unreachable` where
+  ///   another process has this node's store.
   func checkServing() throws(DatabaseError) {
     let (isClosed, isSuperseded) = lock.withLock { (self.isClosed, self.isSuperseded) }
     if isClosed { throw DatabaseError(.closed, "the node is closed") }
     if isSuperseded { throw DatabaseError(.unreachable, "another process has this node's store") }
+    if isDismissed {
+      throw DatabaseError(.notAMember, "\(local.path) is no member of the cluster any more")
+    }
   }
 
   // MARK: - The end
@@ -195,20 +231,22 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   ///
   /// - Throws: the first failure; the store is closed all the same.
   package func close() throws(DatabaseError) {
-    let (operations, lease, watch) = lock.withLock {
-      () -> ([any UnderWay], DirectoryLease?, DirectoryWatch?) in
-      if isClosed { return ([], nil, nil) }
+    let (operations, lease, watches) = lock.withLock {
+      () -> ([any UnderWay], DirectoryLease?, [DirectoryWatch?]) in
+      if isClosed { return ([], nil, []) }
       isClosed = true
       peersChanged.broadcast()
       defer {
         underWay = [:]
         self.lease = nil
         self.watch = nil
+        ringWatch = nil
       }
-      return (underWay.sorted { $0.key < $1.key }.map(\.value), self.lease, self.watch)
+      return (underWay.sorted { $0.key < $1.key }.map(\.value), self.lease, [self.watch, ringWatch])
     }
-    watch?.cancel()
+    for watch in watches { watch?.cancel() }
     repairs.end()
+    moves.end()
     for operation in operations { operation.end() }
     observer?.counted(figures)
     // Where the directory cannot be told, the lease tells.

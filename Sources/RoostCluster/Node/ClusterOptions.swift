@@ -12,7 +12,10 @@ public struct ClusterOptions: Sendable {
   public var weight = 100
   /// What fails together with this node: replicas go to distinct zones where possible. Of its founding.
   public var zone = ""
-  /// How long a call waits for the other founders; `nil` without end.
+  /// Whether the node asks to be taken into a cluster that was founded without it. It waits until an operator
+  /// has admitted it; then partitions move there.
+  public var joins = false
+  /// How long a call waits for the other founders, or to be admitted; `nil` without end.
   public var foundingTimeout: Duration? = .seconds(60)
   /// How long a replica may take to answer before the write goes to another store as a hint.
   public var replicaTimeout: Duration = .seconds(1)
@@ -26,6 +29,8 @@ public struct ClusterOptions: Sendable {
   public var lease: Duration = .seconds(10)
   /// Bytes a second in which hints are handed over.
   public var hintBytesPerSecond = 8 << 20
+  /// Bytes a second in which a node is brought partitions that move there.
+  public var moveBytesPerSecond = 16 << 20
   /// In which time each partition is compared once with its other replicas, by hash trees: one minute to a
   /// year, or `nil` for never. It reads all that the node holds, one partition at a time, spread evenly.
   public var repairInterval: Duration? = .seconds(3_600)
@@ -47,6 +52,9 @@ public struct ClusterOptions: Sendable {
   package var reapKeysAtOnce = 512
   /// Conditions of reaping that a test leaves out.
   package var brokenReaping: Set<ReapingCondition> = []
+
+  /// Rules that a test breaks on purpose.
+  package var subversions = NodeSubversions()
 
   public init(cluster: String) { self.cluster = cluster }
 
@@ -80,6 +88,9 @@ public struct ClusterOptions: Sendable {
     try check(
       (1_024...(1 << 40)).contains(hintBytesPerSecond),
       "hintBytesPerSecond is \(hintBytesPerSecond), must be 1024 to \(1 << 40)")
+    try check(
+      (1_024...(1 << 40)).contains(moveBytesPerSecond),
+      "moveBytesPerSecond is \(moveBytesPerSecond), must be 1024 to \(1 << 40)")
     if let repairInterval {
       try check(
         repairInterval >= .seconds(60) && repairInterval <= .seconds(366 * 86_400),

@@ -1,24 +1,31 @@
 // What nodes write into their cluster's directory:
 //
-//   `database`       := version u8 (1) | cluster lengthPrefixed | database high u64 | low u64
-//                     | ring state lengthPrefixed
+//   `database`       := version u8 (2) | cluster lengthPrefixed | database high u64 | low u64
+//                     | ring state lengthPrefixed | has change u8 | change, where there is one
+//   change           := number varint | flags u8 (bit 0 forced, bit 1 cancelled) | count varint | dead u64*
+//                       (version 1 has none)
 //   `schema`         := a schema, as in the system tree: the cluster's keyspaces, without indexes
 //   `founder/MEMBER` := version u8 (1) | cluster lengthPrefixed | name lengthPrefixed | zone lengthPrefixed
 //                     | weight varint; with a lease
+//   `candidate/MEMBER` := as a founder's: a store that asks to be taken in; with a lease
 //   `node/NODE`      := version u8 (1) | member u64 | address lengthPrefixed; with a lease
 //
-// MEMBER and NODE are 16 hexadecimal digits. `database` is written once, by whichever founder is first; the
-// ring is of the founders that registered first.
+// MEMBER and NODE are 16 hexadecimal digits. `database` is made by whichever founder is first, of the
+// founders that registered first; whoever changes the ring later writes it anew.
 
 /// The names of a cluster's records in its directory.
 enum ClusterRecordName {
   static let database = "database"
   static let schema = "schema"
   static let founders = "founder/"
+  static let candidates = "candidate/"
   static let nodes = "node/"
 
   static func founder(_ member: MemberID) -> String {
     founders + NodeID(rawValue: member.rawValue).description
+  }
+  static func candidate(_ member: MemberID) -> String {
+    candidates + NodeID(rawValue: member.rawValue).description
   }
   static func node(_ node: NodeID) -> String { nodes + node.description }
 }
@@ -28,30 +35,36 @@ struct DatabaseRecord {
   var cluster: String
   var database: DatabaseID
   var ring: RingState
+  /// What the ring is on its way to; `nil` where it is there.
+  var change: MembershipChange?
 
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: 2)
     writer.write(text: cluster)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
     writer.write(lengthPrefixed: ring.encoded())
+    writer.write(byte: change == nil ? 0 : 1)
+    change?.write(to: &writer)
     return writer.bytes
   }
 
-  init(cluster: String, database: DatabaseID, ring: RingState) {
+  init(cluster: String, database: DatabaseID, ring: RingState, change: MembershipChange? = nil) {
     self.cluster = cluster
     self.database = database
     self.ring = ring
+    self.change = change
   }
 
   /// - Throws: `.corruption`, `.newerFormat`.
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the record `database` of the cluster's directory")
-    _ = try reader.readVersion(upTo: 1)
+    let version = try reader.readVersion(upTo: 2)
     cluster = try reader.readText()
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
     ring = try RingState(decoding: try reader.readLengthPrefixed())
+    if version >= 2, try reader.readFlag() { change = try MembershipChange(from: &reader) }
     try reader.readEnd()
   }
 }
@@ -93,9 +106,9 @@ struct FounderRecord {
     try reader.readEnd()
   }
 
-  /// The member that a founder's record names.
+  /// The member that a founder's or a candidate's record names.
   static func member(ofRecord name: String) throws(DatabaseError) -> MemberID {
-    guard let raw = UInt64(name.dropFirst(ClusterRecordName.founders.count), radix: 16) else {
+    guard let raw = UInt64(name.split(separator: "/").last ?? "", radix: 16) else {
       throw DatabaseError(.corruption, "the cluster's directory has a founder `\(name.prefix(40))`")
     }
     return MemberID(rawValue: raw)

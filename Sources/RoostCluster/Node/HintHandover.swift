@@ -1,27 +1,34 @@
+import RoostCausality
 /// Hands over what is kept for some members: a page at a time, until so many bytes have gone, or a member
-/// does not take its hints. Used by one thread at a time.
+/// does not take its hints. What is for a member that has the key's partition no more goes to all that have
+/// it now. Used by one thread at a time.
 final class HintHandover: @unchecked Sendable {
   private static let pageBytes = 64 << 10
 
   private let node: ClusterNode
   private var targets: ArraySlice<MemberID>
   private var bytesLeft: Int
+  /// Whether this node goes for good: what a member that is down cannot take is left with another one.
+  private let isLeaving: Bool
   private let done: @Sendable () -> Void
   private var page: ArraySlice<Hint> = []
   private var last: [UInt8]?
 
   init(
-    _ node: ClusterNode, _ targets: [MemberID], byteLimit: Int, _ done: @escaping @Sendable () -> Void
+    _ node: ClusterNode, _ targets: [MemberID], byteLimit: Int, isLeaving: Bool = false,
+    _ done: @escaping @Sendable () -> Void
   ) {
     self.node = node
     self.targets = ArraySlice(targets)
     bytesLeft = byteLimit
+    self.isLeaving = isLeaving
     self.done = done
   }
 
   func begin() { node.run(.background) { [self] in goOn() } }
 
   private func goOn() {
+    if node.hasClosed { return done() }
     do throws(DatabaseError) {
       while page.isEmpty {
         guard bytesLeft > 0, let target = targets.first else { return done() }
@@ -55,22 +62,83 @@ final class HintHandover: @unchecked Sendable {
       _ = try node.hints.handedOver(hint)
       return node.run(.background) { [self] in goOn() }
     }
-    var message = try node.place(keyspace, hint.userKey, quorum: nil, isSynced: true).message
-    message.record = hint.state
-    if message.asOf != nil { message.asOf = hint.since }
-    let limit = node.now &+ node.options.replicaTimeout.wholeNanoseconds
-    node.send(NodeMessageKind.apply, message, to: hint.target, deadline: limit) { [self] result in
-      node.run(.background) { [self] in
-        switch result {
-        case .success: _ = try? node.hints.handedOver(hint)
-        case .failure(let error):
-          // What this one hint is refused for must not hold up those behind it.
-          if [.unreachable, .deadlineExceeded, .busy, .indeterminate, .closed].contains(error.code) {
-            nextTarget()
+    let partition = try keyspace.partition(of: hint.userKey)
+    let view = node.view
+    if view.takesWrites(hint.target, of: partition) {
+      if isLeaving, node.peers.isSuspected(hint.target, at: node.now) { return leave(hint, keyspace, view) }
+      return hand(over: hint, keyspace, to: [hint.target])
+    }
+    hand(over: hint, keyspace, to: view.replicas(of: partition)[...])
+  }
+
+  /// Brings some members what a hint has, one after the other; the hint goes once all have it.
+  private func hand(over hint: Hint, _ keyspace: KeyspaceCore, to members: ArraySlice<MemberID>) {
+    guard let member = members.first else {
+      _ = try? node.hints.handedOver(hint)
+      return node.run(.background) { [self] in goOn() }
+    }
+    do throws(DatabaseError) {
+      if member == node.local.id {
+        try node.checkTimely(hint.since)
+        _ = try unsafe keyspace.join(hint.userKey.span.bytes, hint.state)
+        return hand(over: hint, keyspace, to: members.dropFirst())
+      }
+      let message = try message(hint, keyspace)
+      let limit = node.now &+ node.options.replicaTimeout.wholeNanoseconds
+      node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
+        node.run(.background) { [self] in
+          switch result {
+          case .success: hand(over: hint, keyspace, to: members.dropFirst())
+          case .failure(let error): failed(error)
           }
         }
-        goOn()
       }
+    } catch { failed(error) }
+  }
+
+  /// Leaves a hint with a member that stays.
+  private func leave(_ hint: Hint, _ keyspace: KeyspaceCore, _ view: RingView) {
+    let now = node.now
+    let keeper = view.ring.members.map(\.id).first {
+      $0 != hint.target && $0 != node.local.id && !node.peers.isSuspected($0, at: now)
     }
+    do throws(DatabaseError) {
+      guard let keeper else { return nextAndOn() }
+      var message = try message(hint, keyspace)
+      message.target = hint.target
+      let limit = now &+ node.options.replicaTimeout.wholeNanoseconds
+      node.send(NodeMessageKind.hint, message, to: keeper, deadline: limit) { [self] result in
+        node.run(.background) { [self] in
+          switch result {
+          case .success:
+            _ = try? node.hints.handedOver(hint)
+            goOn()
+          case .failure(let error): failed(error)
+          }
+        }
+      }
+    } catch { failed(error) }
+  }
+
+  private func message(_ hint: Hint, _ keyspace: KeyspaceCore) throws(DatabaseError) -> ReplicaMessage {
+    var message = try node.place(keyspace, hint.userKey, quorum: nil, isSynced: true).message
+    message.record = hint.state
+    // Of a hint the age of what is in it counts.
+    if message.asOf != nil { message.asOf = hint.since }
+    return message
+  }
+
+  /// What this one hint is refused for must not hold up those behind it; a member that does not answer does.
+  private func failed(_ error: DatabaseError) {
+    let codes: [DatabaseError.Code] = [
+      .unreachable, .deadlineExceeded, .busy, .indeterminate, .closed, .staleRing, .notAMember,
+    ]
+    if codes.contains(error.code) { nextTarget() }
+    goOn()
+  }
+
+  private func nextAndOn() {
+    nextTarget()
+    goOn()
   }
 }

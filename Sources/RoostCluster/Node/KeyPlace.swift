@@ -7,6 +7,10 @@ struct KeyPlace: Sendable {
   let partition: Int
   /// In the order of the preference list.
   let replicas: [MemberID]
+  /// Whom the partition is moving to: it gets all writes, and counts for nothing.
+  let pending: MemberID?
+  /// Of the list above.
+  let ring: RingPrint
   /// Whether this node has one of them.
   let isReplica: Bool
   var quorum: QuorumSize
@@ -30,19 +34,20 @@ extension ClusterNode {
     _ keyspace: KeyspaceCore, _ key: [UInt8], quorum: Int?, isSynced: Bool
   ) throws(DatabaseError) -> KeyPlace {
     let partition = try keyspace.partition(of: key)
-    let ring = core.ring
-    let replicas = ring.replicas(of: partition)
+    let view = view
+    let replicas = view.replicas(of: partition)
     let count = quorum ?? replicas.count / 2 + 1
     guard (1...replicas.count).contains(count) else {
       throw DatabaseError(
         .invalidArgument, "a quorum of \(count); the keyspace has \(replicas.count) replicas")
     }
     var message = ReplicaMessage(
-      database: core.id, epoch: ring.epoch, keyspace: keyspace.schemaID, key: key)
+      database: core.id, ring: view.print(of: partition), keyspace: keyspace.schemaID, key: key)
     message.isSynced = isSynced
     if reaping.rule != nil { message.asOf = try core.shared.clock.now() }
     return KeyPlace(
       keyspace: keyspace, key: key, partition: partition, replicas: replicas,
+      pending: view.pending(of: partition), ring: message.ring,
       isReplica: replicas.contains(local.id), quorum: QuorumSize(count), isSynced: isSynced,
       message: message)
   }
@@ -58,22 +63,17 @@ extension ClusterNode {
   /// A member as quorums count it: each node has one, so it is a host of its own.
   func target(_ member: MemberID) -> QuorumTarget { QuorumTarget(member: member, host: member.rawValue) }
 
-  /// Sends a replica's message, and calls `reply` with what comes back; at once where nobody knows the
-  /// member's node.
-  func send(
-    _ kind: UInt16, _ message: ReplicaMessage, to member: MemberID, deadline: UInt64,
-    _ reply: @escaping Answer<[UInt8]>
-  ) {
-    send(kind, message.encoded(), to: member, deadline: deadline, reply)
-  }
+  /// Whether a place is what this node goes by still.
+  func isCurrent(_ place: KeyPlace) -> Bool { view.print(of: place.partition).print == place.ring.print }
 
+  /// Sends a message, and calls `reply` with what comes back; at once where nobody knows the member's node.
   func send(
     _ kind: UInt16, _ body: [UInt8], to member: MemberID, deadline: UInt64, _ reply: @escaping Answer<[UInt8]>
   ) {
     guard let node = peers.node(of: member) else {
       return reply(.failure(DatabaseError(.unreachable, "nobody says where member \(member) is")))
     }
-    let isWrite = kind != NodeMessageKind.fetch && kind != NodeMessageKind.compare
+    let isWrite = !NodeMessageKind.readers.contains(kind)
     transport.request(NodeMessage(kind: kind, body: body), of: node, deadline: deadline) { result in
       switch result {
       case .success(let body): reply(answered { () throws(DatabaseError) in try NodeAnswer.decode(body) })

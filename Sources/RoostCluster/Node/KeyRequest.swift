@@ -11,9 +11,11 @@ package import RoostCausality
 //   add (5), remove (6) take: element lengthPrefixed
 //   counted once (7) takes: id high u64 | id low u64 | amount varint, zigzag | has field u8 | field
 //                           lengthPrefixed, where it has one
+//   change (8)    takes: a change (`StateChange`)
 //   get (1) and delete (3) take nothing
 //
-//   answer  := version u8 (1) | context token lengthPrefixed | has record u8 | record, where it has one
+//   answer  := version u8 (1, 2) | context token lengthPrefixed | has record u8 | record, where it has one
+//            | in version 2: changed varint
 
 /// What is asked about one key of an eventual keyspace.
 package struct KeyRequest: Sendable, Equatable {
@@ -28,6 +30,8 @@ package struct KeyRequest: Sendable, Equatable {
     /// Of a set.
     case add([UInt8])
     case remove([UInt8])
+    /// Of any typed state.
+    case change(StateChange)
   }
 
   package var keyspace: String
@@ -50,6 +54,15 @@ package struct KeyRequest: Sendable, Equatable {
   }
 
   package var isWrite: Bool { operation != .get }
+
+  /// Whether what a replica sees decides what goes.
+  var removes: Bool {
+    switch operation {
+    case .remove: true
+    case .change(let change): change.removes
+    case .get, .put, .delete, .increment, .add, .countOnce: false
+    }
+  }
 
   /// Whether it may be asked for again when nobody knows what became of it.
   var isRepeatable: Bool { if case .countOnce = operation { true } else { !isWrite } }
@@ -85,6 +98,9 @@ package struct KeyRequest: Sendable, Equatable {
     case .remove(let element):
       writer.write(byte: 6)
       writer.write(lengthPrefixed: element)
+    case .change(let change):
+      writer.write(byte: 8)
+      change.write(to: &writer)
     }
     return writer.bytes
   }
@@ -121,6 +137,7 @@ package struct KeyRequest: Sendable, Equatable {
       let id = OperationID(high: try reader.readFixed(), low: try reader.readFixed())
       let amount = try reader.readZigzag()
       operation = .countOnce(amount, id, field: try reader.readFlag() ? try reader.readLengthPrefixed() : nil)
+    case 8: operation = .change(try StateChange(from: &reader))
     default: throw reader.damaged("an operation of \(code)")
     }
     try reader.readEnd()
@@ -134,15 +151,18 @@ package struct KeyAnswer: Sendable, Equatable {
   package var record: Record?
   /// Of a read: what it saw. Of a write: what the writer may replace next.
   package var context: CausalContext
+  /// Of a change of a typed state: how many elements, fields or values it changed; else 0.
+  package var changed: Int
 
-  package init(record: Record? = nil, context: CausalContext) {
+  package init(record: Record? = nil, context: CausalContext, changed: Int = 0) {
     self.record = record
     self.context = context
+    self.changed = changed
   }
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: changed == 0 ? 1 : 2)
     writer.write(lengthPrefixed: context.bytes)
     writer.write(byte: record == nil ? 0 : 1)
     if let record {
@@ -150,18 +170,20 @@ package struct KeyAnswer: Sendable, Equatable {
       record.encode(into: &bytes)
       writer.write(lengthPrefixed: bytes)
     }
+    if changed != 0 { writer.write(count: changed) }
     return writer.bytes
   }
 
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "an answer")
-    _ = try reader.readVersion(upTo: 1)
+    let version = try reader.readVersion(upTo: 2)
     context = try CausalContext(bytes: try reader.readLengthPrefixed())
     if try reader.readFlag() {
       let bytes = try reader.readLengthPrefixed()
       record = try causally { () throws(CausalityError) in try unsafe Record(decoding: bytes.span.bytes) }
     }
+    changed = version >= 2 ? Int(try reader.readOrdinal()) : 0
     try reader.readEnd()
   }
 }

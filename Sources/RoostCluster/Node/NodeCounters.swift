@@ -13,6 +13,8 @@ final class NodeCounters: @unchecked Sendable {
   let indeterminateWrites = Atomic<UInt64>(0)
   let unavailableReads = Atomic<UInt64>(0)
   let repairs = Atomic<UInt64>(0)
+  /// Messages that were sent again by a newer ring.
+  let staleRings = Atomic<UInt64>(0)
   let failedRenewals = Atomic<UInt64>(0)
   let reaped = Atomic<UInt64>(0)
   let reapsPutOff = Atomic<UInt64>(0)

@@ -22,10 +22,35 @@ package enum NodeMessageKind {
   package static let repair: UInt16 = 7
   /// A replica asks about the hash tree of a partition: `TreeRequest`.
   package static let compare: UInt16 = 8
+  /// Anyone asks for the ring that the node goes by: ``RingRequest``, answered with a ring state.
+  package static let ring: UInt16 = 9
+  /// An operator changes who the members are: ``MembersRequest``, answered with a ``ChangeProgress``.
+  package static let changeMembers: UInt16 = 10
+  /// A replica's next records of some partitions: `PageRequest`.
+  package static let page: UInt16 = 11
+  /// A client's page of a scan: ``ScanRequest``; any node.
+  package static let scan: UInt16 = 12
+  /// A replica's next changes of some partitions: `FeedRequest`.
+  package static let feed: UInt16 = 13
+  /// A client's page of changes: ``ChangesRequest``; any node.
+  package static let changes: UInt16 = 14
+
   /// A replica asks whether tombstones may be reaped: `ReapMessage`.
   package static let reapQuestion: UInt16 = 15
   /// It has them reaped: `ReapMessage`.
   package static let reapOrder: UInt16 = 16
+
+  /// Those between replicas that change nothing: one that got no answer may be asked again.
+  static let readers: Set<UInt16> = [fetch, compare, ring, page, feed]
+
+  /// The kinds of messages about transactions; the layer above knows what they say.
+  package static let transactions: ClosedRange<UInt16> = 20...29
+  /// What a coordinator and a participant tell each other: `RemoteEnvelope`. Needs no answer.
+  package static let transaction: UInt16 = 20
+  /// A read as of a time, at the member that has the keys: `RemoteRead`.
+  package static let transactionRead: UInt16 = 21
+  /// What a node knows of a transaction: `OutcomeQuestion`.
+  package static let transactionOutcome: UInt16 = 22
 }
 
 /// An answer's body.
@@ -111,12 +136,12 @@ package struct KeyspaceRequest: Sendable, Equatable {
 
 /// What a node says of itself and of the cluster as it sees it.
 ///
-///   status := version u8 (2) | cluster lengthPrefixed | database high u64 | low u64 | epoch varint
+///   status := version u8 (3) | cluster lengthPrefixed | database high u64 | low u64 | epoch varint
 ///           | partitions varint | replicas varint | member count varint | member*
 ///           | keyspace count varint | (name lengthPrefixed, kind u8)* | hints varint | hint bytes varint
 ///           | hints refused varint | hints handed over varint | repaired by reads varint
 ///           | writes varint | reads varint | indeterminate writes varint | unavailable reads varint
-///           | last pass
+///           | last pass | progress of a change (without its version; version 2 has none)
 ///   last pass := was any u8 (0, 1); where 1: ended varint (milliseconds since 1970) | a repair's report
 ///             without its version; version 1 has none
 ///   member := id u64 | name lengthPrefixed | address lengthPrefixed | zone lengthPrefixed | weight varint
@@ -199,6 +224,8 @@ package struct NodeStatus: Sendable, Equatable {
   package var counters: Counters
   /// `nil` where the node has ended none since it was started.
   package var lastPass: RepairPass?
+  /// Of the members' change, where there is one.
+  package var change = ChangeProgress()
 
   package init(
     cluster: String, database: DatabaseID, epoch: UInt64, partitionCount: Int, replicas: Int,
@@ -217,7 +244,7 @@ package struct NodeStatus: Sendable, Equatable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 2)
+    writer.write(byte: 3)
     writer.write(text: cluster)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
@@ -245,13 +272,14 @@ package struct NodeStatus: Sendable, Equatable {
       writer.write(varint: lastPass.ended)
       lastPass.report.write(to: &writer)
     }
+    change.write(to: &writer)
     return writer.bytes
   }
 
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a node's status")
-    let version = try reader.readVersion(upTo: 2)
+    let version = try reader.readVersion(upTo: 3)
     cluster = try reader.readText()
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
     epoch = try reader.readOrdinal()
@@ -293,6 +321,7 @@ package struct NodeStatus: Sendable, Equatable {
       let ended = try reader.readVarint()
       lastPass = RepairPass(ended: ended, report: try RepairReport(from: &reader))
     }
+    if version >= 3 { change = try ChangeProgress(from: &reader) }
     try reader.readEnd()
   }
 }

@@ -43,15 +43,33 @@ final class NodePeers: @unchecked Sendable {
         entry.isGone = true
         found[member] = entry
       }
-      entries = found
-      nodes = Set(found.values.map(\.node))
-      detectors = detectors.filter { nodes.contains($0.key) }
-      return Dictionary(found.values.map { ($0.node, $0.address) }, uniquingKeysWith: { first, _ in first })
+      return takeOver(found)
     }
+  }
+
+  /// Forgets where members are that the cluster does not have any more; one that is there all the same is
+  /// heard of as long as its record is.
+  ///
+  /// - Returns: where all nodes listen.
+  func retain(_ isKnown: (MemberID) -> Bool) -> [NodeID: NodeAddress] {
+    lock.withLock { takeOver(entries.filter { !$0.value.isGone || isKnown($0.key) }) }
+  }
+
+  /// With the lock held.
+  private func takeOver(_ found: [MemberID: Entry]) -> [NodeID: NodeAddress] {
+    entries = found
+    nodes = Set(found.values.map(\.node))
+    detectors = detectors.filter { nodes.contains($0.key) }
+    return Dictionary(found.values.map { ($0.node, $0.address) }, uniquingKeysWith: { first, _ in first })
   }
 
   func entry(of member: MemberID) -> Entry? { lock.withLock { entries[member] } }
   func node(of member: MemberID) -> NodeID? { entry(of: member)?.node }
+
+  /// The member that a node has; `nil` of clients, and of processes that have ended.
+  func member(of node: NodeID) -> MemberID? {
+    lock.withLock { nodes.contains(node) ? entries.first { $0.value.node == node }?.key : nil }
+  }
 
   /// Notes a sign of life; clients, which also give such signs, are passed over.
   func heard(_ node: NodeID, at nanoseconds: UInt64) {

@@ -26,11 +26,13 @@ extension ClusterNode {
     counted.reads = counters.reads.load(ordering: .relaxed)
     counted.indeterminateWrites = counters.indeterminateWrites.load(ordering: .relaxed)
     counted.unavailableReads = counters.unavailableReads.load(ordering: .relaxed)
-    return NodeStatus(
+    var status = NodeStatus(
       cluster: options.cluster, database: core.id, epoch: ring.epoch, partitionCount: ring.partitionCount,
       replicas: ring.replicas, members: members,
       keyspaces: core.keyspaceEntries.map { NodeStatus.Keyspace(name: $0.name, kind: $0.kind) },
       counters: counted, lastPass: lastPass)
+    status.change = changeProgress
+    return status
   }
 
   private func state(of member: MemberID, at nanoseconds: UInt64) -> NodeStatus.Member.State {

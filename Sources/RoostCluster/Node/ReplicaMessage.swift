@@ -2,18 +2,21 @@ import RoostCausality
 
 // What replicas say to each other about a key:
 //
-//   message := version u8 (1) | database high u64 | low u64 | epoch varint | keyspace id varint
-//            | flags u8 (bit 0: synced; bit 1: has `as of`; bit 2: old)
+//   message := version u8 (2) | database high u64 | low u64 | revision varint | print u64
+//            | keyspace id varint | flags u8 (bit 0: synced; bit 1: has `as of`; bit 2: old)
 //            | as of u64, a timestamp, where it has one | target u64 (of a hint, else 0)
 //            | key lengthPrefixed | record lengthPrefixed (empty in a fetch)
+//
+// Revision and print tell by which ring the sender goes, and by which list of the key's partition: see
+// `RingView`. A message of another list is refused.
 //
 // The answer to an apply or a hint is empty, to a fetch a record, or nothing where the key was never written.
 
 /// A message between replicas of a key.
 struct ReplicaMessage {
   var database: DatabaseID
-  /// Of the sender's ring.
-  var epoch: UInt64
+  /// By which list of the key's partition the sender goes.
+  var ring: RingPrint
   var keyspace: UInt64
   var key: [UInt8]
   /// Whether it is to survive the machine before it is acknowledged.
@@ -26,19 +29,19 @@ struct ReplicaMessage {
   /// Whether the record is nothing but what may be reaped where it comes from.
   var isOld = false
 
-  init(database: DatabaseID, epoch: UInt64, keyspace: UInt64, key: [UInt8]) {
+  init(database: DatabaseID, ring: RingPrint, keyspace: UInt64, key: [UInt8]) {
     self.database = database
-    self.epoch = epoch
+    self.ring = ring
     self.keyspace = keyspace
     self.key = key
   }
 
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: 2)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
-    writer.write(varint: epoch)
+    ring.write(to: &writer)
     writer.write(varint: keyspace)
     writer.write(byte: (isSynced ? 1 : 0) | (asOf == nil ? 0 : 2) | (isOld ? 4 : 0))
     if let asOf { writer.write(fixed: asOf.rawValue) }
@@ -51,9 +54,9 @@ struct ReplicaMessage {
   /// - Throws: `.invalidArgument`, `.newerFormat`, `.corruption` (the record).
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a replica's message", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
+    guard try reader.readVersion(upTo: 2) == 2 else { throw reader.damaged("a version of no release") }
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    epoch = try reader.readOrdinal()
+    ring = try RingPrint(from: &reader)
     keyspace = try reader.readOrdinal()
     let flags = try reader.readByte()
     guard flags < 8 else { throw reader.damaged("flags of \(flags)") }

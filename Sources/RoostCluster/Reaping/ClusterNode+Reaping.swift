@@ -29,8 +29,8 @@ extension ClusterNode {
 
   /// A partition's replicas, if nothing of it is moving, or about to be deleted where it was before.
   private func settledReplicas(_ partition: Int) -> [MemberID]? {
-    let state = core.shown.now.ringState
-    guard !state.copies.contains(where: { $0.partition == partition }),
+    let state = view.state
+    guard view.isConfirmed, !state.copies.contains(where: { $0.partition == partition }),
       !state.drops.contains(where: { $0.partition == partition })
     else { return nil }
     return state.ring.replicas(of: partition)
@@ -76,7 +76,7 @@ extension ClusterNode {
       reaping.reach(position)
       if keys.isEmpty { continue }
       return ReapMessage(
-        database: core.id, epoch: core.ring.epoch, keyspace: keyspace.schemaID, partition: partition,
+        database: core.id, ring: view.print(of: partition), keyspace: keyspace.schemaID, partition: partition,
         asked: asked, horizon: rule.horizon, seed: seed, keys: keys)
     }
     return nil
@@ -189,7 +189,7 @@ extension ClusterNode {
     guard let rule = reaping.rule else {
       throw DatabaseError(.unreachable, "\(local.path) keeps its tombstones: it has no horizon")
     }
-    try check(message.database, message.epoch)
+    try check(message.database, message.ring, message.partition)
     guard message.partition < core.ring.partitionCount,
       settledReplicas(message.partition)?.contains(local.id) == true
     else {
@@ -269,7 +269,7 @@ extension ClusterNode {
   /// of it. Whom a partition moves to does: others may have what the tombstone has replaced.
   func isLeftOut(_ record: Record, _ key: [UInt8], _ keyspace: KeyspaceCore) throws(DatabaseError) -> Bool {
     guard isEmpty(record),
-      core.ring.replicas(of: try keyspace.partition(of: key)).contains(local.id)
+      view.isReplica(local.id, of: try keyspace.partition(of: key))
     else { return false }
     return try keyspace.held(key) == nil
   }

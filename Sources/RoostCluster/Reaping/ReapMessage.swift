@@ -1,7 +1,7 @@
 import RoostCausality
 
-//   reap     := version u8 (1) | database high u64 | low u64 | epoch varint | keyspace varint | partition varint
-//             | asked u64, a timestamp | horizon varint, in milliseconds | seed u64 | count varint
+//   reap     := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace varint
+//             | partition varint | asked u64, a timestamp | horizon varint, in milliseconds | seed u64 | count varint
 //             | (key lengthPrefixed, hash u64)*
 //
 // The answer to a question (kind 15) is a `ReapVerdict` for each key, one byte; to an order (kind 16) a varint:
@@ -19,8 +19,8 @@ enum ReapVerdict: UInt8, Sendable {
 /// Whether tombstones may be reaped, and that they are to be. A plain value.
 struct ReapMessage: Equatable, Sendable {
   var database: DatabaseID
-  /// Of the sender's ring.
-  var epoch: UInt64
+  /// By which list of the partition the sender goes.
+  var ring: RingPrint
   var keyspace: UInt64
   var partition: Int
   /// When the question was asked, also in the order.
@@ -36,7 +36,7 @@ struct ReapMessage: Equatable, Sendable {
     writer.write(byte: 1)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
-    writer.write(varint: epoch)
+    ring.write(to: &writer)
     writer.write(varint: keyspace)
     writer.write(count: partition)
     writer.write(fixed: asked.rawValue)
@@ -51,11 +51,11 @@ struct ReapMessage: Equatable, Sendable {
   }
 
   init(
-    database: DatabaseID, epoch: UInt64, keyspace: UInt64, partition: Int, asked: Timestamp, horizon: UInt64,
+    database: DatabaseID, ring: RingPrint, keyspace: UInt64, partition: Int, asked: Timestamp, horizon: UInt64,
     seed: UInt64, keys: [HashedKey]
   ) {
     self.database = database
-    self.epoch = epoch
+    self.ring = ring
     self.keyspace = keyspace
     self.partition = partition
     self.asked = asked
@@ -69,7 +69,7 @@ struct ReapMessage: Equatable, Sendable {
     var reader = FieldReader(bytes, "a message about reaping", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    epoch = try reader.readOrdinal()
+    ring = try RingPrint(from: &reader)
     keyspace = try reader.readOrdinal()
     let raw = try reader.readVarint()
     guard raw < 1 << 16 else { throw reader.damaged("a partition of \(raw)") }

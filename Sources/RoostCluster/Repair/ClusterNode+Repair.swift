@@ -1,5 +1,6 @@
 import RoostCausality
 import RoostEnvironment
+import RoostStorage
 
 extension ClusterNode {
   /// Compares all that this node holds with the other replicas, by hash trees, and mends what differs.
@@ -59,19 +60,20 @@ extension ClusterNode {
   /// Answers a question about a tree.
   ///
   /// - Throws: `.invalidArgument` (the message; a partition that there is not), `.newerFormat`,
-  ///   `.foreignStore`, `.unreachable` (by another ring, or no replica of the partition),
+  ///   `.foreignStore`, `.staleRing` (by another ring), `.unreachable` (no replica of the partition),
   ///   `.unknownKeyspace`, and what reading the partition throws.
   func compare(_ body: [UInt8], _ isCancelled: () -> Bool) throws(DatabaseError) -> [UInt8] {
     let request = try TreeRequest(decoding: body)
-    try check(request.database, request.epoch)
-    let ring = core.ring
-    guard request.partition < ring.partitionCount else {
-      throw DatabaseError(.invalidArgument, "there is no partition \(request.partition)")
-    }
-    guard ring.replicas(of: request.partition).contains(local.id) else {
+    try check(request.database, request.ring, request.partition)
+    guard view.isReplica(local.id, of: request.partition) else {
       throw DatabaseError(.unreachable, "\(local.path) is no replica of partition \(request.partition)")
     }
     let keyspace = try keyspace(request.keyspace)
+    if request.isSynced, request.question == .root {
+      try storing("\(local.path) could not be synced") { () throws(StoreError) in
+        try local.store.syncBesideWriters()
+      }
+    }
     if case .keys(let leaves, let after) = request.question {
       guard after.count <= StoredKey.longestKey else {
         throw DatabaseError(.invalidArgument, "a key of \(after.count) bytes")

@@ -1,7 +1,8 @@
 // What replicas say to each other to find the keys in which they differ:
 //
-//   request := version u8 (1) | database high u64 | low u64 | epoch varint | keyspace id varint
-//            | partition varint | seed u64 | question u8 | rest
+//   request := version u8 (2) | database high u64 | low u64 | revision varint | print u64
+//            | keyspace id varint | partition varint | seed u64 | flags u8 (bit 0: what the answer is about
+//              is to survive the machine before it comes) | question u8 | rest
 //   rest    := of a root (0), of groups (1): nothing
 //            | of leaves (2): groups varint (bit i: group i; at least one)
 //            | of keys (3): leaves 16 × u64 (bit i % 64 of word i / 64: leaf i) | after lengthPrefixed
@@ -15,8 +16,8 @@
 /// A question about a partition's tree. A plain value.
 struct TreeRequest: Equatable, Sendable {
   var database: DatabaseID
-  /// Of the sender's ring.
-  var epoch: UInt64
+  /// By which list of the partition the sender goes.
+  var ring: RingPrint
   var keyspace: UInt64
   var partition: Int
   /// Of the hashes: one number for all questions of a comparison.
@@ -24,16 +25,19 @@ struct TreeRequest: Equatable, Sendable {
   var question: TreeComparison.Question
   /// How long a page of keys may be, about.
   var byteLimit = 0
+  /// Whether what the other holds is to survive its machine before it answers.
+  var isSynced = false
 
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: 2)
     writer.write(fixed: database.high)
     writer.write(fixed: database.low)
-    writer.write(varint: epoch)
+    ring.write(to: &writer)
     writer.write(varint: keyspace)
     writer.write(count: partition)
     writer.write(fixed: seed)
+    writer.write(byte: isSynced ? 1 : 0)
     writer.write(byte: question.number)
     switch question {
     case .root, .groups: break
@@ -47,27 +51,29 @@ struct TreeRequest: Equatable, Sendable {
   }
 
   init(
-    database: DatabaseID, epoch: UInt64, keyspace: UInt64, partition: Int, seed: UInt64,
-    _ question: TreeComparison.Question, byteLimit: Int = 0
+    database: DatabaseID, ring: RingPrint, keyspace: UInt64, partition: Int, seed: UInt64,
+    _ question: TreeComparison.Question, byteLimit: Int = 0, isSynced: Bool = false
   ) {
     self.database = database
-    self.epoch = epoch
+    self.ring = ring
     self.keyspace = keyspace
     self.partition = partition
     self.seed = seed
     self.question = question
     self.byteLimit = byteLimit
+    self.isSynced = isSynced
   }
 
   /// - Throws: `.invalidArgument`, `.newerFormat`.
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a question about a tree", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
+    guard try reader.readVersion(upTo: 2) == 2 else { throw reader.damaged("a version of no release") }
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    epoch = try reader.readOrdinal()
+    ring = try RingPrint(from: &reader)
     keyspace = try reader.readOrdinal()
     partition = Int(try reader.readOrdinal())
     seed = try reader.readFixed()
+    isSynced = try reader.readFlag()
     switch try reader.readByte() {
     case 0: question = .root
     case 1: question = .groups

@@ -26,6 +26,13 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private static let pageBytes = 64 << 10
   private static let mostFailures = 3
 
+  /// Which way what differs goes.
+  enum Direction {
+    case both
+    /// The other is brought what this side has, durably, whether this side is a replica or not.
+    case push
+  }
+
   private enum Event {
     /// There is something to do, or more is allowed than before.
     case goOn
@@ -77,6 +84,9 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   // Of the thread that works events off.
   private let keyspaces: [KeyspaceCore]
   private let partitions: [Int]
+  /// The only one to compare with; `nil` for all other replicas.
+  private let peer: MemberID?
+  private let direction: Direction
   /// The next of keyspaces × partitions.
   private var position = 0
   private var place: Place?
@@ -101,8 +111,26 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     self.done = done
     partitionsAllowed = isThrottled ? 0 : .max
     bytesAllowed = isThrottled ? 0 : .max
-    let ring = node.core.ring
-    partitions = (0..<ring.partitionCount).filter { ring.replicas(of: $0).contains(node.local.id) }
+    peer = nil
+    direction = .both
+    let view = node.view
+    partitions = (0..<view.ring.partitionCount).filter { view.isReplica(node.local.id, of: $0) }
+  }
+
+  /// A throttled pass over one partition with one other member, one of its replicas.
+  init(
+    _ node: ClusterNode, _ keyspaces: [KeyspaceCore], partition: Int, with peer: MemberID,
+    _ direction: Direction, _ done: @escaping ClusterNode.Answer<RepairReport>
+  ) {
+    self.node = node
+    self.keyspaces = keyspaces
+    self.done = done
+    self.peer = peer
+    self.direction = direction
+    deadline = .max
+    partitionsAllowed = 0
+    bytesAllowed = 0
+    partitions = [partition]
   }
 
   /// How many partitions there are to go over, counted for each keyspace.
@@ -252,8 +280,9 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     _ question: TreeComparison.Question, of member: MemberID, _ place: Place, _ node: ClusterNode
   ) {
     let request = TreeRequest(
-      database: node.core.id, epoch: node.core.ring.epoch, keyspace: place.keyspace.schemaID,
-      partition: place.partition, seed: place.seed, question, byteLimit: Self.pageBytes)
+      database: node.core.id, ring: node.view.print(of: place.partition), keyspace: place.keyspace.schemaID,
+      partition: place.partition, seed: place.seed, question, byteLimit: Self.pageBytes,
+      isSynced: direction == .push)
     send(
       NodeMessageKind.compare, request.encoded(), to: member, node.options.repairTimeout, node
     ) { [self, number] in post(.answered(number, question, $0)) }
@@ -292,7 +321,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private func mend(_ difference: TreeComparison.Difference, _ node: ClusterNode) {
     guard let place, let hand = current else { return }
     do throws(DatabaseError) {
-      guard difference.isThere else {
+      if direction == .push, !difference.isHere { return ended(nil, node) }
+      guard difference.isThere, direction == .both else {
         return try send(difference.key, place, to: hand.member, unless: nil, node)
       }
       let message = try node.place(place.keyspace, difference.key, quorum: nil, isSynced: false).message
@@ -321,7 +351,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     _ key: [UInt8], _ place: Place, to member: MemberID, unless theirs: Record?, _ node: ClusterNode
   ) throws(DatabaseError) {
     guard let record = try place.keyspace.held(key), record != theirs else { return ended(nil, node) }
-    var message = try node.place(place.keyspace, key, quorum: nil, isSynced: false).message
+    let isSynced = direction == .push
+    var message = try node.place(place.keyspace, key, quorum: nil, isSynced: isSynced).message
     message.record = record
     message.isOld = try node.isOld(key, place.keyspace)
     send(NodeMessageKind.apply, message.encoded(), to: member, node.options.replicaTimeout, node) {
@@ -357,6 +388,10 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
       }
       do throws(DatabaseError) {
         let tree = try tree(node)
+        if direction == .push, tree.keyCount == 0 {
+          report.compared += 1
+          continue
+        }
         current = UnderHand(member: member, comparison: TreeComparison(own: tree))
         return true
       } catch {
@@ -387,7 +422,11 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   }
 
   private func others(of partition: Int, _ node: ClusterNode) -> [MemberID] {
-    node.core.ring.replicas(of: partition).filter { $0 != node.local.id }
+    if let peer { return [peer] }
+    let view = node.view
+    // It may have moved away since the pass began.
+    guard view.isReplica(node.local.id, of: partition) else { return [] }
+    return view.replicas(of: partition).filter { $0 != node.local.id }
   }
 
   private func tree(_ node: ClusterNode) throws(DatabaseError) -> HashTree {
@@ -439,6 +478,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     // Who runs the node should know, though others may have the key whole.
     if error.code == .corruption { node.core.options.warn("a replica could not be compared: \(error)") }
     if report.problem.isEmpty { report.problem = error.message }
+    // The next comparison goes by what the directory says.
+    if error.code == .staleRing { node.run(.background) { [weak node] in _ = try? node?.refreshRing() } }
   }
 
   private func answer() {

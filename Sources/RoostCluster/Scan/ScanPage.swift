@@ -106,6 +106,18 @@ package final class ScanEntries: Sendable {
     self.slots = slots
   }
 
+  /// The entries that a node has gathered from replicas, in order.
+  package init(_ keyspace: KeyspaceCore, _ entries: [ScanAnswer.Entry]) {
+    self.keyspace = keyspace
+    decoded = entries.map(\.record)
+    let bytes = GatheredBytes(capacity: entries.reduce(0) { $0 + $1.key.count })
+    let none: [UInt8] = []
+    slots = entries.enumerated().map { index, entry in
+      Slot(unsafe bytes.append(entry.key.span.bytes, none.span.bytes), decoded: index)
+    }
+    self.bytes = bytes
+  }
+
   package var count: Int { slots.count }
 
   package func key(_ index: Int) -> [UInt8] {

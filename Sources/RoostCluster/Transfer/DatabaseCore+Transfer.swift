@@ -29,8 +29,10 @@ extension DatabaseCore {
     case copy(PartitionMove)
   }
 
-  /// Whether all stores of the ring are open. The ring does not change else.
-  var hasAllStores: Bool { ringState.ring.members.allSatisfy { slotOf[$0.id] != nil } }
+  /// Whether all stores of the ring are open. The ring does not change else. A node of a cluster has one.
+  var hasAllStores: Bool {
+    !options.isNodeOfCluster && ringState.ring.members.allSatisfy { slotOf[$0.id] != nil }
+  }
 
   /// Goes on with what an earlier process began. While the database is being opened.
   func resumeTransfers() {
@@ -297,9 +299,9 @@ extension DatabaseCore {
     }
   }
 
-  /// Deletes a partition from all trees of a store, durably: all but the system's and the transactions'
-  /// are ordered by it.
-  private func deletePartition(_ partition: Int, in store: Store) throws(DatabaseError) {
+  /// Deletes a partition from all trees of a store, durably: all but the system's, the transactions' and the
+  /// hints' are ordered by it.
+  func deletePartition(_ partition: Int, in store: Store) throws(DatabaseError) {
     let start = StoredKey.make(partition)
     // Partitions are below 32,768.
     let end = StoredKey.make(partition + 1)
@@ -307,7 +309,8 @@ extension DatabaseCore {
     defer { for keyspace in open { keyspace.forgetRecentPuts(in: store) } }
     try storing("partition \(partition) could not be dropped") { () throws(StoreError) in
       var batch = WriteBatch()
-      for name in store.treeNames where name != Member.systemTree && name != Member.transactionTree {
+      let others = [Member.systemTree, Member.transactionTree, HintStore.treeName]
+      for name in store.treeNames where !others.contains(name) {
         if let tree = store.existingTree(name) { batch.deleteRange(from: start, to: end, in: tree) }
       }
       try store.commit(batch, .synced)

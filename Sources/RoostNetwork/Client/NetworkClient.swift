@@ -57,6 +57,21 @@ package final class NetworkClient: Sendable {
       decoding: await ask(NodeMessageKind.key, request.encoded(), isWrite: request.isWrite))
   }
 
+  /// One page of a keyspace's keys, in order, over all nodes.
+  ///
+  /// - Throws: as ``key(_:)``; `.foreignToken`; `.unreachable` naming a partition of which too few replicas are
+  ///   within the node's reach.
+  package func scan(_ request: ScanRequest) async throws(DatabaseError) -> ScanAnswer {
+    try ScanAnswer(decoding: await ask(NodeMessageKind.scan, request.encoded(), isWrite: false))
+  }
+
+  /// One page of a keyspace's changes, over all nodes.
+  ///
+  /// - Throws: as ``scan(_:)``; `.foreignContext` for a token of another keyspace or cluster.
+  package func changes(_ request: ChangesRequest) async throws(DatabaseError) -> ChangesAnswer {
+    try ChangesAnswer(decoding: await ask(NodeMessageKind.changes, request.encoded(), isWrite: false))
+  }
+
   /// Makes a keyspace in the whole cluster, or finds that it is there.
   ///
   /// - Throws: as ``key(_:)``; `.wrongPolicy` where it is there with another policy.

@@ -36,12 +36,12 @@ package final class TransactionCore: @unchecked Sendable {
   /// What the transaction wrote under a key, if anything; else where to ask.
   package func look(
     _ target: KeyReference
-  ) throws(DatabaseError) -> (own: [UInt8]??, owner: Member) {
-    let owner = try manager.core.shared.transactionalOwner(target.partition)
+  ) throws(DatabaseError) -> (own: [UInt8]??, owner: MemberID) {
+    let owner = try manager.owner(of: target.partition)
     return try lock.withLock { () throws(DatabaseError) in
       try checkOpen()
       if let own = buffer.ownWrite(target) { return (.some(own), owner) }
-      try touch(owner.id, locks: 1)
+      try touch(owner, locks: 1)
       return (nil, owner)
     }
   }
@@ -82,7 +82,7 @@ package final class TransactionCore: @unchecked Sendable {
   package func add(
     keyspace: UInt64, _ key: [UInt8], partition: Int, _ change: EventualEffect.Change
   ) throws(DatabaseError) {
-    let target = try manager.core.shared.firstOwner(partition).id
+    let target = try manager.effectTarget(partition)
     try lock.withLock { () throws(DatabaseError) in
       try checkOpen()
       try buffer.add(EventualEffect(keyspace: keyspace, key: key, change: change, target: target))
@@ -108,9 +108,10 @@ package final class TransactionCore: @unchecked Sendable {
     for member in touched { writes[member] = [] }
     do throws(DatabaseError) {
       for (target, value) in buffer.writes {
-        let owner = try manager.core.shared.transactionalOwner(target.partition).id
+        let owner = try manager.owner(of: target.partition)
         writes[owner, default: []].append(TransactionWrite(target, value))
       }
+      try manager.checkFits(writes)
     } catch {
       manager.abort(id, .unreachable(error.message))
       throw error

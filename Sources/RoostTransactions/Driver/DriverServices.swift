@@ -8,17 +8,20 @@ final class DriverServices: Sendable {
   let transport: any Transport
   let timers: Timers
   let times: ProtocolTimes
+  /// The node that this process is; `nil` where it is alone.
+  let node: ClusterNode?
   /// Told what is worth a line in the process's log.
   let warn: @Sendable (String) -> Void
 
   init(
     _ shared: DatabaseShared, _ transport: any Transport, _ timers: Timers, _ times: ProtocolTimes,
-    warn: @escaping @Sendable (String) -> Void
+    _ node: ClusterNode?, warn: @escaping @Sendable (String) -> Void
   ) {
     self.shared = shared
     self.transport = transport
     self.timers = timers
     self.times = times
+    self.node = node
     self.warn = warn
   }
 

@@ -11,10 +11,13 @@ import RoostStorage
 final class EffectWriter: Sendable {
   private let core: DatabaseCore
   private let stores: OpenStores
+  /// Sends what was done to the key's other replicas; `nil` where they are in this process.
+  private let node: ClusterNode?
 
-  init(_ core: DatabaseCore, _ stores: OpenStores) {
+  init(_ core: DatabaseCore, _ stores: OpenStores, _ node: ClusterNode?) {
     self.core = core
     self.stores = stores
+    self.node = node
   }
 
   /// Does an effect, and makes it durable, before anyone sees it. Waits for the disk.
@@ -38,8 +41,9 @@ final class EffectWriter: Sendable {
       }
       return
     }
-    // The mark may be in a store that is missing.
-    guard core.isWhole else {
+    // The mark may be in a store that is missing. In a cluster it is in the one store that an effect is told to,
+    // and that is here.
+    guard node != nil || core.isWhole else {
       throw DatabaseError(.unreachable, "it may have been done at a store that is not open")
     }
     let mark = { [stores] (member: MemberID, batch: inout WriteBatch) -> Void in
@@ -61,13 +65,19 @@ final class EffectWriter: Sendable {
     return try CausalContext(bytes: context)
   }
 
-  /// Calls back once what was done is durable in the stores that have the key.
+  /// Calls back once what was done is durable in the stores that have the key; in a cluster, in most of them.
+  /// What is told again, because that failed, is sent to the others again.
   func sync(_ effect: EventualEffect, _ answer: @escaping @Sendable (DatabaseError?) -> Void) {
-    let owners: [Member]
-    do throws(DatabaseError) {
-      owners = try core.keyspace(id: effect.keyspace).owners(of: effect.key)
-    } catch { return answer(error) }
-    SyncedAnswers.sync(owners, answer)
+    let keyspace: KeyspaceCore
+    do throws(DatabaseError) { keyspace = try core.keyspace(id: effect.keyspace) } catch {
+      return answer(error)
+    }
+    SyncedAnswers.sync(keyspace.owners(of: effect.key)) { [node] failure in
+      guard failure == nil, let node else { return answer(failure) }
+      node.replicate(effect.key, of: keyspace, isSynced: true, deadline: node.requestDeadline) { result in
+        if case .failure(let error) = result { answer(error) } else { answer(nil) }
+      }
+    }
   }
 
   /// Whether trying again cannot help: what the key holds does not take the change.

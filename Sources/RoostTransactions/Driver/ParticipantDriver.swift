@@ -62,11 +62,13 @@ final class ParticipantDriver: @unchecked Sendable {
     endpoint = .participant(member.id)
     epoch = services.shared.environment.randomness.next()
     let now = try services.instant()
+    var serves: (@Sendable (Int) -> Bool)?
+    if let node = services.node { serves = { node.transactionalOwner($0) == member.id } }
     machine = Participant(
       member.id, epoch: epoch, times: services.times, prepared: try store.prepared(),
       outcomes: try Self.recentOutcomes(store, services.times, now),
       forced: try store.forcedDecisions().reduce(into: [:]) { $0[$1.transaction] = $1.record.outcome },
-      at: now)
+      serves: serves, at: now)
     loop = EventLoop(
       handOver: { job in member.calls.run(.urgent, job, refused: { _ in job() }) },
       handle: { [weak self] work in self?.handle(work) })
@@ -403,6 +405,12 @@ final class ParticipantDriver: @unchecked Sendable {
   func resume() { lock.withLock { isQuiet = false } }
 
   var inDoubt: [InDoubt] { lock.withLock { machine.inDoubt } }
+
+  /// Whether nothing of a transaction is under way here, and nothing new would be taken.
+  func isSettled(_ transaction: TransactionID) throws(DatabaseError) -> Bool {
+    let now = try services.instant()
+    return lock.withLock { machine.isSettled(transaction, at: now) }
+  }
 
   /// Drops what was kept for those who ask, and for readers of the past; a bounded part of it.
   ///

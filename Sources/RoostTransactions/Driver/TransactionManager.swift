@@ -15,6 +15,8 @@ package final class TransactionManager: @unchecked Sendable {
   let stores = OpenStores()
   private let outbox: EffectWriter
   private let holds: SnapshotHolds
+  /// Of a node of a cluster.
+  let fence: ClockFence?
   let lock = Lock()
   // Guarded by `lock`.
   var state = State()
@@ -39,19 +41,31 @@ package final class TransactionManager: @unchecked Sendable {
 
   /// - Throws: `.corruption`, `.newerFormat`, `.storage`: what reading the stores' records and the
   ///   coordinators' logs throws.
-  package init(
+  package convenience init(
     _ core: DatabaseCore, transport: any Transport = LocalTransport()
+  ) throws(DatabaseError) {
+    try self.init(core, transport: transport, nil, nil)
+  }
+
+  /// - Parameters:
+  ///   - node: what this process is of a cluster; `nil` where it is alone.
+  ///   - fence: whether its clock can be trusted.
+  init(
+    _ core: DatabaseCore, transport: any Transport, _ node: ClusterNode?, _ fence: ClockFence?
   ) throws(DatabaseError) {
     let options = core.options.transactions
     self.core = core
     self.options = options
+    self.fence = fence
     holds = SnapshotHolds(
       retentionMilliseconds: options.versionRetention.wholeMilliseconds,
       longestMilliseconds: options.longestDuration.wholeMilliseconds)
     workers = core.shared.environment.makeWorkers()
     let timers = Timers(core.shared.environment.time, core.shared.environment.makeWorkers())
-    services = DriverServices(core.shared, transport, timers, options.times, warn: core.options.warn)
-    outbox = EffectWriter(core, stores)
+    services = DriverServices(
+      core.shared, transport, timers, node == nil ? options.times : core.options.clusterTimes, node,
+      warn: core.options.warn)
+    outbox = EffectWriter(core, stores, node)
     do throws(DatabaseError) {
       try openAll()
       for driver in state.coordinators.values { driver.resume() }
@@ -216,6 +230,7 @@ package final class TransactionManager: @unchecked Sendable {
   package typealias ReadReply = @Sendable (Result<ReadAnswer, TransactionAborted>) -> Void
 
   package func begin(age: TransactionID?) throws(DatabaseError) -> TransactionID {
+    try checkMayBegin()
     var retired: CoordinatorDriver?
     while true {
       guard let home = lock.withLock({ state.isClosed ? nil : state.home }) else {
@@ -275,6 +290,9 @@ package final class TransactionManager: @unchecked Sendable {
       (state.participants[member], state.departed[member] != nil)
     }
     guard let participant else {
+      if let node = services.node, member != node.local.id {
+        return snapshot(read, at: timestamp, of: member, from: node, reply)
+      }
       return reply(
         .failure(DatabaseError(hasLeft ? .busy : .unreachable, "the store \(member) is not open")))
     }
@@ -300,6 +318,7 @@ package final class TransactionManager: @unchecked Sendable {
     participants.flatMap { driver in driver.inDoubt.map { (driver.member, $0) } }
   }
 
+  /// What this process knows of a transaction.
   package func outcome(of transaction: TransactionID) throws(DatabaseError) -> KnownOutcome {
     for store in stores.all {
       switch try store.outcome(of: transaction)?.outcome {

@@ -142,13 +142,15 @@ extension CommitRecord {
   }
 }
 
+// Messages between nodes have these too.
+
 extension FieldWriter {
-  fileprivate mutating func write(_ id: TransactionID) {
+  mutating func write(_ id: TransactionID) {
     write(fixed: id.start.rawValue)
     write(fixed: id.coordinator.rawValue)
   }
 
-  fileprivate mutating func write(_ effect: EventualEffect) {
+  mutating func write(_ effect: EventualEffect) {
     write(varint: effect.keyspace)
     write(lengthPrefixed: effect.key)
     write(fixed: effect.target.rawValue)
@@ -173,13 +175,13 @@ extension FieldWriter {
 }
 
 extension FieldReader {
-  fileprivate mutating func readTransactionID() throws(DatabaseError) -> TransactionID {
+  mutating func readTransactionID() throws(DatabaseError) -> TransactionID {
     TransactionID(
       start: Timestamp(rawValue: try readFixed()),
       coordinator: CoordinatorID(rawValue: try readFixed()))
   }
 
-  fileprivate mutating func readEffect() throws(DatabaseError) -> EventualEffect {
+  mutating func readEffect() throws(DatabaseError) -> EventualEffect {
     let keyspace = try readVarint()
     let key = try readLengthPrefixed()
     let target = MemberID(rawValue: try readFixed())

@@ -146,6 +146,7 @@ extension Participant {
   /// Why these partitions give no locks, if some do not. Who holds locks of a frozen one gets more: so it
   /// comes to its end, and the partition is drained the sooner.
   func handoverRefusal(_ partitions: [Int], _ transaction: TransactionID) -> Refusal? {
+    if let serves, !partitions.allSatisfy(serves) { return .notOwner }
     if frozen.isEmpty { return nil }
     var refusal: Refusal?
     for partition in partitions {

@@ -11,7 +11,7 @@ extension Participant {
       return effects.append(.snapshotFailed(request: request, .clock))
     }
     if snapshots[request] != nil { return }
-    if read.partitions.contains(where: { highestRead($0) != nil }) {
+    if read.partitions.contains(where: { highestRead($0) != nil || !(serves?($0) ?? true) }) {
       return effects.append(.snapshotFailed(request: request, .notOwner))
     }
     if isSettled(read, at: time) {

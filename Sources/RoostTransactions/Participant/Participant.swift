@@ -20,6 +20,8 @@ package struct Participant: Sendable {
   /// Random at each opening: locks of another epoch are lost.
   package let epoch: UInt64
   package let times: ProtocolTimes
+  /// Which partitions are this store's, where others are on other nodes: by the ring as the node has it.
+  let serves: (@Sendable (Int) -> Bool)?
 
   /// How a transaction ended here.
   enum Finish: Hashable, Sendable {
@@ -112,14 +114,17 @@ package struct Participant: Sendable {
   ///   - outcomes: recorded outcomes of transactions that began within twice the longest duration, at
   ///     least; older ones are looked up.
   ///   - forced: all that operators decided in this store: a coordinator may still have another word.
+  ///   - serves: whether a partition is this store's; `nil` where whoever asks has seen to that.
   ///   - now: its timestamp must lie above everything issued before the restart.
   ///
   /// Call ``receive(_:at:)`` with `.timer` at once: it says what to do first.
   package init(
     _ member: MemberID, epoch: UInt64, times: ProtocolTimes, prepared: [PreparedRecord],
-    outcomes: [TransactionID: Outcome], forced: [TransactionID: Outcome], at now: Instant
+    outcomes: [TransactionID: Outcome], forced: [TransactionID: Outcome],
+    serves: (@Sendable (Int) -> Bool)? = nil, at now: Instant
   ) {
     self.member = member
+    self.serves = serves
     self.epoch = epoch
     self.times = times
     self.now = now
@@ -232,6 +237,12 @@ package struct Participant: Sendable {
 
   /// Whether no transaction holds or waits for anything, and nothing is being written.
   package var isIdle: Bool { branches.isEmpty && writes.isEmpty && snapshots.isEmpty }
+
+  /// Whether nothing of a transaction is under way here, and nothing new would be taken: what is not on record
+  /// never will be.
+  func isSettled(_ transaction: TransactionID, at now: Instant) -> Bool {
+    branches[transaction] == nil && refusals[transaction] == nil && times.isOver(transaction, at: now)
+  }
 
   /// Whether no other transaction than this one has locks or waits for them.
   package func isAlone(_ transaction: TransactionID) -> Bool {

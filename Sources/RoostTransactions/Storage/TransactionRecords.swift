@@ -25,13 +25,7 @@ extension PreparedRecord {
     writer.write(count: writers.count)
     for member in writers { writer.write(fixed: member.rawValue) }
     writer.write(count: writes.count)
-    for write in writes {
-      writer.write(varint: write.target.keyspace)
-      writer.write(count: write.target.partition)
-      writer.write(lengthPrefixed: write.target.key)
-      writer.write(byte: write.value == nil ? 0 : 1)
-      if let value = write.value { writer.write(lengthPrefixed: value) }
-    }
+    for write in writes { writer.write(write) }
     return writer.bytes
   }
 
@@ -53,19 +47,43 @@ extension PreparedRecord {
   }
 }
 
+// Messages between nodes have these too.
+
+extension FieldWriter {
+  mutating func write(_ target: KeyReference) {
+    write(varint: target.keyspace)
+    write(count: target.partition)
+    write(lengthPrefixed: target.key)
+  }
+
+  mutating func write(_ write: TransactionWrite) {
+    self.write(write.target)
+    self.write(byte: write.value == nil ? 0 : 1)
+    if let value = write.value { self.write(lengthPrefixed: value) }
+  }
+}
+
 extension FieldReader {
-  fileprivate mutating func readWrite() throws(DatabaseError) -> TransactionWrite {
-    let keyspace = try readOrdinal()
+  mutating func readPartition() throws(DatabaseError) -> Int {
     let partition = try readVarint()
     guard partition < 32_768 else { throw damaged("partition \(partition)") }
+    return Int(partition)
+  }
+
+  mutating func readKeyReference() throws(DatabaseError) -> KeyReference {
+    let keyspace = try readOrdinal()
+    let partition = try readPartition()
     let key = try readLengthPrefixed()
     guard !key.isEmpty, key.count <= VersionKey.longestKey else {
       throw damaged("a key of \(key.count) bytes")
     }
+    return KeyReference(keyspace: keyspace, partition: partition, key: key)
+  }
+
+  mutating func readWrite() throws(DatabaseError) -> TransactionWrite {
+    let target = try readKeyReference()
     let isValue = try readFlag()
-    let value = isValue ? try readLengthPrefixed() : nil
-    return TransactionWrite(
-      KeyReference(keyspace: keyspace, partition: Int(partition), key: key), value)
+    return TransactionWrite(target, isValue ? try readLengthPrefixed() : nil)
   }
 }
 

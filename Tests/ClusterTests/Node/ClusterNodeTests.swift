@@ -390,7 +390,10 @@ import Testing
     try world[2].makeKeyspace(KeyspaceRequest(name: "l", kind: .lastWriterWins))
     #expect(code { try world[2].makeKeyspace(KeyspaceRequest(name: "l", kind: .keep)) } == .wrongPolicy)
     let transactional = KeyspaceRequest(name: "t", kind: .transactional)
-    #expect(code { try world[2].makeKeyspace(transactional) } == .wrongPolicy)
+    try world[2].makeKeyspace(transactional)
+    // It is no keyspace for requests of single keys.
+    #expect(code { _ = try world[0].keyspace("t") } == .wrongPolicy)
+    #expect(code { _ = try world.perform(KeyRequest(.get, [1], in: "t"), at: 1) } == .wrongPolicy)
     #expect(code { try world[2].makeKeyspace(KeyspaceRequest(name: "a b", kind: .keep)) } == .invalidArgument)
     let ids = try (0..<3).map { try world[$0].keyspace("l").schemaID }
     #expect(Set(ids).count == 1)

@@ -49,7 +49,8 @@ import Testing
     let world = try NodeWorld(3)
     try world.make()
     try world.put("k", "v", at: 0)
-    var replica = ReplicaMessage(database: world[0].core.id, epoch: 1, keyspace: 1, key: [1, 2])
+    var replica = ReplicaMessage(
+      database: world[0].core.id, ring: RingPrint(revision: 1, print: 7), keyspace: 1, key: [1, 2])
     replica.record = try world.held("k", at: 0)
     let bodies =
       Self.requests.map { $0.encoded() } + [
@@ -90,7 +91,8 @@ import Testing
     let stranger = world.messages.transport(of: NodeID(rawValue: 1_000))
     let kinds: [UInt16] = [
       NodeMessageKind.apply, NodeMessageKind.fetch, NodeMessageKind.hint, NodeMessageKind.key,
-      NodeMessageKind.makeKeyspace, NodeMessageKind.compare,
+      NodeMessageKind.makeKeyspace, NodeMessageKind.compare, NodeMessageKind.ring,
+      NodeMessageKind.changeMembers,
     ]
     for kind in kinds {
       for body in [[], [0], [2], [1, 1], Array(repeating: UInt8(255), count: 64)] as [[UInt8]] {
@@ -114,9 +116,10 @@ import Testing
     try other.make()
     let record = Guarded<[DatabaseError.Code?]>([])
     let stranger = world.messages.transport(of: NodeID(rawValue: 1_000))
-    let epoch = world[0].core.ring.epoch
-    for (id, epoch) in [(other[0].core.id, epoch), (world[0].core.id, epoch + 1)] {
-      let message = ReplicaMessage(database: id, epoch: epoch, keyspace: 1, key: [1])
+    let print = world[0].view.print(of: world[0].partition(of: [1]))
+    let wrong = RingPrint(revision: print.revision, print: ~print.print)
+    for (id, print) in [(other[0].core.id, print), (world[0].core.id, wrong)] {
+      let message = ReplicaMessage(database: id, ring: print, keyspace: 1, key: [1])
       stranger.request(
         NodeMessage(kind: NodeMessageKind.fetch, body: message.encoded()), of: NodeID(rawValue: 1),
         deadline: world.time.monotonicNanoseconds + 1_000_000_000
@@ -125,6 +128,6 @@ import Testing
         record.withLock { $0.append(code { _ = try NodeAnswer.decode(bytes) }) }
       }
     }
-    #expect(record.withLock { $0 } == [.foreignStore, .unreachable])
+    #expect(record.withLock { $0 } == [.foreignStore, .staleRing])
   }
 }

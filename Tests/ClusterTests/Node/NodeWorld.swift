@@ -20,17 +20,22 @@ final class NodeWorld {
   /// Of nodes that are started from now on.
   var observer: (any NodeObserver)?
 
+  /// Of the nodes that are started from now on.
+  var subversions = NodeSubversions()
+
   private let configure: (inout ClusterOptions) -> Void
 
-  /// - Parameter configure: changes how each node takes part.
+  /// - Parameters:
+  ///   - largestBody: of a message, in bytes.
+  ///   - configure: changes how each node takes part.
   init(
-    _ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1,
+    _ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1, largestBody: Int = 16 << 20,
     _ configure: @escaping (inout ClusterOptions) -> Void = { _ in }
   ) throws {
     let time = time
     self.configure = configure
     directory = MemoryDirectory(time)
-    messages = LocalNodes(time: time)
+    messages = LocalNodes(time: time, largestBody: largestBody)
     self.replicas = replicas
     disks = (0..<count).map { SimulatedEnvironment(seed: seed &* 1_000 &+ UInt64($0), time: time) }
     numbers = (0..<count).map { NodeID(rawValue: UInt64($0) + 1) }
@@ -55,8 +60,10 @@ final class NodeWorld {
     try NodeAddress(host: "127.0.0.1", port: 7_420 + index)
   }
 
-  func founding(_ index: Int, of count: Int? = nil) throws -> ClusterFounding {
+  func founding(_ index: Int, of count: Int? = nil, joins: Bool = false) throws -> ClusterFounding {
     var cluster = ClusterOptions(cluster: "test")
+    cluster.joins = joins
+    cluster.subversions = subversions
     cluster.foundingNodes = count ?? disks.count
     cluster.replicas = replicas
     configure(&cluster)
@@ -70,6 +77,70 @@ final class NodeWorld {
       founding, transport: messages.transport(of: numbers[index]), address: try Self.address(index),
       observer: observer
     ) { _ in }
+  }
+
+  // MARK: - Members
+
+  /// A machine with an empty disk, whose node is not started.
+  func addHost() -> Int {
+    let index = disks.count
+    disks.append(SimulatedEnvironment(seed: 77_000 + UInt64(index), time: time))
+    nodes.append(nil)
+    lastNumber += 1
+    numbers.append(NodeID(rawValue: lastNumber))
+    return index
+  }
+
+  /// Has a new node ask to join, makes a change of what it is, and starts it.
+  @discardableResult
+  func join(
+    weight: Int? = nil, _ change: (MemberID) -> MembersRequest.Change? = { _ in nil }
+  ) throws -> Int {
+    let index = addHost()
+    let founding = try founding(index, joins: true)
+    try founding.askToJoin()
+    let request = MembersRequest(
+      [change(founding.member) ?? .admit(founding.member, weight: weight, zone: nil)])
+    _ = try self[running[0]].changeMembers(request)
+    try start(index, founding)
+    return index
+  }
+
+  func id(_ index: Int) -> MemberID { self[index].local.id }
+
+  /// Beats until no change is under way any more.
+  func settle(_ beats: Int = 120) throws {
+    for _ in 0..<beats {
+      try beat()
+      let record = try database()
+      if record.change == nil, record.ring.copies.isEmpty, record.ring.drops.isEmpty { return }
+    }
+    let progress = running.map { "\(self[$0].changeProgress)" }.joined(separator: "\n")
+    Issue.record("it goes on after \(beats) beats:\n\(progress)")
+  }
+
+  /// What the directory says of the database.
+  func database() throws -> DatabaseRecord {
+    try DatabaseRecord(decoding: try #require(try directory.record(ClusterRecordName.database)).value)
+  }
+
+  /// Breaks rules at nodes, or, where none are named, at all that there are and will be.
+  func subvert(_ indices: [Int]? = nil, _ change: (inout NodeSubversions) -> Void) {
+    if indices == nil { change(&subversions) }
+    for index in indices ?? running { change(&self[index].subversions) }
+  }
+
+  /// Writes down that a partition moves, without a plan.
+  func move(_ partition: Int, from: Int, to: Int) throws -> PartitionMove {
+    let slot = try #require(try database().ring.ring.replicas(of: partition).firstIndex(of: id(from)))
+    let move = PartitionMove(partition: partition, slot: slot, from: id(from), to: id(to))
+    let node = self[running[0]]
+    try node.changeRecord { record in
+      // As a plan would have it: who gets it is a member.
+      record.ring = record.ring.copying(move)
+      return true
+    }
+    return move
   }
 
   subscript(_ index: Int) -> ClusterNode { nodes[index]! }

@@ -22,8 +22,8 @@ import Testing
     var limit = 0
     if case .keys = question { limit = 70_000 }
     return TreeRequest(
-      database: DatabaseID(high: 1, low: .max), epoch: 300, keyspace: 2, partition: 65_535, seed: 0x0102_0304,
-      question, byteLimit: limit)
+      database: DatabaseID(high: 1, low: .max), ring: RingPrint(revision: 300, print: .max - 1), keyspace: 2,
+      partition: 65_535, seed: 0x0102_0304, question, byteLimit: limit, isSynced: limit > 0)
   }
 
   private static let answers: [(TreeComparison.Question, TreeAnswer)] = [
@@ -62,8 +62,8 @@ import Testing
   /// The bytes are for good.
   @Test func `a question has the bytes that the format says`() throws {
     let request = TreeRequest(
-      database: DatabaseID(high: 1, low: 2), epoch: 3, keyspace: 4, partition: 5, seed: 6,
-      .leaves(GroupSet(bits: 0x81)))
+      database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 7), keyspace: 4,
+      partition: 5, seed: 6, .leaves(GroupSet(bits: 0x81)))
     let shown = try FormatDocument.example("tree-question")
     #expect(request.encoded() == shown)
     #expect(try TreeRequest(decoding: shown) == request)
@@ -79,6 +79,13 @@ import Testing
       cluster: "c", database: DatabaseID(high: 1, low: 2), epoch: 1, partitionCount: 16, replicas: 3,
       members: [], keyspaces: [], counters: NodeStatus.Counters())
     var old = status.encoded()
+    // No progress of a change, and, in the one before, no last pass.
+    var progress = FieldWriter()
+    ChangeProgress().write(to: &progress)
+    #expect(old.suffix(progress.bytes.count) == progress.bytes[...])
+    old.removeLast(progress.bytes.count)
+    old[0] = 2
+    #expect(try NodeStatus(decoding: old) == status)
     let last = old.removeLast()
     #expect(last == 0)
     old[0] = 1
@@ -113,7 +120,7 @@ import Testing
         #expect(code { _ = try TreeRequest(decoding: Array(body[..<count])) } == .invalidArgument)
       }
       #expect(code { _ = try TreeRequest(decoding: body + [0]) } == .invalidArgument)
-      #expect(code { _ = try TreeRequest(decoding: [2] + body.dropFirst()) } == .newerFormat)
+      #expect(code { _ = try TreeRequest(decoding: [3] + body.dropFirst()) } == .newerFormat)
     }
     for (question, answer) in Self.answers {
       let body = answer.encoded(question)
@@ -137,9 +144,9 @@ import Testing
     for question in Self.questions {
       var request = Self.request(question)
       request.database = world[0].core.id
-      request.epoch = world[0].core.ring.epoch
       request.keyspace = try world[0].keyspace("k").schemaID
       request.partition = 3
+      request.ring = world[0].view.print(of: 3)
       let body = request.encoded()
       for position in -1..<body.count {
         for mask in position < 0 ? [0] : [0x01, 0x10, 0x80, 0xFF] as [UInt8] {
@@ -169,9 +176,9 @@ import Testing
     let ring = node.core.ring
     var request = Self.request(.root)
     request.database = node.core.id
-    request.epoch = ring.epoch
     request.keyspace = try node.keyspace("k").schemaID
     request.partition = try #require((0..<16).first { ring.replicas(of: $0).contains(node.local.id) })
+    request.ring = node.view.print(of: request.partition)
     func refusal(_ change: (inout TreeRequest) -> Void) -> DatabaseError.Code? {
       var changed = request
       change(&changed)
@@ -179,11 +186,14 @@ import Testing
     }
     #expect(refusal { _ in } == nil)
     #expect(refusal { $0.database = DatabaseID(high: 1, low: 2) } == .foreignStore)
-    #expect(refusal { $0.epoch += 1 } == .unreachable)
+    #expect(refusal { $0.ring.print &+= 1 } == .staleRing)
+    #expect(refusal { $0.ring.revision += 1 } == nil, "a change that left the partition alone")
     #expect(refusal { $0.keyspace = 99 } == .unknownKeyspace)
     #expect(refusal { $0.partition = 16 } == .invalidArgument)
     let other = try #require((0..<16).first { !ring.replicas(of: $0).contains(node.local.id) })
-    #expect(refusal { $0.partition = other } == .unreachable)
+    #expect(refusal { $0.partition = other } == .staleRing)
+    let others = node.view.print(of: other)
+    #expect(refusal { ($0.partition, $0.ring) = (other, others) } == .unreachable)
     let long = [UInt8](repeating: 1, count: StoredKey.longestKey + 1)
     #expect(refusal { $0.question = .keys(Self.leaves, after: long) } == .invalidArgument)
   }

@@ -11,6 +11,7 @@ import Testing
   ) async throws -> Database {
     var options = DatabaseOptions()
     options.partitionCount = 16
+    options.transactions.clockBound = .milliseconds(10)
     return try await Database.join(
       cluster: "music", at: "\(folder.path)/node\(index)", listen: "127.0.0.1:0",
       directory: .file("\(folder.path)/directory"), tls: .plainOnLoopback, options
@@ -26,6 +27,60 @@ import Testing
       for try await (index, database) in group { all[index] = database }
       return (0..<count).map { all[$0]! }
     }
+  }
+
+  @Test func `what a node shows is the whole cluster's`() async throws {
+    let folder = try TemporaryDirectory()
+    let nodes = try await Self.cluster(of: 4, in: folder)
+    let words = Index("words") { _, value in value.split(separator: UInt8(ascii: " ")).map(Array.init) }
+    var keyspaces: [Keyspace] = []
+    for node in nodes { keyspaces.append(try await node.keyspace("posts", .eventual, indexes: [words])) }
+    let posts = keyspaces
+    let keys = (10..<60).map { "k\($0)" }
+    for (index, key) in keys.enumerated() { try await posts[index % 4].put(key, "word\(index % 2) \(key)") }
+    for keyspace in posts {
+      var shown: [String] = []
+      for try await entry in keyspace.scan() {
+        #expect(entry.text?.hasSuffix(entry.keyText) == true)
+        shown.append(entry.keyText)
+      }
+      #expect(shown == keys)
+      #expect(try await keyspace.multiGet(keys + ["none"]).count { !$0.isEmpty } == 50)
+      let hits = try await keyspace.query("words", equals: "word1", limit: 500)
+      #expect(hits.entries.map(\.keyText) == stride(from: 1, to: 50, by: 2).map { keys[$0] })
+      // A source that has missed a write is brought it soon, and tells of it then.
+      var told: Set<String> = []
+      for try await change in keyspace.changes() {
+        if let key = change.keyText { told.insert(key) }
+        if told.isSuperset(of: keys) { break }
+      }
+      var count = 0
+      for try await _ in keyspace.changes(following: false) { count += 1 }
+      #expect(count >= 50)
+    }
+    let first = try await posts[0].scanPage(.prefix("k"), .descending, limit: 20)
+    let second = try await posts[3].scanPage(.prefix("k"), .descending, limit: 20, after: first.token)
+    #expect(first.map(\.keyText) + second.map(\.keyText) == Array(keys.reversed().prefix(40)))
+    // Typed values, from nodes that are no replicas of them as well.
+    for (index, keyspace) in posts.enumerated() {
+      try await keyspace.flag("open").enable()
+      try await posts[(index + 1) % 4].flag("open").disable()
+      #expect(try await !posts[(index + 2) % 4].flag("open").isEnabled())
+      try await keyspace.register("name").assign("n\(index)")
+      #expect(try await posts[(index + 3) % 4].register("name").text() == "n\(index)")
+      try await keyspace.map("m").set("s").insert("e\(index)")
+    }
+    #expect(try await posts[2].map("m").set("s").count() == 4)
+    #expect(try await posts[1].map("m").remove("s"))
+    #expect(try await posts[0].map("m").fields().isEmpty)
+    // Whoever follows is told of what another node has written.
+    let follower = Task { [keyspace = posts[0]] in
+      for try await change in keyspace.changes() where change.keyText == "later" { return true }
+      return false
+    }
+    try await posts[3].put("later", "v")
+    #expect(try await follower.value)
+    for node in nodes { try await node.close() }
   }
 
   @Test func `three nodes like a post at once, and all say three`() async throws {
@@ -63,8 +118,6 @@ import Testing
     #expect(try await posts[2].map("m").counter("n").value() == 5)
     #expect(try await posts[2].map("m").fields().count == 1)
 
-    await #expect(code { try await nodes[0].transaction { _ in } } == .wrongPolicy)
-    await #expect(code { _ = try await nodes[0].keyspace("t", .transactional) } == .wrongPolicy)
     await #expect(code { _ = try await nodes[1].keyspace("unknown") } == .unknownKeyspace)
     #expect(try await nodes[2].keyspace("posts").name == "posts")
 
@@ -78,6 +131,77 @@ import Testing
     let again = try await Self.join(2, of: 3, in: folder)
     #expect(try await again.keyspace("posts").counter("likes:42").value() == 4)
     for node in [nodes[0], nodes[1], again] { try await node.close() }
+  }
+
+  @Test func `any of three nodes moves money between keys of all of them`() async throws {
+    let folder = try TemporaryDirectory()
+    let nodes = try await Self.cluster(of: 3, in: folder)
+    var opened: [Keyspace] = []
+    for node in nodes { opened.append(try await node.keyspace("accounts", .transactional)) }
+    let accounts = opened
+    let transfers = try await nodes[0].keyspace("transfers", .eventual)
+    await #expect(code { _ = try await nodes[1].keyspace("accounts", .eventual) } == .wrongPolicy)
+    let names = (0..<12).map { "account\($0)" }
+    try await nodes[0].transaction(.synced) { txn in
+      for name in names { try await txn.put(name, value: 100, in: accounts[0]) }
+    }
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for (index, node) in nodes.enumerated() {
+        group.addTask {
+          let counted = try await node.keyspace("transfers")
+          for round in 0..<6 {
+            let from = names[(index * 5 + round) % names.count]
+            let to = names[(index * 7 + round * 3 + 1) % names.count]
+            if from == to { continue }
+            try await node.transaction(.synced) { txn in
+              let source = try await txn.get(from, Int.self, in: accounts[index], forUpdate: true) ?? 0
+              let target = try await txn.get(to, Int.self, in: accounts[index], forUpdate: true) ?? 0
+              try await txn.put(from, value: source - 7, in: accounts[index])
+              try await txn.put(to, value: target + 7, in: accounts[index])
+              try txn.counter("moves", in: counted).increment()
+            }
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    for (index, node) in nodes.enumerated() {
+      let snapshot = try await node.snapshot()
+      var sum = 0
+      for name in names { sum += try await snapshot.get(name, Int.self, in: accounts[index]) ?? 0 }
+      #expect(sum == 1_200)
+      #expect(try await snapshot.scan(in: accounts[index]).map { String(decoding: $0.key, as: UTF8.self) }
+        == names.sorted())
+      #expect(try await node.transaction { txn in try await txn.scan(in: accounts[index]).count } == 12)
+    }
+    let moves = (0..<3).reduce(0) { sum, index in
+      sum + (0..<6).count { (index * 5 + $0) % 12 != (index * 7 + $0 * 3 + 1) % 12 }
+    }
+    // An effect is done a little later than its commit.
+    var count: Int64 = 0
+    for _ in 0..<2_000 where count != Int64(moves) { count = try await transfers.counter("moves").value() }
+    #expect(count == Int64(moves))
+
+    try await accounts[1].put("plain", "v")
+    #expect(try await accounts[2].get("plain").text == "v")
+    try await accounts[0].delete("plain")
+    #expect(try await accounts[1].get("plain").isEmpty)
+    let transaction = try await nodes[0].begin()
+    try await transaction.put("by hand", "v", in: accounts[0])
+    let outcome = try await nodes[0].commit(transaction)
+    for node in nodes { #expect(try await node.outcome(of: transaction.id) == outcome) }
+    let dropped = try await nodes[1].begin()
+    try await dropped.put("dropped", "v", in: accounts[1])
+    nodes[1].abort(dropped)
+    #expect(try await accounts[2].get("dropped").isEmpty)
+
+    // All start again, and know what was committed.
+    for node in nodes { try await node.close() }
+    let again = try await Self.cluster(of: 3, in: folder)
+    let reopened = try await again[2].keyspace("accounts")
+    #expect(try await reopened.get("by hand").text == "v")
+    for node in again { #expect(try await node.inDoubt().isEmpty) }
+    for node in again { try await node.close() }
   }
 
   @Test func `a cluster whose nodes are all started again goes on at once`() async throws {

@@ -135,7 +135,7 @@ final class MovingBank {
     let (own, owner) = try transaction.look(target)
     if let own { return .some(own.flatMap { Int(String(decoding: $0, as: UTF8.self)) }) }
     let answer = Answer<Result<ReadAnswer, TransactionAborted>>()
-    manager.acquire(transaction.id, at: owner.id, [.shared(target)], .keys([target])) { answer.set($0) }
+    manager.acquire(transaction.id, at: owner, [.shared(target)], .keys([target])) { answer.set($0) }
     switch answer.value {
     case .success(let found):
       return .some(found.entries.first.flatMap { Int(String(decoding: $0.value, as: UTF8.self)) })

@@ -9,7 +9,8 @@ struct ClusterCommand: AsyncParsableCommand {
     abstract: "Look after a cluster, through any of its nodes.",
     discussion: """
       `roost serve` runs a node. Keys are read and written with `roost get`, `put`, `delete`,
-      `incr`, `sadd`, `srem` and `smembers`, with --connect in place of a directory.
+      `scan`, `incr`, `sadd`, `srem`, `smembers`, `flag` and `assign`, and `keyspaces` and
+      `changes` show what there is, with --connect in place of a directory.
 
       EXAMPLES
         roost cluster status --connect 127.0.0.1:7421 --cluster music --plain

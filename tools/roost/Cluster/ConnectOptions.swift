@@ -102,6 +102,7 @@ struct PlaceOptions: ParsableArguments {
   func split(
     _ words: [String], _ names: String..., takesMore: Bool = false
   ) throws -> (directory: String?, words: [String]) {
+    if !isRemote, words.isEmpty { throw ValidationError("Missing expected argument '<directory>'") }
     let rest = isRemote ? words : Array(words.dropFirst())
     if rest.count < names.count {
       throw ValidationError("Missing expected argument '<\(names[rest.count])>'")
@@ -111,6 +112,11 @@ struct PlaceOptions: ParsableArguments {
     }
     return (isRemote ? nil : words[0], rest)
   }
+
+  /// The directory of a command without other words; `nil` where a cluster is asked.
+  ///
+  /// - Throws: `ValidationError` where it is missing, or named beside --connect.
+  func split(_ directory: String?) throws -> String? { try split(directory.map { [$0] } ?? []).directory }
 
   /// A request with what was asked for here.
   func request(
@@ -122,12 +128,18 @@ struct PlaceOptions: ParsableArguments {
     return request
   }
 
+  /// Fails where --quorum was given to a command that asks no replicas of a key.
+  func requireNoQuorum() throws {
+    if quorum != nil { throw ValidationError("--quorum is for commands that read or write keys.") }
+  }
+
   /// Usage of a command about keys, which the parser cannot know: the directory's word may be missing.
-  static func usage(_ command: String, _ words: String) -> String {
-    """
-    roost \(command) <directory> \(words) [<options>]
-           roost \(command) --connect <host:port> --cluster <name> \(words) [<options>]
-    """
+  static func usage(_ command: String, _ words: String = "") -> String {
+    let words = words.isEmpty ? "" : " " + words
+    return """
+      roost \(command) <directory>\(words) [<options>]
+             roost \(command) --connect <host:port> --cluster <name>\(words) [<options>]
+      """
   }
 }
 

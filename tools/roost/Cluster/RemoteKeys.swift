@@ -10,11 +10,34 @@ extension NetworkClient {
   /// A node answers with all that is there; which of several values counts, only the policy says, and the
   /// node is asked for it then.
   func visible(_ record: Record?, in keyspace: String) async throws -> [Sibling] {
-    guard let record else { return [] }
-    let siblings = record.siblings.elements
-    guard siblings.count > 1, let latest = record.siblings.latest else { return siblings }
+    guard let record, record.siblings.elements.count > 1 else { return record?.siblings.elements ?? [] }
     let kind = try await status().keyspaces.first { $0.name == keyspace }?.kind
-    return kind == .lastWriterWins ? [latest] : siblings
+    return (kind ?? .keep).visible(record)
+  }
+
+  /// Calls `body` with a page of the keys of a range after the other, until it has no more, or `limit` keys.
+  ///
+  /// Where it fails in between, it is said how to go on.
+  ///
+  /// - Returns: where to go on behind the limit; `nil` at the end.
+  func forEachPage(
+    _ request: ScanRequest, limit: Int? = nil, _ body: (ScanAnswer) async throws -> Void
+  ) async throws -> ScanToken? {
+    var request = request
+    var left = limit ?? .max
+    repeat {
+      if left == 0 { break }
+      request.limit = min(left, 512)
+      let page: ScanAnswer
+      do throws(DatabaseError) { page = try await scan(request) } catch {
+        if let token = request.token { Complaint.line("to go on after this: --after \(token.text)") }
+        throw error
+      }
+      try await body(page)
+      left -= page.entries.count
+      request.token = page.token
+    } while request.token != nil
+    return request.token
   }
 
   /// A key's typed state; empty where it is absent.
@@ -27,5 +50,13 @@ extension NetworkClient {
       throw DatabaseError(.wrongKind, "the key holds \(other ?? "plain values"), not a \(State.kind)")
     }
     return record.state(as: type)
+  }
+}
+
+extension KeyspacePolicy.Kind {
+  /// The values of a record that count: what the tool knows of a policy without the program's own function.
+  func visible(_ record: Record) -> [Sibling] {
+    guard self == .lastWriterWins, let latest = record.siblings.latest else { return record.siblings.elements }
+    return [latest]
   }
 }

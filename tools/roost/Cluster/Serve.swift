@@ -3,6 +3,7 @@ import Glibc
 import RoostCluster
 import RoostEnvironment
 import RoostNetwork
+import RoostTransactions
 
 /// `roost serve`: runs a node of a cluster until it is told to end.
 struct Serve: ParsableCommand {
@@ -41,6 +42,11 @@ struct Serve: ParsableCommand {
   @Option(help: "How many partitions, 1 to 32768, for good; from the number of nodes otherwise.")
   var partitions: Int?
   @Option(help: "What fails together with this node: replicas go to distinct zones.") var zone: String?
+  @Option(
+    help: ArgumentHelp(
+      "After how long deletes are forgotten for good, where all replicas agree; the same at all nodes. Never otherwise.",
+      valueName: "seconds"))
+  var tombstoneHorizon: Int?
   @Option(help: "This node's share beside the others', 1 to 1000; 100 otherwise.") var weight: Int?
   @OptionGroup var tls: TLSArguments
   @Option(
@@ -66,8 +72,13 @@ struct Serve: ParsableCommand {
     let workers = Environment.posix().makeWorkers()
     workers.submit(.background) {
       joining.result = Result {
-        try service.join(
+        let node = try service.join(
           at: path, settings.database, settings.cluster, directory: .file(settings.directory))
+        let transactions = NodeTransactions(node)
+        joining.transactions = transactions
+        // What an earlier process left undecided holds its locks again.
+        try transactions.start()
+        return node
       }
       signals.post(Self.joined)
     }
@@ -79,6 +90,7 @@ struct Serve: ParsableCommand {
       _ = try? service.stop(drainingFor: .zero)
       throw ExitStatus.success
     }
+    joining.closeTransactions()
     if try !service.stop(drainingFor: Self.patience) {
       Complaint.line("not all that was under way ended within \(Format.duration(Self.patience))")
     }
@@ -97,6 +109,7 @@ struct Serve: ParsableCommand {
           let status = node.status
           try say("ready: cluster \(status.cluster), \(StatusText.summary(status))")
         } catch {
+          joining.closeTransactions()
           _ = try? service.stop(drainingFor: .zero)
           throw error
         }
@@ -128,6 +141,7 @@ struct Serve: ParsableCommand {
     flags.partitions = partitions
     flags.zone = zone
     flags.weight = weight
+    flags.tombstoneHorizon = tombstoneHorizon
     flags.tlsCertificate = tls.tlsCertificate
     flags.tlsKey = tls.tlsKey
     flags.tlsAuthority = tls.tlsAuthority
@@ -142,9 +156,20 @@ private final class Joining: @unchecked Sendable {
   private let lock = Lock()
   // Guarded by `lock`.
   private var held: Result<ClusterNode, any Error>?
+  private var heldTransactions: NodeTransactions?
 
   var result: Result<ClusterNode, any Error>? {
     get { lock.withLock { held } }
     set { lock.withLock { held = newValue } }
+  }
+
+  /// What the node does of transactions, its own and other nodes'.
+  var transactions: NodeTransactions? {
+    get { lock.withLock { heldTransactions } }
+    set { lock.withLock { heldTransactions = newValue } }
+  }
+
+  func closeTransactions() {
+    do { try transactions?.close() } catch { Complaint.line("the transactions could not be closed: \(error)") }
   }
 }

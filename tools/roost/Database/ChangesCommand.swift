@@ -2,12 +2,14 @@ import ArgumentParser
 import Roost
 import RoostCausality
 import RoostCluster
+import RoostNetwork
 
 /// `roost changes`: the feed of a keyspace.
-struct ChangesCommand: ParsableCommand {
+struct ChangesCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "changes",
     abstract: "Show which keys of a keyspace changed, and what they hold now.",
+    usage: PlaceOptions.usage("changes"),
     discussion: """
       Each key once, with its latest state, in the order of its partition's changes. At least
       once: after a partition has moved, its keys are told again, after a line that says so.
@@ -17,35 +19,37 @@ struct ChangesCommand: ParsableCommand {
         roost changes ./db --keyspace posts
         roost changes ./db --limit 10 --json
         roost changes ./db --since 4601…        what came after
+        roost changes --connect 127.0.0.1:7421 --cluster music --plain --limit 10
+
+      Of a cluster it shows the partitions of all nodes, each as one of its replicas has it; a token
+      goes on at any node.
 
       \(BytesOptions.help)
       """)
 
-  @OptionGroup var directory: DirectoryArgument
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String?
   @OptionGroup var keyspace: KeyspaceOption
   @Option(help: "The token of an earlier run.") var since: String?
   @Option(help: "At most so many changes.") var limit: Int?
   @Flag(help: "A JSON object a line; the last one is the token.") var json = false
   @OptionGroup var bytes: BytesOptions
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
 
   func validate() throws {
+    _ = try place.split(directory)
+    try place.requireNoQuorum()
     if let limit, limit < 1 { throw ValidationError("--limit must be at least 1.") }
   }
 
-  func run() throws {
-    var token = try since.map(Self.token)
-    try withDatabase(directory.directory) { database in
-      let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
-      var left = limit ?? .max
-      while left > 0 {
-        let page = try keyspace.changes(since: token, limit: ChangePageLimit(changes: min(left, 256)))
-        for change in page.changes { try show(change, keyspace) }
-        left -= page.changes.count
-        token = page.token
-        if page.isAtEnd { break }
-      }
-      try Output.standard.flush()
+  func run() async throws {
+    let token: ChangeToken?
+    if let directory = try place.split(directory) {
+      token = try withDatabase(directory, showChanges)
+    } else {
+      token = try await showRemoteChanges()
     }
+    try Output.standard.flush()
     guard let token else { return }
     let text = Hexadecimal.text(token.bytes)
     if json {
@@ -59,6 +63,37 @@ struct ChangesCommand: ParsableCommand {
     }
   }
 
+  /// - Returns: where to go on.
+  private func showChanges(of database: DatabaseCore) throws -> ChangeToken? {
+    var token = try since.map(Self.token)
+    let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
+    var left = limit ?? .max
+    while left > 0 {
+      let page = try keyspace.changes(since: token, limit: ChangePageLimit(changes: min(left, 256)))
+      for change in page.changes { try show(change.event) { keyspace.visible($0) } }
+      left -= page.changes.count
+      token = page.token
+      if page.isAtEnd { break }
+    }
+    return token
+  }
+
+  private func showRemoteChanges() async throws -> ChangeToken? {
+    var request = ChangesRequest(in: keyspace.keyspace, limit: 256, since: try since.map(Self.token))
+    var left = limit ?? .max
+    return try await place.connection.withClient { client in
+      while left > 0 {
+        request.limit = min(left, 256)
+        let page = try await client.changes(request)
+        for event in page.events { try show(event) { page.policy.visible($0) } }
+        left -= page.events.count
+        request.token = page.token
+        if page.isAtEnd { break }
+      }
+      return request.token
+    }
+  }
+
   private static func token(_ text: String) throws -> ChangeToken {
     guard let bytes = Hexadecimal.bytes(text.utf8) else {
       throw Failure.usage("a token is an even number of hexadecimal digits")
@@ -66,19 +101,19 @@ struct ChangesCommand: ParsableCommand {
     return try ChangeToken(bytes: bytes)
   }
 
-  private func show(_ change: FeedChange, _ keyspace: KeyspaceCore) throws {
+  private func show(_ event: FeedChange.Event, _ visible: (Record) -> [Sibling]) throws {
     let view = RecordView(bytes: bytes)
     let output = Output.standard
     var writer = JSONWriter()
     writer.beginObject()
-    switch change.event {
+    switch event {
     case .resync(let partition):
       writer.member("resync", partition)
       if !json { try output.line("partition \(partition) is told from its beginning") }
     case .changed(let key, let record):
       writer.member("key", data: key)
       if json {
-        view.write(record, visible: keyspace.visible(record), to: &writer)
+        view.write(record, visible: visible(record), to: &writer)
       } else {
         try output.line("\(bytes.text(key))\t\(view.line(record))")
       }

@@ -6,51 +6,7 @@ import RoostEnvironment
 import RoostNetwork
 import RoostStorage
 
-// The commands on counters and sets, in a directory or, with --connect, in a cluster. What they hold is shown
-// by `roost get` as well.
-
-/// What all of them take.
-struct CounterAndSetOptions: ParsableArguments {
-  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
-  var directory: String
-  @Argument(help: "The key, 1 to 65,533 bytes.") var key: String?
-  @OptionGroup var keyspace: KeyspaceOption
-  @Flag(help: "Return once the write would survive power loss.") var sync = false
-  @OptionGroup var bytes: BytesOptions
-  @OptionGroup(title: "Clusters") var place: PlaceOptions
-
-  /// All words of a command, with those behind the key.
-  func words(_ more: [String] = []) -> [String] { [directory] + (key.map { [$0] } ?? []) + more }
-
-  /// - Throws: ``Failure`` where it is no key.
-  func writtenKey(_ text: String) throws -> [UInt8] {
-    let key: [UInt8] = try bytes.bytes(text, "key")
-    if key.isEmpty { throw Failure.usage("a key must have at least one byte") }
-    return key
-  }
-
-  /// Changes a set of a directory by `change`, all at once, or one of a cluster by each of the operations.
-  ///
-  /// - Parameter directory: `nil` for a cluster.
-  func changeSet(
-    _ directory: String?, _ key: [UInt8], _ operations: [KeyRequest.Operation], removes: Bool = false,
-    _ change: (inout ORSet, Dot) -> Void
-  ) async throws {
-    guard let directory else {
-      return try await place.connection.withClient { client in
-        for operation in operations {
-          _ = try await client.key(place.request(operation, key, in: keyspace, sync: sync))
-        }
-      }
-    }
-    try TypedKey(key, keyspace, directory).write(sync: sync) { keyspace, key in
-      try keyspace.change(key, ORSet.self, removes: removes) { set, stamp throws(CausalityError) in
-        change(&set, stamp.dot)
-        return (true, ())
-      }
-    }
-  }
-}
+// The commands on counters and sets; what all typed values have in common is in `TypedCommands.swift`.
 
 /// `roost incr`: counts up or down.
 struct Increment: AsyncParsableCommand {
@@ -70,7 +26,7 @@ struct Increment: AsyncParsableCommand {
         roost incr ./db likes:42 --operation 0193f2...              tried again: counts once
       """)
 
-  @OptionGroup var options: CounterAndSetOptions
+  @OptionGroup var options: TypedOptions
   @Option(help: "How much; negative counts down.") var by: Int64 = 1
   @Option(
     help: ArgumentHelp(
@@ -105,10 +61,7 @@ struct Increment: AsyncParsableCommand {
         if let operation {
           try keyspace.increment(key, by: by, operation: operation)
         } else {
-          _ = try keyspace.change(key, PNCounter.self) { counter, stamp throws(CausalityError) in
-            try counter.increment(by: by, dot: stamp.dot)
-            return (true, ())
-          }
+          _ = try keyspace.apply(StateChange(.increment(by)), to: key)
         }
         return try keyspace.state(key, PNCounter.self)
       }
@@ -141,7 +94,7 @@ struct SetAdd: AsyncParsableCommand {
         roost sadd --connect 127.0.0.1:7421 --cluster music --plain tags:42 swift lsm
       """)
 
-  @OptionGroup var options: CounterAndSetOptions
+  @OptionGroup var options: TypedOptions
   @Argument(help: "The elements.") var elements: [String] = []
 
   func validate() throws { _ = try words() }
@@ -153,10 +106,7 @@ struct SetAdd: AsyncParsableCommand {
   func run() async throws {
     let (directory, words) = try words()
     let elements: [[UInt8]] = try words.dropFirst().map { try options.bytes.bytes($0, "element") }
-    let key = try options.writtenKey(words[0])
-    try await options.changeSet(directory, key, elements.map { .add($0) }) { set, dot in
-      for element in elements { set.insert(element, dot: dot) }
-    }
+    try await options.change(directory, options.writtenKey(words[0]), .insert(elements))
   }
 }
 
@@ -174,7 +124,7 @@ struct SetRemove: AsyncParsableCommand {
         roost srem --connect 127.0.0.1:7421 --cluster music --plain tags:42 lsm
       """)
 
-  @OptionGroup var options: CounterAndSetOptions
+  @OptionGroup var options: TypedOptions
   @Argument(help: "The elements.") var elements: [String] = []
 
   func validate() throws { _ = try words() }
@@ -186,10 +136,7 @@ struct SetRemove: AsyncParsableCommand {
   func run() async throws {
     let (directory, words) = try words()
     let elements: [[UInt8]] = try words.dropFirst().map { try options.bytes.bytes($0, "element") }
-    let key = try options.writtenKey(words[0])
-    try await options.changeSet(directory, key, elements.map { .remove($0) }, removes: true) { set, _ in
-      for element in elements { set.remove(element) }
-    }
+    try await options.change(directory, options.writtenKey(words[0]), .remove(elements))
   }
 }
 
@@ -208,7 +155,7 @@ struct SetMembers: AsyncParsableCommand {
         roost smembers --connect 127.0.0.1:7421 --cluster music --plain tags:42
       """)
 
-  @OptionGroup var options: CounterAndSetOptions
+  @OptionGroup var options: TypedOptions
   @Flag(help: "A JSON array.") var json = false
 
   func validate() throws { _ = try options.place.split(options.words(), "key") }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Roost
 import RoostCluster
+import RoostNetwork
 
 /// `roost create`: makes a database of one or several stores.
 struct Create: ParsableCommand {
@@ -72,20 +73,38 @@ struct StoreArgument {
 }
 
 /// `roost keyspaces`: names the keyspaces of a database.
-struct Keyspaces: ParsableCommand {
+struct Keyspaces: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Name the keyspaces of a database.",
+    usage: PlaceOptions.usage("keyspaces"),
     discussion: """
       EXAMPLES
         roost keyspaces ./db
         roost keyspaces ./db --json             [{"name":"posts","policy":"keep","replicas":1}]
+        roost keyspaces --connect 127.0.0.1:7421 --cluster music --plain
       """)
 
-  @OptionGroup var directory: DirectoryArgument
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String?
   @Flag(help: "A JSON array.") var json = false
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
 
-  func run() throws {
-    let entries = try withDatabase(directory.directory) { $0.keyspaceEntries }
+  func validate() throws {
+    _ = try place.split(directory)
+    try place.requireNoQuorum()
+  }
+
+  func run() async throws {
+    if let directory = try place.split(directory) {
+      let entries = try withDatabase(directory) { $0.keyspaceEntries }
+      return try show(entries.map { ($0.name, $0.kind, $0.replicas) })
+    }
+    let status = try await place.connection.withClient { try await $0.status() }
+    // All of a cluster's have its number of replicas.
+    try show(status.keyspaces.map { ($0.name, $0.kind, status.replicas) })
+  }
+
+  private func show(_ entries: [(name: String, kind: KeyspacePolicy.Kind, replicas: Int)]) throws {
     guard json else {
       for entry in entries {
         try Output.standard.line("\(Format.left(entry.name, 24)) \(entry.kind), \(entry.replicas) replicas")

@@ -1,0 +1,260 @@
+import RoostCausality
+import RoostEnvironment
+
+// Which ring a node goes by: the directory's, as soon as it hears of a newer one. It is told by a watch, by a
+// look now and then, and by others whose messages go by another ring.
+
+extension ClusterNode {
+  /// The ring that this node goes by.
+  var view: RingView { lock.withLock { ringView } }
+
+  /// Whether the cluster has no place for this node any more.
+  var isDismissed: Bool {
+    let view = view
+    return view.isConfirmed && !view.knows(local.id)
+  }
+
+  /// Looks into the directory, and takes a newer ring over.
+  ///
+  /// - Returns: the ring that this node goes by then.
+  /// - Throws: what the directory throws, and as ``adopt(_:)-DatabaseRecord``.
+  @discardableResult
+  func refreshRing() throws(DatabaseError) -> RingView {
+    if let record = try directory.record(ClusterRecordName.database) {
+      try adopt(try DatabaseRecord(decoding: record.value))
+    }
+    return view
+  }
+
+  /// Takes over what the directory says, where that is news.
+  ///
+  /// - Throws: `.foreignStore` (another database's), and as `DatabaseCore.adopt`.
+  func adopt(_ record: DatabaseRecord) throws(DatabaseError) {
+    guard record.database == core.id else {
+      throw DatabaseError(.foreignStore, "the directory has another database, \(record.database)")
+    }
+    let known = view
+    guard record.ring.revision >= known.revision else { return }
+    if record.ring.revision == known.revision, known.isConfirmed { return }
+    let next = RingView(record.ring, record.change, isConfirmed: true)
+    let isNews = try core.adopt(record.ring, renews: !subversions.keepsIncarnation) { [self] in
+      lock.withLock { if ringView.revision < next.revision { ringView = next } }
+    }
+    if !isNews {
+      lock.withLock { if ringView.revision == next.revision, !ringView.isConfirmed { ringView = next } }
+    }
+    let now = view
+    connect(peers.retain { now.knows($0) })
+    if known.knows(local.id), !now.knows(local.id) {
+      core.options.warn("this node is no member of the cluster any more: it stops serving")
+    }
+    moves.wake(self)
+  }
+
+  /// Changes the directory's record of the database, and takes over what comes of it.
+  ///
+  /// - Parameter body: returns `false` where there is nothing to change. May be called again where another
+  ///   node was first.
+  /// - Returns: whether it was changed.
+  /// - Throws: what `body` throws; `.busy` (others change it all the while), `.corruption` (the directory
+  ///   does not have it), what the directory throws.
+  @discardableResult
+  func changeRecord(
+    _ body: (inout DatabaseRecord) throws(DatabaseError) -> Bool
+  ) throws(DatabaseError) -> Bool {
+    for _ in 0..<16 {
+      guard let found = try directory.record(ClusterRecordName.database) else {
+        throw DatabaseError(.corruption, "the cluster's directory has no record `database`")
+      }
+      let known = try DatabaseRecord(decoding: found.value)
+      var record = known
+      guard try body(&record) else {
+        try adopt(known)
+        return false
+      }
+      record.ring.revision = known.ring.revision + 1
+      record.settle()
+      let version = try directory.compareAndSet(
+        ClusterRecordName.database, version: found.version, record.encoded(), lease: nil)
+      guard version != nil else { continue }
+      try adopt(record)
+      return true
+    }
+    throw DatabaseError(.busy, "the cluster's ring is being changed by others")
+  }
+
+  // MARK: - Messages that go by another ring
+
+  /// What a message about a partition is refused with that goes by another list than this node, once either
+  /// has learned what the directory says.
+  ///
+  /// - Throws: `.foreignStore`, `.staleRing`, what the directory throws.
+  func check(_ database: DatabaseID, _ print: RingPrint, _ partition: Int) throws(DatabaseError) {
+    guard database == core.id else {
+      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
+    }
+    var view = view
+    guard partition < view.ring.partitionCount else {
+      throw DatabaseError(.invalidArgument, "there is no partition \(partition)")
+    }
+    if view.print(of: partition).print == print.print { return }
+    // The other knows of a change that this node has not heard of yet.
+    if print.revision > view.revision { view = try refreshRing() }
+    guard view.print(of: partition).print == print.print else { throw staleRing(print) }
+  }
+
+  /// The same for a message about several partitions, of which this node is to be a replica.
+  ///
+  /// - Throws: also `.invalidArgument` (no such partition).
+  func check(_ database: DatabaseID, _ print: RingPrint, _ partitions: [Int]) throws(DatabaseError) {
+    guard database == core.id else {
+      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
+    }
+    var view = view
+    for partition in partitions where partition >= view.ring.partitionCount {
+      throw DatabaseError(.invalidArgument, "there is no partition \(partition)")
+    }
+    if view.print(of: partitions).print != print.print, print.revision > view.revision {
+      view = try refreshRing()
+    }
+    guard view.print(of: partitions).print == print.print else { throw staleRing(print) }
+    for partition in partitions where !view.isReplica(local.id, of: partition) {
+      throw DatabaseError(.unreachable, "\(local.path) is no replica of partition \(partition)")
+    }
+  }
+
+  /// What was read of partitions counts if they still go by the lists of before: what moves away is deleted
+  /// only after this node has heard of it.
+  func checkUnchanged(_ print: RingPrint, _ partitions: [Int]) throws(DatabaseError) {
+    if view.print(of: partitions).print != print.print { throw staleRing(print) }
+  }
+
+  private func staleRing(_ print: RingPrint) -> DatabaseError {
+    DatabaseError(
+      .staleRing,
+      "the message goes by revision \(print.revision) of the ring, which is at \(view.revision) here")
+  }
+
+  /// A key's partition.
+  func partition(of key: [UInt8]) -> Int {
+    unsafe Placement.partition(ofHash: Placement.hash(key.span.bytes), count: core.ring.partitionCount)
+  }
+
+  /// Sends a replica's message. Where the other says that it goes by another ring, this node catches up and
+  /// asks again, if the member still takes what the message is about.
+  ///
+  /// - Parameter caughtUp: told of the newer ring before it asks again.
+  func send(
+    _ kind: UInt16, _ message: ReplicaMessage, to member: MemberID, deadline: UInt64, retries: Int = 2,
+    caughtUp: @escaping @Sendable (RingView) -> Void = { _ in }, _ reply: @escaping Answer<[UInt8]>
+  ) {
+    send(kind, message.encoded(), to: member, deadline: deadline) { [self] result in
+      guard case .failure(let error) = result, error.code == .staleRing, retries > 0, now < deadline else {
+        return reply(result)
+      }
+      run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+        do throws(DatabaseError) {
+          let view = try refreshRing()
+          caughtUp(view)
+          let partition = partition(of: message.key)
+          let isRight =
+            switch kind {
+            case NodeMessageKind.apply: view.takesWrites(member, of: partition)
+            case NodeMessageKind.fetch: view.isReplica(member, of: partition)
+            default: true
+            }
+          guard isRight else {
+            throw DatabaseError(.staleRing, "member \(member) has partition \(partition) no more")
+          }
+          var again = message
+          again.ring = view.print(of: partition)
+          counters.staleRings.wrappingAdd(1, ordering: .relaxed)
+          send(
+            kind, again, to: member, deadline: deadline, retries: retries - 1, caughtUp: caughtUp, reply)
+        } catch { reply(.failure(error)) }
+      }
+    }
+  }
+
+  /// Asks a node for its ring.
+  ///
+  /// - Parameters:
+  ///   - revision: the least that it is to know: it looks into the directory before it answers with less.
+  ///   - reply: called once, with what it goes by.
+  func askRing(
+    of member: MemberID, atLeast revision: UInt64,
+    _ reply: @escaping @Sendable (Result<RingState, DatabaseError>) -> Void
+  ) {
+    let limit = now &+ options.replicaTimeout.wholeNanoseconds &* 2
+    send(NodeMessageKind.ring, RingRequest(atLeast: revision).encoded(), to: member, deadline: limit) {
+      result in
+      reply(
+        result.flatMap { bytes in answered { () throws(DatabaseError) in try RingState(decoding: bytes) } })
+    }
+  }
+
+  /// The ring that this node goes by, with what moves, as others and operators are shown it.
+  ///
+  /// - Throws: what the directory throws, where it is to know more than it does.
+  func ringState(atLeast revision: UInt64) throws(DatabaseError) -> RingState {
+    let known = view
+    return known.revision >= revision ? known.state : try refreshRing().state
+  }
+}
+
+/// Asks a node for its ring, whole; answered with a ring state, as in the record `ring` of a store.
+///
+///   request := version u8 (1) | revision varint (the least that the answer is to be of)
+package struct RingRequest: Sendable, Equatable {
+  package var revision: UInt64
+
+  /// - Parameter revision: 0 for whatever the node goes by.
+  package init(atLeast revision: UInt64 = 0) { self.revision = revision }
+
+  package func encoded() -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: 1)
+    writer.write(varint: revision)
+    return writer.bytes
+  }
+
+  /// - Throws: `.invalidArgument`, `.newerFormat`.
+  package init(decoding bytes: [UInt8]) throws(DatabaseError) {
+    var reader = FieldReader(bytes, "a request for the ring", .invalidArgument)
+    _ = try reader.readVersion(upTo: 1)
+    revision = try reader.readOrdinal()
+    try reader.readEnd()
+  }
+}
+
+/// Rules that a test breaks on purpose, to see that something fails then.
+package struct NodeSubversions: Sendable {
+  /// Writes are not sent to whom their partition is moving to.
+  package var dropsForwards = false
+  /// Who a partition is moving to counts for quorums as its replicas do.
+  package var countsPending = false
+  /// A store that gets a partition back goes on as the incarnation that it was.
+  package var keepsIncarnation = false
+  /// Partitions that moved away are deleted without a look at who has them.
+  package var dropsUncompared = false
+  /// The node looks into the directory for the ring only where another node says that it is behind.
+  package var isDeaf = false
+  /// Steps of moves that are not begun: a node that is killed there has done all before.
+  package var stopsBefore: Set<MoveStep> = []
+
+  package init() {}
+}
+
+/// What a node does so that a partition moves, in order; at the node that gets it but for the last two.
+package enum MoveStep: Sendable, Hashable, CaseIterable {
+  /// It is written down that the partition moves: from then on the receiver gets all writes.
+  case begin
+  /// The receiver is brought what was written before.
+  case catchUp
+  /// The receiver takes the place.
+  case flip
+  /// Who had it makes sure that the others have all.
+  case compare
+  /// It deletes its part.
+  case drop
+}

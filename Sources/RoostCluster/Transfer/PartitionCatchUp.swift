@@ -1,0 +1,206 @@
+import RoostEnvironment
+import RoostStorage
+
+/// Brings a node what its store lacks of a partition that moves to it, and takes the place. Used by one
+/// thread at a time.
+final class PartitionCatchUp: @unchecked Sendable {
+  private let move: PartitionMove
+  /// Not kept alive: else a node that keeps what it has under way would keep itself.
+  private weak var node: ClusterNode?
+  private let moves: NodeMoves
+  private let done: @Sendable (Result<Void, DatabaseError>) -> Void
+  private let view: RingView
+  /// Whether nobody can ask the member that gives the partition.
+  private let isSourceDead: Bool
+  /// Where the source is dead: how many of the others must have been compared. A write was acknowledged by a
+  /// majority of all, so each set of so many has met one of those.
+  private let needed: Int
+  private var toAsk: ArraySlice<MemberID>
+  private var toCompare: ArraySlice<MemberID> = []
+  private var keyspaces: [KeyspaceCore] = []
+  /// Those whose part was compared to its end.
+  private var whole: [MemberID] = []
+  private var problem = ""
+
+  init(
+    _ move: PartitionMove, _ node: ClusterNode, _ moves: NodeMoves,
+    _ done: @escaping @Sendable (Result<Void, DatabaseError>) -> Void
+  ) {
+    self.move = move
+    self.node = node
+    self.moves = moves
+    self.done = done
+    let view = node.view
+    self.view = view
+    let dead = view.change?.dead ?? []
+    isSourceDead = dead.contains(move.from)
+    let count = view.ring.replicas
+    needed = view.change?.isForced == true ? 0 : count - count / 2
+    // The source first: what it holds makes the receiver as good as it is.
+    let others = view.replicas(of: move.partition).filter {
+      $0 != move.from && $0 != node.local.id && !dead.contains($0)
+    }
+    toAsk = ArraySlice((isSourceDead ? [] : [move.from]) + others)
+  }
+
+  func begin() {
+    guard let node else { return }
+    do throws(DatabaseError) {
+      try node.checkStep(.catchUp)
+      askNext()
+    } catch { done(.failure(error)) }
+  }
+
+  /// Has each replica go by a ring in which the partition moves here. From its answer on all that it takes is
+  /// sent here too, of keyspaces that are yet to be made as well.
+  private func askNext() {
+    guard let node else { return }
+    guard let member = toAsk.popFirst() else { return beginComparing() }
+    node.askRing(of: member, atLeast: view.revision) { [self, weak node] result in
+      node?.run(.background) { [self] in
+        switch result {
+        case .success(let state) where state.revision >= view.revision: toCompare.append(member)
+        case .success(let state): note("member \(member) goes by revision \(state.revision) of the ring")
+        case .failure(let error): note(error.message)
+        }
+        askNext()
+      }
+    }
+  }
+
+  private func beginComparing() {
+    guard let node else { return }
+    do throws(DatabaseError) {
+      try check(toCompare)
+      try node.learnKeyspaces()
+      keyspaces = try node.eventualKeyspaces()
+      compareNext()
+    } catch { done(.failure(error)) }
+  }
+
+  private func compareNext() {
+    guard let node else { return }
+    guard let member = toCompare.popFirst() else { return flip() }
+    moves.compare(move.partition, with: member, keyspaces, .both, node) { [self] result in
+      switch result {
+      case .success: whole.append(member)
+      case .failure(let error): note(error.message)
+      }
+      compareNext()
+    }
+  }
+
+  private func note(_ text: String) { if problem.isEmpty { problem = text } }
+
+  /// - Throws: `.unreachable` where too few of those can tell what was acknowledged.
+  private func check(_ members: some Collection<MemberID>) throws(DatabaseError) {
+    let what = "partition \(move.partition) moves from \(move.from) to \(move.to)"
+    if isSourceDead {
+      guard members.count >= needed else {
+        throw DatabaseError(
+          .unreachable,
+          "\(what), and \(members.count) of the \(needed) other replicas that it takes were compared: "
+            + problem
+        )
+      }
+    } else if !members.contains(move.from) {
+      throw DatabaseError(.unreachable, "\(what), which waits for its source: \(problem)")
+    }
+  }
+
+  private func flip() {
+    guard let node else { return }
+    done(
+      answered { () throws(DatabaseError) in
+        try check(whole)
+        try node.checkStep(.flip)
+        try storing("\(node.local.path) could not be synced") { () throws(StoreError) in
+          try node.local.store.syncBesideWriters()
+        }
+        let move = move
+        let isDone = try node.changeRecord { record throws(DatabaseError) in
+          guard record.ring.copies.contains(move) else { return false }
+          do throws(RingError) { record.ring = try record.ring.moved(move) } catch {
+            throw DatabaseError(error)
+          }
+          record.forgetDead()
+          return true
+        }
+        if !isDone { throw NodeMoves.outdated }
+      })
+  }
+}
+
+/// Deletes a partition that a node has given away, once all replicas have what it holds. Used by one thread
+/// at a time.
+final class PartitionDrop: @unchecked Sendable {
+  private let partition: Int
+  /// Not kept alive: else a node that keeps what it has under way would keep itself.
+  private weak var node: ClusterNode?
+  private let moves: NodeMoves
+  private let done: @Sendable (Result<Void, DatabaseError>) -> Void
+  private let view: RingView
+  private var left: ArraySlice<MemberID>
+  private var keyspaces: [KeyspaceCore] = []
+
+  init(
+    _ partition: Int, _ node: ClusterNode, _ moves: NodeMoves,
+    _ done: @escaping @Sendable (Result<Void, DatabaseError>) -> Void
+  ) {
+    self.partition = partition
+    self.node = node
+    self.moves = moves
+    self.done = done
+    let view = node.view
+    self.view = view
+    let dead = view.change?.dead ?? []
+    left = view.replicas(of: partition).filter { !dead.contains($0) && $0 != node.local.id }[...]
+  }
+
+  func begin() {
+    guard let node else { return }
+    do throws(DatabaseError) {
+      try node.checkStep(.compare)
+      if node.subversions.dropsUncompared { left = [] }
+      keyspaces = try node.eventualKeyspaces()
+      compareNext()
+    } catch { done(.failure(error)) }
+  }
+
+  private func compareNext() {
+    guard let node else { return }
+    guard let member = left.popFirst() else { return delete() }
+    moves.compare(partition, with: member, keyspaces, .push, node) { [self] result in
+      switch result {
+      case .success: compareNext()
+      case .failure(let error):
+        done(
+          .failure(
+            DatabaseError(
+              .unreachable,
+              "partition \(partition) is to be deleted here, which waits for member \(member): "
+                + error.message
+            )))
+      }
+    }
+  }
+
+  private func delete() {
+    guard let node else { return }
+    done(
+      answered { () throws(DatabaseError) in
+        try node.checkStep(.drop)
+        guard node.view.print(of: partition).print == view.print(of: partition).print else {
+          throw NodeMoves.outdated
+        }
+        try node.core.deleteMoved(partition)
+        let drop = RingState.Drop(partition: partition, member: node.local.id)
+        let isDone = try node.changeRecord { record in
+          guard record.ring.drops.contains(drop) else { return false }
+          record.ring = record.ring.dropped(drop)
+          return true
+        }
+        if !isDone { throw NodeMoves.outdated }
+      })
+  }
+}
