@@ -172,9 +172,7 @@ extension ClusterNode {
     let keyspace = try keyspace(order.keyspace)
     var count = 0
     for key in order.keys
-    where try keyspace.reap(
-      key, of: order.partition, on: local, seed: order.seed, before: before, isForced: isBroken(.sameRecord))
-    {
+    where try keyspace.reap(key, of: order.partition, on: local, seed: order.seed, before: before) {
       count += 1
       counters.reaped.wrappingAdd(1, ordering: .relaxed)
     }

@@ -56,12 +56,10 @@ extension KeyspaceCore {
 
   /// Deletes a record for good, with its entry in the feed and those of indexes, if it is what was agreed on.
   ///
-  /// - Parameter isForced: whether the record goes whatever it is: a broken rule.
   /// - Returns: whether it was.
   /// - Throws: `.invalidArgument`, `.unreachable`, `.corruption`, `.storage`, `.closed`.
   func reap(
-    _ key: HashedKey, of partition: Int, on member: Member, seed: UInt64, before: Timestamp,
-    isForced: Bool = false
+    _ key: HashedKey, of partition: Int, on member: Member, seed: UInt64, before: Timestamp
   ) throws(DatabaseError) -> Bool {
     let place = try unsafe locate(key.key.span.bytes)
     guard place.partition == partition else {
@@ -75,12 +73,9 @@ extension KeyspaceCore {
     try checkWritable(partition)
     let part = try part(on: member)
     let storedKey = StoredKey.make(partition, key.key)
-    guard let stored = try part.load(storedKey) else { return false }
-    if !isForced {
-      guard stored.isReapable(before: before), Self.reapingHash(stored.record, seed) == key.hash else {
-        return false
-      }
-    }
+    guard let stored = try part.load(storedKey), stored.isReapable(before: before),
+      Self.reapingHash(stored.record, seed) == key.hash
+    else { return false }
     try part.erase(stripe, partition, storedKey, stored, self)
     return true
   }
