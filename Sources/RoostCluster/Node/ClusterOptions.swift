@@ -39,10 +39,10 @@ public struct ClusterOptions: Sendable {
   public var repairBytesPerSecond = 4 << 20
   /// How long another node may take to hash a partition.
   public var repairTimeout: Duration = .seconds(60)
-  /// How old a deleted key's tombstone becomes before it is reaped: deleted for good, at all replicas at once, if
-  /// all are there and agree. `nil` for never. Longer than hints are kept (three hours), messages live and clocks
-  /// differ; all nodes say the same. Never to be set while a disk may still go back to an older state unnoticed:
-  /// restored stores are refused by it.
+  /// How old a deleted key's tombstone becomes before it is reaped: deleted for good, at all replicas at
+  /// once, if all are there and agree. `nil` for never. Longer than hints are kept (three hours), messages
+  /// live and clocks differ, up to ten years; all nodes say the same. A store that goes back to an older
+  /// state (a restored backup) is refused from then on.
   public var tombstoneHorizon: Duration?
 
   /// How old a hint may become.

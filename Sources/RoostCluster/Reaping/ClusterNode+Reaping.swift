@@ -6,7 +6,8 @@ import RoostEnvironment
 // 1. A replica of a partition looks through what it holds for what is old enough: the first of its list, and
 //    the others some time later, for what the first one has no more.
 // 2. It asks all others, in one message, whether each has the same record or nothing. None may be away.
-// 3. What all agree on it orders them to delete, and deletes it itself once they have. Each looks again, with the
+// 3. What all agree on it orders them to delete, and deletes it itself once they have. Each looks again, with
+// the
 //    key locked, whether the record is the same still.
 
 extension ClusterNode {
@@ -181,7 +182,8 @@ extension ClusterNode {
 
   // MARK: - Answering
 
-  /// - Throws: `.unreachable` where this node reaps nothing, or goes by another ring; `.clockOutOfBound` where
+  /// - Throws: `.unreachable` where this node reaps nothing, or goes by another ring; `.clockOutOfBound`
+  /// where
   ///   the message was very long on its way; `.foreignStore`, `.invalidArgument`.
   private func checkReaping(_ message: ReapMessage) throws(DatabaseError) -> ReapingRule {
     guard let rule = reaping.rule else {

@@ -4,8 +4,8 @@ import RoostCausality
 //             | partition varint | asked u64, a timestamp | horizon varint, in milliseconds | seed u64 | count varint
 //             | (key lengthPrefixed, hash u64)*
 //
-// The answer to a question (kind 15) is a `ReapVerdict` for each key, one byte; to an order (kind 16) a varint:
-// how many records have gone.
+// The answer to a question (kind 15) is a `ReapVerdict` for each key, one byte; to an order (kind 16) a
+// varint: how many records have gone.
 
 /// What a replica has of a key that another one asks about.
 enum ReapVerdict: UInt8, Sendable {

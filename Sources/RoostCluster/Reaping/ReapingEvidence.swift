@@ -3,13 +3,13 @@ import RoostEnvironment
 
 //   `reaping/MEMBER` := version u8 (1) | before u64, a timestamp
 //
-// in the cluster's directory, written by the member's node alone: what its store held up to then may have been
-// reaped. It is there before the node agrees to any reaping, and a store that shows no sign of life after that
-// time has gone back to before it: it may hold values whose tombstones no replica has any more.
+// in the cluster's directory, written by the member's node alone: what its store held up to then may have
+// been reaped. It is there before the node agrees to any reaping, and a store that shows no sign of life
+// after that time has gone back to before it: it may hold values whose tombstones no replica has any more.
 //
-// The sign of life is the store's own record of its clock, which every node that runs raises, and which the log
-// keeps in one order with its writes. A store that was merely down keeps its last one, and what it agreed to lies
-// a horizon before that: so however long it was away, it is let in.
+// The sign of life is the store's own record of its clock, which every node that runs raises, and which the
+// log keeps in one order with its writes. A store that was merely down keeps its last one, and what it agreed
+// to lies a horizon before that: so however long it was away, it is let in.
 
 /// What a node has told the directory of its reaping. Thread-safe.
 final class ReapingEvidence: @unchecked Sendable {

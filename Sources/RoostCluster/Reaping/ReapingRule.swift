@@ -1,17 +1,19 @@
 import RoostCausality
 import RoostEnvironment
 
-// Why a tombstone may go (REPLICATION: interleavings 7 and 8). A key comes back where, after all replicas have
-// dropped the tombstone, a state arrives that has a value which the tombstone had replaced. Such a state was
-// read from a replica before that replica had the tombstone, and:
+// Why a tombstone may go (REPLICATION: interleavings 7 and 8). A key comes back where, after all replicas
+// have dropped the tombstone, a state arrives that has a value which the tombstone had replaced. Such a state
+// was read from a replica before that replica had the tombstone, and:
 //
-// - each replica, asked in one ring, has had the very same record for longer than the horizon, durably, or has
+// - each replica, asked in one ring, has had the very same record for longer than the horizon, durably, or
+// has
 //   nothing of the key: so no replica has the value any more, and whoever read it did so longer ago than that;
 // - a state on its way says when it was read (a hint: when the first state in it was), and one that was read
 //   longer ago than `lateAfter` is taken by nobody;
 // - a disk that goes back to before it had the tombstone is not let into the cluster (`ReapingEvidence`).
 //
-// A tombstone that is still somewhere, because an order to reap was lost, does no harm: it brings nothing back.
+// A tombstone that is still somewhere, because an order to reap was lost, does no harm: it brings nothing
+// back.
 
 /// How old what is reaped must be, and what comes too late. Timestamps of two nodes' clocks for one moment
 /// differ by `slack` at most. A plain value.
@@ -44,8 +46,8 @@ struct ReapingRule: Sendable, Equatable {
     messageLifetime = lifetime
   }
 
-  /// By how much two clocks may differ: the machines', the window by which one that was killed is ahead of its
-  /// own when it starts again, and a second for a write on its way to the log.
+  /// By how much two clocks may differ: the machines', the window by which one that was killed is ahead of
+  /// its own when it starts again, and a second for a write on its way to the log.
   static func slack(_ maximumOffset: Duration) -> UInt64 {
     maximumOffset.wholeMilliseconds + DatabaseClock.windowMilliseconds + 1_000
   }
@@ -81,9 +83,9 @@ package enum ReapingCondition: Sendable, Hashable, CaseIterable {
 }
 
 extension StoredRecord {
-  /// Whether it is nothing but a tombstone, or would be one once what has expired by then is dropped, and is as
-  /// it is since then or longer. States of counters, sets, maps and flags never go: an empty one is not kept,
-  /// and one that is there says something (a counter's operations that are not to count again, say).
+  /// Whether it is nothing but a tombstone, or would be one once what has expired by then is dropped, and is
+  /// as it is since then or longer. States of counters, sets, maps and flags never go: an empty one is not
+  /// kept, and one that is there says something (a counter's operations that are not to count again, say).
   func isReapable(before: Timestamp) -> Bool {
     changeNumber <= before.rawValue && record.states.isEmpty
       && record.siblings.elements.allSatisfy { $0.isExpired(at: before.milliseconds) }

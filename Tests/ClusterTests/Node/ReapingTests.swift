@@ -104,25 +104,36 @@ import Testing
     #expect(try Self.holders("a", world) == 0)
   }
 
-  @Test func `a hint of the key holds reaping up`() throws {
+  @Test func `what a replica answers: nothing, the same, or something else`() throws {
     let world = try Self.world()
-    try world.put("a", "v", at: 0)
     let (keyspace, key) = (try world[1].keyspace("k"), Array("a".utf8))
+    let partition = try keyspace.partition(of: key)
+    try world.put("a", "v", at: 0)
     let value = try #require(try world.held("a", at: 1))
     try Self.delete("a", world, at: 0)
-    let partition = try keyspace.partition(of: key)
-    for _ in 0..<60 {
-      // For a member that is not there, so that nobody takes it; always new, so that it does not grow old.
-      try world[1].hints.keep(
-        for: MemberID(rawValue: 99), keyspace: keyspace.schemaID, partition: partition, key, value,
-        at: try world[1].core.shared.clock.now())
-      try world.beat()
+    let tombstone = try #require(try world.held("a", at: 1))
+    func verdict(_ record: Record, horizon: UInt64 = 0) throws -> [UInt8] {
+      let message = ReapMessage(
+        database: world[1].core.id, ring: world[1].view.print(of: partition), keyspace: keyspace.schemaID,
+        partition: partition, asked: try world[0].core.shared.clock.now(), horizon: horizon, seed: 9,
+        keys: [HashedKey(key: key, hash: KeyspaceCore.reapingHash(record, 9)), HashedKey(key: [0], hash: 1)])
+      let found = Guarded<[UInt8]?>(nil)
+      try world[1].answerReaping(message.encoded()) { result in
+        found.withLock { $0 = try? result.get() }
+      }
+      return try #require(found.withLock { $0 })
     }
-    #expect(try world[1].hints.holds(keyspace: keyspace.schemaID, partition: partition, key))
-    #expect(try !world[1].hints.holds(keyspace: keyspace.schemaID, partition: partition, [9]))
-    #expect(try Self.holders("a", world) == 3)
-    try world.beat(15)
-    #expect(try Self.holders("a", world) == 0)
+    // Too young; old enough, if the other's horizon is no longer; another record.
+    #expect(try verdict(tombstone) == [2, 0])
+    world.time.advance(byNanoseconds: 50_000_000_000)
+    #expect(try verdict(tombstone) == [1, 0])
+    #expect(try verdict(tombstone, horizon: 60_000) == [2, 0])
+    #expect(try verdict(value) == [2, 0])
+    // Where a hint of the key is kept, it may yet be handed over.
+    try world[1].hints.keep(
+      for: world.id(2), keyspace: keyspace.schemaID, partition: partition, key, value,
+      at: try world[1].core.shared.clock.now())
+    #expect(try verdict(tombstone) == [2, 0])
   }
 
   @Test func `so many keys at a time, and no more`() throws {

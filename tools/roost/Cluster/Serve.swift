@@ -44,7 +44,7 @@ struct Serve: ParsableCommand {
   @Option(help: "What fails together with this node: replicas go to distinct zones.") var zone: String?
   @Option(
     help: ArgumentHelp(
-      "After how long deletes are forgotten for good, where all replicas agree; the same at all nodes. Never otherwise.",
+      "After how long deletes are forgotten for good, the same at all nodes; never otherwise.",
       valueName: "seconds"))
   var tombstoneHorizon: Int?
   @Option(help: "This node's share beside the others', 1 to 1000; 100 otherwise.") var weight: Int?

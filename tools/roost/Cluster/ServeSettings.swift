@@ -12,8 +12,8 @@ import RoostStorage
 //
 //   {"cluster": "music", "listen": "10.0.0.1:7420", "directory": "/srv/roost/cluster", "founding-nodes": 3,
 //    "replicas": 3, "partitions": 256, "zone": "rack1", "weight": 100, "tombstone-horizon": 864000,
-//    "tls-certificate": "node.pem",
-//    "tls-key": "node.key", "tls-authority": "ca.pem", "plain": false, "synced": true}
+//    "tls-certificate": "node.pem", "tls-key": "node.key", "tls-authority": "ca.pem", "plain": false,
+//    "synced": true}
 
 /// What `roost serve` is told, by its flags or by a file.
 struct ServeSettings: Decodable {
