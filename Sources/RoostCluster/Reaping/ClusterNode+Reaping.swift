@@ -198,7 +198,8 @@ extension ClusterNode {
     }
     let (now, asked) = (try core.shared.clock.now().milliseconds, message.asked.milliseconds)
     guard max(now, asked) - min(now, asked) <= rule.messageLifetime + rule.slack else {
-      throw DatabaseError(.clockOutOfBound, "a message about reaping was asked at \(asked) ms; it is \(now) ms")
+      throw DatabaseError(
+        .clockOutOfBound, "a message about reaping was asked at \(asked) ms; it is \(now) ms")
     }
     return rule
   }
@@ -242,8 +243,8 @@ extension ClusterNode {
     counters.lateStates.wrappingAdd(1, ordering: .relaxed)
     throw DatabaseError(
       .invalidArgument,
-      "a state that was read \(now.milliseconds - asOf.milliseconds) ms ago comes too late: what has replaced "
-        + "it may be gone")
+      "a state that was read \(now.milliseconds - asOf.milliseconds) ms ago comes too late: what has "
+        + "replaced it may be gone")
   }
 
   /// Whether a state is to be joined that another node sends.

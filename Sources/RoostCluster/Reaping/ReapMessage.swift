@@ -1,8 +1,8 @@
 import RoostCausality
 
 //   reap     := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace varint
-//             | partition varint | asked u64, a timestamp | horizon varint, in milliseconds | seed u64 | count varint
-//             | (key lengthPrefixed, hash u64)*
+//             | partition varint | asked u64, a timestamp | horizon varint, in milliseconds | seed u64
+//             | count varint | (key lengthPrefixed, hash u64)*
 //
 // The answer to a question (kind 15) is a `ReapVerdict` for each key, one byte; to an order (kind 16) a
 // varint: how many records have gone.
@@ -51,8 +51,8 @@ struct ReapMessage: Equatable, Sendable {
   }
 
   init(
-    database: DatabaseID, ring: RingPrint, keyspace: UInt64, partition: Int, asked: Timestamp, horizon: UInt64,
-    seed: UInt64, keys: [HashedKey]
+    database: DatabaseID, ring: RingPrint, keyspace: UInt64, partition: Int, asked: Timestamp,
+    horizon: UInt64, seed: UInt64, keys: [HashedKey]
   ) {
     self.database = database
     self.ring = ring

@@ -13,7 +13,9 @@ import RoostEnvironment
 
 /// What a node has told the directory of its reaping. Thread-safe.
 final class ReapingEvidence: @unchecked Sendable {
-  static func name(_ member: MemberID) -> String { "reaping/" + NodeID(rawValue: member.rawValue).description }
+  static func name(_ member: MemberID) -> String {
+    "reaping/" + NodeID(rawValue: member.rawValue).description
+  }
 
   private let lock = Lock()
   // Guarded by `lock`, which is held while the directory is written.

@@ -7,7 +7,7 @@ import RoostEnvironment
 //
 // - each replica, asked in one ring, has had the very same record for longer than the horizon, durably, or
 // has
-//   nothing of the key: so no replica has the value any more, and whoever read it did so longer ago than that;
+//   nothing of the key: so no replica has the value any more, and whoever read it did so longer ago;
 // - a state on its way says when it was read (a hint: when the first state in it was), and one that was read
 //   longer ago than `lateAfter` is taken by nobody;
 // - a disk that goes back to before it had the tombstone is not let into the cluster (`ReapingEvidence`).
@@ -30,7 +30,8 @@ struct ReapingRule: Sendable, Equatable {
   /// - Throws: `.invalidOption` where the horizon is too near.
   init?(_ cluster: ClusterOptions, _ database: DatabaseOptions) throws(DatabaseError) {
     let slack = Self.slack(database.maximumClockOffset)
-    let lifetime = max(cluster.replicaTimeout, cluster.requestTimeout, cluster.repairTimeout).wholeMilliseconds
+    let longest = max(cluster.replicaTimeout, cluster.requestTimeout, cluster.repairTimeout)
+    let lifetime = longest.wholeMilliseconds
     let hintAge = cluster.hintAge.wholeMilliseconds
     guard let horizon = cluster.tombstoneHorizon else { return nil }
     let least = hintAge + 2 * lifetime + 4 * slack
@@ -38,7 +39,7 @@ struct ReapingRule: Sendable, Equatable {
       throw DatabaseError(
         .invalidOption,
         "tombstoneHorizon is \(horizon), must be \(least) ms to ten years: longer than a hint is kept "
-          + "(\(hintAge) ms), a message lives twice (2 × \(lifetime) ms), and clocks differ (4 × \(slack) ms)")
+          + "(\(hintAge) ms), a message lives twice (2 × \(lifetime) ms), clocks differ (4 × \(slack) ms)")
     }
     self.horizon = horizon.wholeMilliseconds
     self.slack = slack

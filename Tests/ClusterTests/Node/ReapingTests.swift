@@ -254,6 +254,8 @@ import Testing
     for round in 0..<4 {
       try world.put("a", "v\(round)", at: 0, isSynced: true)
       try Self.delete("a", world, at: 1)
+      // A crash may have brought an old tombstone back to one of them, so that contexts differ.
+      for index in 0..<3 { try world.repair(at: index) }
       try world.beat(48)
       #expect(try Self.holders("a", world) == 0)
       world.crash(round % 3, seed: UInt64(round))
