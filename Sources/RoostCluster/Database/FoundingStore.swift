@@ -50,6 +50,9 @@ package final class FoundingStore {
   /// The database's that it is of; before it is a member, of the one that it would make.
   package var database: DatabaseID { identity.database }
   package var isMember: Bool { identity.isComplete }
+  /// What its clock was surely below when it was last in use.
+  var lastLife: Timestamp { candidate.clock ?? .zero }
+  var path: String { candidate.path }
 
   /// Makes the database's part of it that is here.
   ///

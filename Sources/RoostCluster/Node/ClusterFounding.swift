@@ -39,6 +39,7 @@ package final class ClusterFounding: @unchecked Sendable {
     directory: any ClusterDirectory, address: NodeAddress, _ environment: Environment
   ) throws(DatabaseError) {
     try cluster.validate()
+    _ = try ReapingRule(cluster, options)
     store = try FoundingStore(path, options, environment)
     self.options = options
     self.cluster = cluster
@@ -124,6 +125,11 @@ package final class ClusterFounding: @unchecked Sendable {
     let (database, schema): (DatabaseRecord, Schema)
     do throws(DatabaseError) {
       database = try waitForDatabase(until: deadline)
+      if store.isMember, !cluster.brokenReaping.contains(.rolledBackDisk) {
+        try ReapingEvidence.check(
+          store.member, at: store.path, lastLife: store.lastLife, directory,
+          slack: ReapingRule.slack(options.maximumClockOffset))
+      }
       schema = try directory.record(ClusterRecordName.schema).map { record throws(DatabaseError) in
         try Schema(decoding: record.value)
       } ?? Schema()

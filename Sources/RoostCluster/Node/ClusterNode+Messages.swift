@@ -64,6 +64,14 @@ extension ClusterNode {
         answer(.success(ClusterCandidate.encode(try askingToJoin())))
       }
     case NodeMessageKind.transactions: receiveOfTransactions(message)
+    case NodeMessageKind.reapQuestion:
+      serve(message, .background) { [self] body, answer throws(DatabaseError) in
+        try answerReaping(body, answer)
+      }
+    case NodeMessageKind.reapOrder:
+      serve(message, .background) { [self] body, answer throws(DatabaseError) in
+        try takeReapOrder(body, answer)
+      }
     default:
       message.answer(
         .failure(
@@ -104,6 +112,7 @@ extension ClusterNode {
       throw DatabaseError(.invalidArgument, "a message without the state that it brings")
     }
     let keyspace = try keyspace(message.keyspace)
+    guard try isWelcome(message, record, keyspace) else { return answer(.success([])) }
     _ = try unsafe keyspace.join(message.key.span.bytes, record)
     // It may have come just before this node took over that the partition moves: then the sender has yet to
     // learn to whom.
@@ -132,17 +141,21 @@ extension ClusterNode {
     // One that the target would refuse must not be taken for kept.
     try core.shared.clock.check(
       record.highestTimestamp, maximumOffsetMilliseconds: core.shared.maximumClockOffsetMilliseconds)
-    try keepHint(for: message.target, try keyspace(message.keyspace), message.key, record)
+    try checkTimely(message.asOf)
+    try keepHint(
+      for: message.target, try keyspace(message.keyspace), message.key, record, asOf: message.asOf)
     sync(true) { failure in answer(failure.map { .failure($0) } ?? .success([])) }
   }
 
   /// Keeps a state for another member's store.
+  ///
+  /// - Parameter asOf: when it was read; `nil` for now.
   func keepHint(
-    for target: MemberID, _ keyspace: KeyspaceCore, _ key: [UInt8], _ record: Record
+    for target: MemberID, _ keyspace: KeyspaceCore, _ key: [UInt8], _ record: Record, asOf: Timestamp? = nil
   ) throws(DatabaseError) {
     try hints.keep(
       for: target, keyspace: keyspace.schemaID, partition: try keyspace.partition(of: key), key, record,
-      at: try core.shared.clock.now(), .applied)
+      at: try core.shared.clock.now(), asOf: asOf, .applied)
   }
 
   /// Calls `then` once what was written here before survives the machine, where that is asked for.

@@ -23,6 +23,7 @@ extension ClusterNode {
         run(until: deadline, refused: { reply(.failure($0)) }) {
           reply(
             answered { () throws(DatabaseError) in
+              try self.checkTimely(place.message.asOf)
               if let record { _ = try unsafe place.keyspace.join(place.key.span.bytes, record) }
             })
         }
@@ -43,6 +44,8 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
   private var read: QuorumRead<Record>?
   private var number: UInt64 = 0
   private var nextLook: UInt64
+  /// Those that have nothing of the key.
+  private var hasNothing: Set<MemberID> = []
 
   init(
     _ node: ClusterNode, _ place: KeyPlace, _ deadline: UInt64,
@@ -72,7 +75,10 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
   }
 
   private func receive(_ event: QuorumRead<Record>.Event) {
-    let effects = lock.withLock { read?.receive(event) ?? [] }
+    let effects = lock.withLock { () -> [QuorumRead<Record>.Effect] in
+      if case .found(let member, let record) = event, record == Record() { hasNothing.insert(member) }
+      return read?.receive(event) ?? []
+    }
     carryOut(effects)
   }
 
@@ -128,6 +134,8 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
 
   /// Nobody waits for it: what fails is found again by the next read.
   private func repair(_ member: MemberID, _ record: Record) {
+    // It may have reaped it.
+    if node.isEmpty(record), lock.withLock({ hasNothing.contains(member) }) { return }
     node.counters.repairs.wrappingAdd(1, ordering: .relaxed)
     if member == node.local.id {
       return node.run { [place] in _ = try? unsafe place.keyspace.join(place.key.span.bytes, record) }

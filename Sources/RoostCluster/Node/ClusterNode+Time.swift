@@ -35,6 +35,7 @@ extension ClusterNode {
     if case .failure = outcome { counters.failedRenewals.wrappingAdd(1, ordering: .relaxed) }
     handHintsOver()
     repairInBackground()
+    reapInBackground()
     moves.beat(self)
     sweepHints()
     observer?.counted(figures)

@@ -193,7 +193,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   private func keepHint(for member: MemberID) {
     node.run(.background) { [node, place, record] in
       do throws(DatabaseError) {
-        try node.keepHint(for: member, place.keyspace, place.key, record)
+        try node.keepHint(for: member, place.keyspace, place.key, record, asOf: place.message.asOf)
       } catch {
         if error.code == .closed || error.code == .busy { return }
         node.core.options.warn("a hint could not be kept: \(error)")

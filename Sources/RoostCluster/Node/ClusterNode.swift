@@ -32,6 +32,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   package let hints: HintStore
   let peers = NodePeers()
   let counters = NodeCounters()
+  let reaping: NodeReaping
   let observer: (any NodeObserver)?
   /// Its part in changes of the members.
   let moves = NodeMoves()
@@ -133,7 +134,10 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     directory = founding.directory
     environment = founding.environment
     ringView = RingView(core.shown.now.ringState, nil, isConfirmed: false)
-    hints = try HintStore(local.store)
+    var hintLimits = HintStore.Limits()
+    hintLimits.age = founding.cluster.hintAge
+    hints = try HintStore(local.store, hintLimits)
+    reaping = NodeReaping(try ReapingRule(founding.cluster, founding.options))
     workers = environment.makeWorkers()
     readers = environment.makeWorkers()
     keepers = environment.makeWorkers()

@@ -39,6 +39,19 @@ public struct ClusterOptions: Sendable {
   public var repairBytesPerSecond = 4 << 20
   /// How long another node may take to hash a partition.
   public var repairTimeout: Duration = .seconds(60)
+  /// How old a deleted key's tombstone becomes before it is reaped: deleted for good, at all replicas at
+  /// once, if all are there and agree. `nil` for never. Longer than hints are kept (three hours), messages
+  /// live and clocks differ, up to ten years; all nodes say the same. A store that goes back to an older
+  /// state (a restored backup) is refused from then on.
+  public var tombstoneHorizon: Duration?
+
+  /// How old a hint may become.
+  package var hintAge: Duration = .seconds(3 * 3_600)
+  /// Records that are looked at in a second for what may be reaped, and keys that are asked about at a time.
+  package var reapLooksPerSecond = 20_000
+  package var reapKeysAtOnce = 512
+  /// Conditions of reaping that a test leaves out.
+  package var brokenReaping: Set<ReapingCondition> = []
 
   /// Rules that a test breaks on purpose.
   package var subversions = NodeSubversions()

@@ -79,6 +79,7 @@ final class HintHandover: @unchecked Sendable {
     }
     do throws(DatabaseError) {
       if member == node.local.id {
+        try node.checkTimely(hint.since)
         _ = try unsafe keyspace.join(hint.userKey.span.bytes, hint.state)
         return hand(over: hint, keyspace, to: members.dropFirst())
       }
@@ -122,6 +123,8 @@ final class HintHandover: @unchecked Sendable {
   private func message(_ hint: Hint, _ keyspace: KeyspaceCore) throws(DatabaseError) -> ReplicaMessage {
     var message = try node.place(keyspace, hint.userKey, quorum: nil, isSynced: true).message
     message.record = hint.state
+    // Of a hint the age of what is in it counts.
+    if message.asOf != nil { message.asOf = hint.since }
     return message
   }
 

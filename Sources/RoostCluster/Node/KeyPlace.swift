@@ -44,6 +44,7 @@ extension ClusterNode {
     var message = ReplicaMessage(
       database: core.id, ring: view.print(of: partition), keyspace: keyspace.schemaID, key: key)
     message.isSynced = isSynced
+    if reaping.rule != nil { message.asOf = try core.shared.clock.now() }
     return KeyPlace(
       keyspace: keyspace, key: key, partition: partition, replicas: replicas,
       pending: view.pending(of: partition), ring: message.ring,

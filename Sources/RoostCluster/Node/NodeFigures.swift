@@ -20,6 +20,12 @@ package struct NodeFigures: Sendable, Hashable {
   package var notCompared: UInt64 = 0
   /// How often the directory could not be told that the node is there, or had given it up.
   package var failedRenewals: UInt64 = 0
+  /// Records of this node that were reaped.
+  package var reaped: UInt64 = 0
+  /// How often some were not, for now: a replica was away or held something else.
+  package var reapsPutOff: UInt64 = 0
+  /// States that came so late that they were refused.
+  package var lateStates: UInt64 = 0
 
   // Now.
   package var hints = 0
@@ -53,6 +59,9 @@ extension ClusterNode {
     figures.unavailableReads = counters.unavailableReads.load(ordering: .relaxed)
     figures.readRepairs = counters.repairs.load(ordering: .relaxed)
     figures.failedRenewals = counters.failedRenewals.load(ordering: .relaxed)
+    figures.reaped = counters.reaped.load(ordering: .relaxed)
+    figures.reapsPutOff = counters.reapsPutOff.load(ordering: .relaxed)
+    figures.lateStates = counters.lateStates.load(ordering: .relaxed)
     figures.callsInHand = counters.inHand
     let kept = hints.statistics
     figures.hintsHandedOver = kept.handedOver

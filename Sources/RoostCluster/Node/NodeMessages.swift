@@ -35,7 +35,12 @@ package enum NodeMessageKind {
   /// A client's page of changes: ``ChangesRequest``; any node.
   package static let changes: UInt16 = 14
   /// An operator asks who asks to join: answered with a list of ``ClusterCandidate``.
-  package static let candidates: UInt16 = 15
+  package static let candidates: UInt16 = 17
+
+  /// A replica asks whether tombstones may be reaped: `ReapMessage`.
+  package static let reapQuestion: UInt16 = 15
+  /// It has them reaped: `ReapMessage`.
+  package static let reapOrder: UInt16 = 16
 
   /// Those between replicas that change nothing: one that got no answer may be asked again.
   static let readers: Set<UInt16> = [fetch, compare, ring, page, feed]

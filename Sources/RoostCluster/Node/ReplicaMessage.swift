@@ -3,7 +3,8 @@ import RoostCausality
 // What replicas say to each other about a key:
 //
 //   message := version u8 (2) | database high u64 | low u64 | revision varint | print u64
-//            | keyspace id varint | flags u8 (bit 0: synced) | target u64 (of a hint, else 0)
+//            | keyspace id varint | flags u8 (bit 0: synced; bit 1: has `as of`; bit 2: old)
+//            | as of u64, a timestamp, where it has one | target u64 (of a hint, else 0)
 //            | key lengthPrefixed | record lengthPrefixed (empty in a fetch)
 //
 // Revision and print tell by which ring the sender goes, and by which list of the key's partition: see
@@ -23,6 +24,10 @@ struct ReplicaMessage {
   /// Whom a hint is for.
   var target = MemberID(rawValue: 0)
   var record: Record?
+  /// When the state was read from a replica, at the latest; where tombstones are reaped only.
+  var asOf: Timestamp?
+  /// Whether the record is nothing but what may be reaped where it comes from.
+  var isOld = false
 
   init(database: DatabaseID, ring: RingPrint, keyspace: UInt64, key: [UInt8]) {
     self.database = database
@@ -38,7 +43,8 @@ struct ReplicaMessage {
     writer.write(fixed: database.low)
     ring.write(to: &writer)
     writer.write(varint: keyspace)
-    writer.write(byte: isSynced ? 1 : 0)
+    writer.write(byte: (isSynced ? 1 : 0) | (asOf == nil ? 0 : 2) | (isOld ? 4 : 0))
+    if let asOf { writer.write(fixed: asOf.rawValue) }
     writer.write(fixed: target.rawValue)
     writer.write(lengthPrefixed: key)
     writer.write(lengthPrefixed: Self.bytes(of: record))
@@ -52,7 +58,11 @@ struct ReplicaMessage {
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
     ring = try RingPrint(from: &reader)
     keyspace = try reader.readOrdinal()
-    isSynced = try reader.readFlag()
+    let flags = try reader.readByte()
+    guard flags < 8 else { throw reader.damaged("flags of \(flags)") }
+    isSynced = flags & 1 != 0
+    isOld = flags & 4 != 0
+    if flags & 2 != 0 { asOf = Timestamp(rawValue: try reader.readFixed()) }
     target = MemberID(rawValue: try reader.readFixed())
     key = try reader.readLengthPrefixed()
     record = try Self.record(try reader.readLengthPrefixed())

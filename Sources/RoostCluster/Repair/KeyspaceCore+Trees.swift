@@ -60,12 +60,19 @@ extension KeyspaceCore {
     return page
   }
 
-  /// Calls `body` with each key of a partition and its record, until it says `false`.
-  ///
-  /// - Returns: the last key that it was called with; `nil` where that was the partition's end.
   private func forEachRecord(
     of partition: Int, on member: Member, after: [UInt8], _ isCancelled: () -> Bool,
     _ body: ([UInt8], Record) -> Bool
+  ) throws(DatabaseError) -> [UInt8]? {
+    try forEachStored(of: partition, on: member, after: after, isCancelled) { body($0, $1.record) }
+  }
+
+  /// Calls `body` with each key of a partition and what is stored of it, until it says `false`.
+  ///
+  /// - Returns: the last key that it was called with; `nil` where that was the partition's end.
+  func forEachStored(
+    of partition: Int, on member: Member, after: [UInt8], _ isCancelled: () -> Bool,
+    _ body: ([UInt8], StoredRecord) -> Bool
   ) throws(DatabaseError) -> [UInt8]? {
     guard let part = parts[member.slot] else {
       throw DatabaseError(.unreachable, "the keyspace `\(name)` is not open in \(member.path)")
@@ -88,12 +95,12 @@ extension KeyspaceCore {
         from = storedKey + [0]
         // A user's key has at least one byte.
         guard storedKey.count > StoredKey.prefixBytes else { continue }
-        let record: Record
-        do throws(DatabaseError) { record = try StoredRecord(decoding: cursor.value).record } catch {
+        let stored: StoredRecord
+        do throws(DatabaseError) { stored = try StoredRecord(decoding: cursor.value) } catch {
           throw unsafe part.damaged(storedKey.span.bytes, error)
         }
         let key = Array(storedKey.dropFirst(StoredKey.prefixBytes))
-        if !body(key, record) { return key }
+        if !body(key, stored) { return key }
       }
     }
   }

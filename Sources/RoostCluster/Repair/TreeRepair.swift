@@ -338,7 +338,9 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   ) throws(DatabaseError) {
     guard let place, let hand = current else { return }
     let theirs = try ReplicaMessage.record(bytes)
-    if let theirs, try unsafe place.keyspace.join(difference.key.span.bytes, theirs) {
+    if let theirs, try !node.isLeftOut(theirs, difference.key, place.keyspace),
+      try unsafe place.keyspace.join(difference.key.span.bytes, theirs)
+    {
       current?.hasChanged = true
     }
     try send(difference.key, place, to: hand.member, unless: theirs, node)
@@ -352,6 +354,7 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     let isSynced = direction == .push
     var message = try node.place(place.keyspace, key, quorum: nil, isSynced: isSynced).message
     message.record = record
+    message.isOld = try node.isOld(key, place.keyspace)
     send(NodeMessageKind.apply, message.encoded(), to: member, node.options.replicaTimeout, node) {
       [self, number] in post(.applied(number, $0))
     }

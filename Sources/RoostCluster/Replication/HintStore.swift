@@ -86,19 +86,20 @@ package final class HintStore: @unchecked Sendable {
   ///
   /// - Parameters:
   ///   - now: of the database's clock.
+  ///   - asOf: when the state was read; `nil` for now.
   ///   - durability: what it must survive before this returns.
   /// - Throws: `.busy` where the hints' bytes are used up; `.storage` also for a user key of more than 65,517
   ///   bytes: in both cases nothing was kept. `.corruption`, `.indeterminate`.
   /// - Complexity: a lookup and a write.
   package func keep(
     for target: MemberID, keyspace: UInt64, partition: Int, _ userKey: [UInt8], _ state: Record,
-    at now: Timestamp, _ durability: Durability = .synced
+    at now: Timestamp, asOf: Timestamp? = nil, _ durability: Durability = .synced
   ) throws(DatabaseError) {
     let key = Hint.key(target, keyspace, partition, userKey)
     try lock.withLock { () throws(DatabaseError) in
       let old = try value(key)
       var joined = state
-      var since = now
+      var since = min(asOf ?? now, now)
       if let old {
         let known = try Hint(key, old)
         // One that is too old counts as gone.
@@ -106,7 +107,7 @@ package final class HintStore: @unchecked Sendable {
           joined = known.state
           joined.join(state)
           // Where the new state knows all of the old, it is as if that had been dropped.
-          if joined != state { since = min(known.since, now) }
+          if joined != state { since = min(known.since, since) }
         }
       }
       let value = Hint.value(since, joined)
@@ -130,6 +131,18 @@ package final class HintStore: @unchecked Sendable {
 
   private func isTooOld(_ since: Timestamp, at now: Timestamp) -> Bool {
     now.milliseconds >= since.milliseconds && now.milliseconds - since.milliseconds >= ageMilliseconds
+  }
+
+  /// Whether any hint is kept of a key, for whomever.
+  ///
+  /// - Throws: `.storage`.
+  /// - Complexity: a lookup for each target that has hints.
+  func holds(keyspace: UInt64, partition: Int, _ userKey: [UInt8]) throws(DatabaseError) -> Bool {
+    let targets = lock.withLock { Array(current.hints.keys) }
+    for target in targets where try value(Hint.key(target, keyspace, partition, userKey)) != nil {
+      return true
+    }
+    return false
   }
 
   // MARK: - Handing over

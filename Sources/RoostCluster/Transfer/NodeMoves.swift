@@ -234,6 +234,8 @@ final class NodeMoves: @unchecked Sendable {
 
   private func begin(_ move: PartitionMove, _ node: ClusterNode) throws(DatabaseError) {
     try node.checkStep(.begin)
+    // A disk that went back may have something of it from earlier: what has replaced it may be reaped.
+    if node.reaping.rule != nil { try node.core.deleteMoved(move.partition) }
     let isDone = try node.changeRecord { record throws(DatabaseError) in
       guard let change = record.change, !change.isCancelled,
         let plan = try? record.ring.ring.plan(to: record.ring.ring.staying), plan.isEmpty,

@@ -51,7 +51,8 @@ final class NodeMetrics: NodeObserver, @unchecked Sendable {
       total("hints_expired") { $0.hintsExpired }, total("hints_refused") { $0.hintsRefused },
       total("tree_passes") { $0.treePasses }, total("tree_repairs") { $0.treeRepairs },
       total("tree_not_compared") { $0.notCompared },
-      total("failed_lease_renewals") { $0.failedRenewals },
+      total("failed_lease_renewals") { $0.failedRenewals }, total("reaped") { $0.reaped },
+      total("reaps_put_off") { $0.reapsPutOff }, total("late_states") { $0.lateStates },
     ]
   }
 

@@ -44,6 +44,11 @@ struct Serve: ParsableCommand {
   @Option(help: "How many partitions, 1 to 32768, for good; from the number of nodes otherwise.")
   var partitions: Int?
   @Option(help: "What fails together with this node: replicas go to distinct zones.") var zone: String?
+  @Option(
+    help: ArgumentHelp(
+      "After how long deletes are forgotten for good, the same at all nodes; never otherwise.",
+      valueName: "seconds"))
+  var tombstoneHorizon: Int?
   @Option(help: "This node's share beside the others', 1 to 1000; 100 otherwise.") var weight: Int?
   @OptionGroup var tls: TLSArguments
   @Option(
@@ -150,6 +155,7 @@ struct Serve: ParsableCommand {
     flags.partitions = partitions
     flags.zone = zone
     flags.weight = weight
+    flags.tombstoneHorizon = tombstoneHorizon
     flags.tlsCertificate = tls.tlsCertificate
     flags.tlsKey = tls.tlsKey
     flags.tlsAuthority = tls.tlsAuthority

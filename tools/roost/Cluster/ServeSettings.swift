@@ -11,8 +11,9 @@ import RoostStorage
 // The file of `roost serve --config` is a JSON object whose members have the names of the flags:
 //
 //   {"cluster": "music", "listen": "10.0.0.1:7420", "directory": "/srv/roost/cluster", "founding-nodes": 3,
-//    "replicas": 3, "partitions": 256, "zone": "rack1", "weight": 100, "tls-certificate": "node.pem",
-//    "tls-key": "node.key", "tls-authority": "ca.pem", "plain": false, "synced": true, "join": false}
+//    "replicas": 3, "partitions": 256, "zone": "rack1", "weight": 100, "tombstone-horizon": 864000,
+//    "tls-certificate": "node.pem", "tls-key": "node.key", "tls-authority": "ca.pem", "plain": false,
+//    "synced": true, "join": false}
 
 /// What `roost serve` is told, by its flags or by a file.
 struct ServeSettings: Decodable {
@@ -24,6 +25,7 @@ struct ServeSettings: Decodable {
   var partitions: Int?
   var zone: String?
   var weight: Int?
+  var tombstoneHorizon: Int?
   var tlsCertificate: String?
   var tlsKey: String?
   var tlsAuthority: String?
@@ -34,6 +36,7 @@ struct ServeSettings: Decodable {
   private enum CodingKeys: String, CodingKey, CaseIterable {
     case cluster, listen, directory, replicas, partitions, zone, weight, plain, synced, join
     case foundingNodes = "founding-nodes"
+    case tombstoneHorizon = "tombstone-horizon"
     case tlsCertificate = "tls-certificate"
     case tlsKey = "tls-key"
     case tlsAuthority = "tls-authority"
@@ -94,6 +97,7 @@ struct ServeSettings: Decodable {
     result.partitions = partitions ?? other.partitions
     result.zone = zone ?? other.zone
     result.weight = weight ?? other.weight
+    result.tombstoneHorizon = tombstoneHorizon ?? other.tombstoneHorizon
     result.synced = synced ?? other.synced
     result.join = join ?? other.join
     if plain == true { return result }
@@ -125,6 +129,7 @@ struct NodeSettings {
     if let nodes = settings.foundingNodes { cluster.foundingNodes = nodes }
     if let weight = settings.weight { cluster.weight = weight }
     if let zone = settings.zone { cluster.zone = zone }
+    cluster.tombstoneHorizon = settings.tombstoneHorizon.map { .seconds($0) }
     cluster.replicas = settings.replicas
     cluster.joins = settings.join ?? false
     // Whoever starts a node has it wait for the others, or for an operator, however late they are.
