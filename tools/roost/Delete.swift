@@ -89,7 +89,7 @@ struct Delete: AsyncParsableCommand {
     try tree.requireNone()
     if context != nil, keys.count != 1 { throw Failure.usage("--context is of one key") }
     let seen = try context.map(ContextText.context)
-    try await place.connection.withClient { client in
+    try await place.withKeys { client in
       for key in keys {
         var request = place.request(.delete, key, in: keyspace, sync: sync)
         request.context = seen

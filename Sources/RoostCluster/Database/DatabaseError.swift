@@ -45,6 +45,8 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     public static let foreignStore = Code("foreignStore")
     /// No present store holds the key's partition.
     public static let unreachable = Code("unreachable")
+    /// The replicas within reach hold an older state than the session saw; the message says what is missing.
+    public static let behindSession = Code("behindSession")
     /// A write reached some replicas and failed at others: it may still appear.
     public static let indeterminate = Code("indeterminate")
     /// The versions that a read at a past time asks for may be gone: it lies before what is retained.

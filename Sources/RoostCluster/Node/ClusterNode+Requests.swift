@@ -56,37 +56,47 @@ extension ClusterNode {
       guard place.isReplica else {
         return handOn(request, place, ArraySlice(inOrderOfTrust(place.replicas)), deadline, nil, reply)
       }
-      switch request.operation {
-      case .get:
-        read(place, deadline) { result in reply(result.map { place.answer($0) }) }
-      case .remove:
-        // What is seen here goes: all that a read would show.
-        catchUp(place, deadline) { [self] result in
-          if case .failure(let error) = result { return reply(.failure(error)) }
-          write(request, place, deadline, reply)
-        }
-      case .countOnce: try count(request, place, deadline, reply)
-      case .delete where request.context == nil:
-        // What a read would show goes: some of it may be known elsewhere only.
-        read(place, deadline) { [self] result in
-          switch result {
-          case .failure(let error): reply(.failure(error))
-          case .success(let record):
-            var request = request
-            request.context = place.context(record)
-            let asked = request
-            run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
-              write(asked, place, deadline, reply)
-            }
-          }
-        }
-      default:
-        if let dot = request.context?.dot, try place.keyspace.held(place.key)?.context.contains(dot) != true {
-          return bring(dot, request, place, deadline, reply)
-        }
+      if let session = request.session {
+        return try carryOut(request, in: session, place, deadline, reply)
+      }
+      try carryOut(request, place, deadline, reply)
+    } catch { reply(.failure(error)) }
+  }
+
+  /// Does what a client asks here, where this node is a replica.
+  func carryOut(
+    _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
+  ) throws(DatabaseError) {
+    switch request.operation {
+    case .get:
+      read(place, deadline) { result in reply(result.map { place.answer($0) }) }
+    case .remove:
+      // What is seen here goes: all that a read would show.
+      catchUp(place, deadline) { [self] result in
+        if case .failure(let error) = result { return reply(.failure(error)) }
         write(request, place, deadline, reply)
       }
-    } catch { reply(.failure(error)) }
+    case .countOnce: try count(request, place, deadline, reply)
+    case .delete where request.context == nil:
+      // What a read would show goes: some of it may be known elsewhere only.
+      read(place, deadline) { [self] result in
+        switch result {
+        case .failure(let error): reply(.failure(error))
+        case .success(let record):
+          var request = request
+          request.context = place.context(record)
+          let asked = request
+          run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
+            write(asked, place, deadline, reply)
+          }
+        }
+      }
+    default:
+      if let dot = request.context?.dot, try place.keyspace.held(place.key)?.context.contains(dot) != true {
+        return bring(dot, request, place, deadline, reply)
+      }
+      write(request, place, deadline, reply)
+    }
   }
 
   /// What no other node would take must not be written here either.
@@ -141,7 +151,11 @@ extension ClusterNode {
     do throws(DatabaseError) {
       let context = try place.keyspace.write(request, hasSeenAll: hasSeenAll)
       do throws(DatabaseError) {
-        try replicate(place, deadline) { result in reply(result.map { KeyAnswer(context: context) }) }
+        // Whoever has the write has all that is here with it.
+        let mark = request.session == nil ? nil : place.mark(try place.keyspace.held(place.key))
+        try replicate(place, deadline) { result in
+          reply(result.map { KeyAnswer(context: context, session: mark) })
+        }
       } catch {
         throw DatabaseError(
           .indeterminate, "the write was applied, and could not be sent to other replicas: \(error.message)",

@@ -2,9 +2,11 @@ package import RoostCausality
 
 // What clients ask of a node about a key, and what they are told. Bodies of messages between nodes:
 //
-//   request := version u8 (1) | keyspace lengthPrefixed | key lengthPrefixed | flags u8 | quorum varint (0: a
-//              majority) | context lengthPrefixed (a context token; empty for none) | operation u8
-//            | what the operation takes
+//   request := version u8 (1; 2 of a session) | keyspace lengthPrefixed | key lengthPrefixed | flags u8
+//            | quorum varint (0: a majority) | context lengthPrefixed (a context token; empty for none)
+//            | demand, in version 2 | operation u8 | what the operation takes
+//   demand  := asks all u8 (0 or 1) | database high u64 | low u64 (0, 0: none yet)
+//            | seen lengthPrefixed (a context token; empty for none)
 //   flags   := bit 0 conditional, bit 1 handed on by another node, bit 2 synced
 //   put (2)       takes: time to live varint, in ms, 0 for none | value lengthPrefixed
 //   increment (4) takes: amount varint, zigzag
@@ -13,7 +15,9 @@ package import RoostCausality
 //                           lengthPrefixed, where it has one
 //   get (1) and delete (3) take nothing
 //
-//   answer  := version u8 (1) | context token lengthPrefixed | has record u8 | record, where it has one
+//   answer  := version u8 (1; 2 to a session) | context token lengthPrefixed | mark, in version 2
+//            | has record u8 | record, where it has one
+//   mark    := database high u64 | low u64 | seen lengthPrefixed (a context token)
 
 /// What is asked about one key of an eventual keyspace.
 package struct KeyRequest: Sendable, Equatable {
@@ -42,6 +46,8 @@ package struct KeyRequest: Sendable, Equatable {
   package var isSynced = false
   /// Whether another node, which is no replica, has handed it on: it is not handed on again.
   package var isHandedOn = false
+  /// Of a session: what the state must cover that this is done on.
+  package var session: SessionDemand?
 
   package init(_ operation: Operation, _ key: [UInt8], in keyspace: String) {
     self.keyspace = keyspace
@@ -56,12 +62,13 @@ package struct KeyRequest: Sendable, Equatable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: session == nil ? 1 : 2)
     writer.write(text: keyspace)
     writer.write(lengthPrefixed: key)
     writer.write(byte: (isConditional ? 1 : 0) | (isHandedOn ? 2 : 0) | (isSynced ? 4 : 0))
     writer.write(count: quorum ?? 0)
     writer.write(lengthPrefixed: context?.bytes ?? [])
+    if let session { writer.write(session) }
     switch operation {
     case .get: writer.write(byte: 1)
     case .put(let value, let timeToLive):
@@ -92,7 +99,7 @@ package struct KeyRequest: Sendable, Equatable {
   /// - Throws: `.invalidArgument`, `.newerFormat`, and what a context token is refused with.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a request", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
+    let version = try reader.readVersion(upTo: 2)
     keyspace = try reader.readText()
     key = try reader.readLengthPrefixed()
     let flags = try reader.readByte()
@@ -106,6 +113,7 @@ package struct KeyRequest: Sendable, Equatable {
     let token = try reader.readLengthPrefixed()
     context = token.isEmpty ? nil : try CausalContext(bytes: token)
     guard context != nil || !isConditional else { throw reader.damaged("a condition without a context") }
+    if version >= 2 { session = try reader.readSessionDemand() }
     let code = try reader.readByte()
     switch code {
     case 1: operation = .get
@@ -134,16 +142,20 @@ package struct KeyAnswer: Sendable, Equatable {
   package var record: Record?
   /// Of a read: what it saw. Of a write: what the writer may replace next.
   package var context: CausalContext
+  /// Of a session's request: what it is to remember.
+  package var session: SessionMark?
 
-  package init(record: Record? = nil, context: CausalContext) {
+  package init(record: Record? = nil, context: CausalContext, session: SessionMark? = nil) {
     self.record = record
     self.context = context
+    self.session = session
   }
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: session == nil ? 1 : 2)
     writer.write(lengthPrefixed: context.bytes)
+    if let session { writer.write(session) }
     writer.write(byte: record == nil ? 0 : 1)
     if let record {
       var bytes: [UInt8] = []
@@ -156,8 +168,9 @@ package struct KeyAnswer: Sendable, Equatable {
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "an answer")
-    _ = try reader.readVersion(upTo: 1)
+    let version = try reader.readVersion(upTo: 2)
     context = try CausalContext(bytes: try reader.readLengthPrefixed())
+    if version >= 2 { session = try reader.readSessionMark() }
     if try reader.readFlag() {
       let bytes = try reader.readLengthPrefixed()
       record = try causally { () throws(CausalityError) in try unsafe Record(decoding: bytes.span.bytes) }

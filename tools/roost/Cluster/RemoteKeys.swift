@@ -4,7 +4,16 @@ import RoostNetwork
 
 // Keys of a cluster as the commands see them, asked of one of its nodes.
 
-extension NetworkClient {
+/// A client, and the session that its requests are of, where there is one.
+struct RemoteKeys {
+  let client: NetworkClient
+  let session: DatabaseSession?
+
+  /// - Throws: as `NetworkClient.key`.
+  func key(_ request: KeyRequest) async throws(DatabaseError) -> KeyAnswer {
+    try await client.key(request, within: session)
+  }
+
   /// The values of a record as its keyspace's policy shows them.
   ///
   /// A node answers with all that is there; which of several values counts, only the policy says, and the
@@ -13,7 +22,7 @@ extension NetworkClient {
     guard let record else { return [] }
     let siblings = record.siblings.elements
     guard siblings.count > 1, let latest = record.siblings.latest else { return siblings }
-    let kind = try await status().keyspaces.first { $0.name == keyspace }?.kind
+    let kind = try await client.status().keyspaces.first { $0.name == keyspace }?.kind
     return kind == .lastWriterWins ? [latest] : siblings
   }
 

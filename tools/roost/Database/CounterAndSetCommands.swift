@@ -37,7 +37,7 @@ struct CounterAndSetOptions: ParsableArguments {
     _ change: (inout ORSet, Dot) -> Void
   ) async throws {
     guard let directory else {
-      return try await place.connection.withClient { client in
+      return try await place.withKeys { client in
         for operation in operations {
           _ = try await client.key(place.request(operation, key, in: keyspace, sync: sync))
         }
@@ -116,7 +116,7 @@ struct Increment: AsyncParsableCommand {
       let asked = operation.map { KeyRequest.Operation.countOnce(by, $0, field: nil) } ?? .increment(by)
       let write = options.place.request(asked, key, in: options.keyspace, sync: options.sync)
       let read = options.place.request(.get, key, in: options.keyspace)
-      counter = try await options.place.connection.withClient { client in
+      counter = try await options.place.withKeys { client in
         _ = try await client.key(write)
         return try await client.state(read, PNCounter.self)
       }
@@ -221,7 +221,7 @@ struct SetMembers: AsyncParsableCommand {
       set = try TypedKey(key, options.keyspace, directory).read { try $0.state($1, ORSet.self) }
     } else {
       let request = options.place.request(.get, key, in: options.keyspace)
-      set = try await options.place.connection.withClient { try await $0.state(request, ORSet.self) }
+      set = try await options.place.withKeys { try await $0.state(request, ORSet.self) }
     }
     if set.isEmpty { throw Failure(.absent, "there is no set `\(words[0])`") }
     guard json else {
