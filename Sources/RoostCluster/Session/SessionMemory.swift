@@ -151,7 +151,7 @@ package struct SessionMemory: Sendable {
     let database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
     self.database = database == .unknown ? nil : database
     hasForgotten = try reader.readFlag()
-    for _ in 0..<(try reader.readCount(of: 19)) {
+    for _ in 0..<(try reader.readCount(of: 20)) {
       let key = try reader.readFixed()
       let payload = try reader.readLengthPrefixed()
       let context: CausalContext

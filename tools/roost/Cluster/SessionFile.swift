@@ -39,9 +39,9 @@ struct SessionFile {
         try file.writeAll(session.token)
         guard fsync(file.rawValue) == 0 else { throw Errno(rawValue: errno) }
       }
-      guard rename(new, path) == 0 else { throw Errno(rawValue: errno) }
+      guard unsafe rename(new, path) == 0 else { throw Errno(rawValue: errno) }
     } catch let error as Errno {
-      unlink(new)
+      _ = unsafe unlink(new)
       throw Failure(error, "write", path)
     }
   }
