@@ -3,7 +3,7 @@ import RoostEnvironment
 /// What one user of a database has written and read, so that the next read shows it, wherever it is asked.
 ///
 /// ```swift
-/// let session = database.session()
+/// let session = try database.session()
 /// let users = try await database.keyspace("users").within(session)
 /// try await users.put("u:1", "Ada")
 /// let name = try await users.get("u:1").text     // what was written, or an error; never what was there before
