@@ -49,7 +49,8 @@ public struct Keyspace: Sendable {
   /// - Returns: its values and the context to hand back with a write that replaces them; no values
   ///   where it is absent, deleted or expired.
   /// - Throws: `.invalidArgument`, `.unreachable` (no open store holds its partition), `.corruption`,
-  ///   `.storage`, `.closed`; within a ``DatabaseSession`` also `.behindSession` and `.foreignToken`; in a transactional keyspace as ``DatabaseSnapshot/get(_:in:)``.
+  ///   `.storage`, `.closed`; within a ``DatabaseSession`` also `.behindSession` and `.foreignToken`; in a
+  ///   transactional keyspace as ``DatabaseSnapshot/get(_:in:)``.
   /// - Complexity: one lookup in a store (``Tree/get(_:)``), one a replica where there are several.
   @inlinable
   public func get(_ key: some ByteKey & Sendable) async throws -> Read {

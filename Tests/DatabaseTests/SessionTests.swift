@@ -37,7 +37,7 @@ import Testing
     posts = posts.within(try database.session(resuming: token))
     let held = posts
     let error = await databaseError { _ = try await held.get("n") }
-    #expect(error?.code == .behindSession && error?.message.contains("open stores") == true, "\(error as Any)")
+    #expect(error?.code == .behindSession && error?.message.contains("open stores") == true)
     let operations: [@Sendable () async throws -> Void] = [
       { _ = try await held.multiGet(["n"]) },
       { try await held.put("n", "newer") },

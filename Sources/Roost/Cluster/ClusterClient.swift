@@ -105,7 +105,8 @@ public final class ClusterClient: Sendable {
 
   private func perform(
     _ operation: KeyRequest.Operation, _ key: some ByteKey & Sendable, in keyspace: String,
-    _ context: CausalContext? = nil, quorum: Int?, _ durability: Durability = .applied, session: DatabaseSession?
+    _ context: CausalContext? = nil, quorum: Int?, _ durability: Durability = .applied,
+    session: DatabaseSession?
   ) async throws(DatabaseError) -> KeyAnswer {
     // What the message says with 0 is a majority: nobody must mean that with another number.
     if let quorum, !(1...16).contains(quorum) {

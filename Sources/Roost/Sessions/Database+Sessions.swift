@@ -5,7 +5,9 @@ extension Database {
   ///
   /// - Parameter capacity: how many keys it remembers, 1 to 65,536: some 100 bytes each.
   /// - Throws: `.invalidOption`.
-  public func session(capacity: Int = DatabaseSession.defaultCapacity) throws(DatabaseError) -> DatabaseSession {
+  public func session(
+    capacity: Int = DatabaseSession.defaultCapacity
+  ) throws(DatabaseError) -> DatabaseSession {
     DatabaseSession(try SessionMemory(capacity: capacity, database: core.id))
   }
 
@@ -15,8 +17,10 @@ extension Database {
   ///
   /// - Parameters:
   ///   - token: what ``DatabaseSession/token`` gave.
-  ///   - capacity: how many keys it remembers, 1 to 65,536; those in the token that are too many are forgotten.
-  /// - Throws: `.damagedToken`, `.newerFormat`, `.foreignToken` (it is of another database), `.invalidOption`.
+  ///   - capacity: how many keys it remembers, 1 to 65,536; those in the token that are too many are
+  ///     forgotten.
+  /// - Throws: `.damagedToken`, `.newerFormat`, `.foreignToken` (it is of another database),
+  ///   `.invalidOption`.
   public func session(
     resuming token: [UInt8], capacity: Int = DatabaseSession.defaultCapacity
   ) throws(DatabaseError) -> DatabaseSession {
@@ -29,7 +33,9 @@ extension ClusterClient {
   ///
   /// - Parameter capacity: how many keys it remembers, 1 to 65,536: some 100 bytes each.
   /// - Throws: ``DatabaseError`` with `.invalidOption`.
-  public func session(capacity: Int = DatabaseSession.defaultCapacity) throws(DatabaseError) -> DatabaseSession {
+  public func session(
+    capacity: Int = DatabaseSession.defaultCapacity
+  ) throws(DatabaseError) -> DatabaseSession {
     DatabaseSession(try SessionMemory(capacity: capacity))
   }
 
@@ -38,7 +44,8 @@ extension ClusterClient {
   ///
   /// - Parameters:
   ///   - token: what ``DatabaseSession/token`` gave.
-  ///   - capacity: how many keys it remembers, 1 to 65,536; those in the token that are too many are forgotten.
+  ///   - capacity: how many keys it remembers, 1 to 65,536; those in the token that are too many are
+  ///     forgotten.
   /// - Throws: ``DatabaseError`` with `.damagedToken`, `.newerFormat`, `.invalidOption`.
   public func session(
     resuming token: [UInt8], capacity: Int = DatabaseSession.defaultCapacity

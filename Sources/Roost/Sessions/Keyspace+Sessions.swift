@@ -3,8 +3,8 @@ public import RoostCluster
 public import RoostStorage
 
 extension Keyspace {
-  /// The keyspace as a session uses it: reads, writes and handles made from it show what the session wrote and
-  /// read before, and are remembered by it. Scans, queries and changes take no notice of it, nor does a
+  /// The keyspace as a session uses it: reads, writes and handles made from it show what the session wrote
+  /// and read before, and are remembered by it. Scans, queries and changes take no notice of it, nor does a
   /// transactional keyspace. See ``DatabaseSession``.
   ///
   /// Where the session is another database's, its operations throw `.foreignToken`; where the replicas within

@@ -4,8 +4,8 @@ import RoostEnvironment
 // What a session asks of a key, at a replica:
 //
 // 1. A read asks as many replicas as its quorum says; where they hold less together than the session saw, all
-//    others too (`QuorumRead`). Where also they lack it, they are asked again later: a hint, a repair or a node
-//    that comes back may bring it. A little before the deadline that ends, with `.behindSession`.
+//    others too (`QuorumRead`). Where also they lack it, they are asked again later: a hint, a repair or a
+//    node that comes back may bring it. A little before the deadline that ends, with `.behindSession`.
 // 2. A write is made on a state that covers what the session saw: where this node holds less, it reads first.
 // 3. The answer says what the key's state had seen, which the session remembers.
 

@@ -3,9 +3,9 @@ package import RoostCausality
 // What travels with a request of a session, and with its answer.
 //
 // A vector is enough to say what a session saw of one key. The dots of a store count all of its keys, so that
-// one key's have gaps; but a store's own record of a key holds or has replaced all of its earlier dots of that
-// key, and records travel whole. So a record whose context has reached a dot has all that the dot's store had
-// seen of that key then. No such thing holds across keys: a session remembers each key for itself.
+// one key's have gaps; but a store's own record of a key holds or has replaced all of its earlier dots of
+// that key, and records travel whole. So a record whose context has reached a dot has all that the dot's
+// store had seen of that key then. No such thing holds across keys: a session remembers each key for itself.
 
 /// What the state must cover that a session's operation on a key is done on. A plain value.
 package struct SessionDemand: Sendable, Equatable {

@@ -15,7 +15,9 @@ import Testing
       database: database, seen: CausalContext(binding: binding, vector: VersionVector([dot])))
   }
 
-  private func remembers(_ memory: SessionMemory, _ key: UInt64) -> Bool { memory.use(key).demand.seen != nil }
+  private func remembers(_ memory: SessionMemory, _ key: UInt64) -> Bool {
+    memory.use(key).demand.seen != nil
+  }
 
   @Test func `what is noted adds up, and each key is for itself`() throws {
     var memory = try SessionMemory(capacity: 8)
@@ -38,7 +40,7 @@ import Testing
     #expect(memory.use(2).demand.isCovered(by: VersionVector([Dot(replica: dot.replica, counter: 8)])))
   }
 
-  @Test func `the keys that were used least recently are forgotten, and then all replicas are asked`() throws {
+  @Test func `keys used least recently are forgotten, and then all replicas are asked`() throws {
     var memory = try SessionMemory(capacity: 16)
     for key in 0..<UInt64(16) { try memory.note(memory.use(key), mark(key, 1)) }
     try memory.note(memory.use(0), mark(0, 2))
@@ -107,7 +109,8 @@ import Testing
       var memory = try SessionMemory(capacity: capacity, database: database)
       for _ in 0..<random.below(80) {
         let key = UInt64(random.below(40))
-        try memory.note(memory.use(key), mark(key, UInt64(1 + random.below(9)), by: UInt64(1 + random.below(3))))
+        let counter = UInt64(1 + random.below(9))
+        try memory.note(memory.use(key), mark(key, counter, by: UInt64(1 + random.below(3))))
         try #require(memory.count <= capacity, "seed \(seed)")
       }
       var resumed = try SessionMemory(token: memory.token, capacity: capacity)

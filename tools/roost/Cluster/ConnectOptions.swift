@@ -101,8 +101,8 @@ struct PlaceOptions: ParsableArguments {
   }
 
   /// Runs `body` with the keys of the cluster, as the session sees them where one is named, and closes the
-  /// connection, whatever happens. The session's file is replaced at the end, also where `body` throws: what was
-  /// done by then is remembered.
+  /// connection, whatever happens. The session's file is replaced at the end, also where `body` throws: what
+  /// was done by then is remembered.
   ///
   /// - Throws: ``Failure``, ``TransportError``, and what `body` throws.
   func withKeys<R>(_ body: (RemoteKeys) async throws -> R) async throws -> R {
