@@ -27,6 +27,9 @@ public struct Keyspace: Sendable {
   @usableFromInline let isTransactional: Bool
   /// Whether keys are replicated between processes.
   @usableFromInline let isReplicated: Bool
+  /// What its operations show at least; see ``within(_:)``.
+  var session: DatabaseSession?
+  @usableFromInline var isInSession = false
 
   init(_ database: Database, _ core: KeyspaceCore) {
     self.database = database
@@ -46,12 +49,14 @@ public struct Keyspace: Sendable {
   /// - Returns: its values and the context to hand back with a write that replaces them; no values
   ///   where it is absent, deleted or expired.
   /// - Throws: `.invalidArgument`, `.unreachable` (no open store holds its partition), `.corruption`,
-  ///   `.storage`, `.closed`; in a transactional keyspace as ``DatabaseSnapshot/get(_:in:)``.
+  ///   `.storage`, `.closed`; within a ``DatabaseSession`` also `.behindSession` and `.foreignToken`; in a
+  ///   transactional keyspace as ``DatabaseSnapshot/get(_:in:)``.
   /// - Complexity: one lookup in a store (``Tree/get(_:)``), one a replica where there are several.
   @inlinable
   public func get(_ key: some ByteKey & Sendable) async throws -> Read {
     if isTransactional { return try await getVersions([key])[0] }
     if isReplicated { return try await getReplicated(key) }
+    if isInSession { return try getInSession(key) }
     return try key.withKeyBytes { bytes throws(DatabaseError) in try getBytes(bytes) }
   }
 
@@ -68,7 +73,7 @@ public struct Keyspace: Sendable {
     _ durability: Durability?
   ) throws(DatabaseError) -> CausalContext? {
     let isSynced = (durability ?? core.shared.options.durability) == .synced
-    if isTransactional || isReplicated || isSynced { return nil }
+    if isTransactional || isReplicated || isSynced || isInSession { return nil }
     return try core.putAtOnce(key, value, context: context, timeToLive: timeToLive)
   }
 
@@ -97,6 +102,10 @@ public struct Keyspace: Sendable {
     var reads: [Read] = []
     reads.reserveCapacity(keys.count)
     for key in keys {
+      if isInSession {
+        reads.append(try getInSession(key))
+        continue
+      }
       reads.append(try key.withKeyBytes { bytes throws(DatabaseError) in try core.read(bytes) })
     }
     return reads
@@ -206,6 +215,7 @@ public struct Keyspace: Sendable {
     _ key: some ByteKey & Sendable, _ durability: Durability?,
     _ body: @Sendable @escaping (RawSpan) throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
+    let use = try await beginInSession(key)
     let waits = key.withKeyBytes { core.mayWait($0) }
     let result: R
     if waits {
@@ -232,6 +242,7 @@ public struct Keyspace: Sendable {
           cause: error.cause)
       }
     }
+    try remember(use, key)
     return result
   }
 }

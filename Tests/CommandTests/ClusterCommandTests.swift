@@ -129,6 +129,31 @@ import Testing
     expect(try roost.run("scan"), 64, "<directory>")
   }
 
+  @Test func `a session's file goes from command to command, and from node to node`() throws {
+    let nodes = try start(3)
+    defer { for node in nodes { node.kill() } }
+    let addresses = try nodes.map { try $0.address() }
+    let file = roost.path("ada.session")
+    let session = ["--quorum", "1", "--session", file]
+    for round in 1...3 {
+      let (here, there) = (addresses[round % 3], addresses[(round + 1) % 3])
+      expect(try ask(here, ["put"] + session, "u:1", "v\(round)", "--replace"), 0)
+      #expect(try ask(there, ["get"] + session, "u:1", "--raw").text == "v\(round)")
+      #expect(try ask(here, ["incr"] + session, "likes").text == "\(round)\n")
+      expect(try ask(there, ["sadd"] + session, "tags", "t\(round)"), 0)
+      #expect(
+        try ask(addresses[0], ["smembers"] + session, "tags").text.split(separator: "\n").count == round)
+    }
+    expect(try ask(addresses[1], ["delete"] + session, "u:1"), 0)
+    expect(try ask(addresses[2], ["get"] + session, "u:1"), 1)
+    #expect(
+      try FileManager.default.contentsOfDirectory(atPath: roost.path(".")).filter { $0.contains("ada.") }
+        == ["ada.session"], "nothing is left beside it")
+    try Data("no session".utf8).write(to: URL(fileURLWithPath: file))
+    expect(try ask(addresses[0], ["get"] + session, "likes"), 65, "ada.session")
+    expect(try roost.run(["get", roost.path("db"), "k", "--session", file]), 64, "--connect")
+  }
+
   @Test func `counts at three nodes at once add up`() throws {
     let nodes = try start(3)
     defer { for node in nodes { node.kill() } }

@@ -90,7 +90,7 @@ struct Delete: AsyncParsableCommand {
     try tree.requireNone()
     if context != nil, keys.count != 1 { throw Failure.usage("--context is of one key") }
     let seen = try context.map(ContextText.context)
-    try await place.connection.withClient { client in
+    try await place.withKeys { client in
       for key in keys {
         var request = place.request(.delete, key, in: keyspace, sync: sync)
         request.context = seen
@@ -100,7 +100,7 @@ struct Delete: AsyncParsableCommand {
       var scan = ScanRequest(range.scan, in: keyspace.keyspace, limit: 512)
       scan.quorum = place.quorum
       while true {
-        let page = try await client.scan(scan)
+        let page = try await client.client.scan(scan)
         for entry in page.entries {
           _ = try await client.key(place.request(.delete, entry.key, in: keyspace, sync: sync))
         }

@@ -25,6 +25,8 @@ struct Get: AsyncParsableCommand {
 
       Of a cluster it asks a node:
         roost get --connect 127.0.0.1:7421 --cluster music --plain likes:42
+      With --session FILE it shows what commands with that file wrote and read before, or fails:
+        roost get --connect 127.0.0.1:7423 --cluster music --plain --session ./ada likes:42
 
       \(BytesOptions.help)
       """)
@@ -66,7 +68,7 @@ struct Get: AsyncParsableCommand {
 
   private func showRemote(_ key: [UInt8]) async throws {
     try tree.requireNone()
-    let (answer, visible) = try await place.connection.withClient { client in
+    let (answer, visible) = try await place.withKeys { client in
       let answer = try await client.key(place.request(.get, key, in: keyspace))
       // Only --raw and --json tell values that count from those that do not.
       guard raw || json else { return (answer, [Sibling]()) }

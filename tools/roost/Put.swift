@@ -82,7 +82,7 @@ struct Put: AsyncParsableCommand {
     let timeToLive = ttl.map { UInt64($0 * 1_000) }
     var request = place.request(
       .put(value, timeToLiveMilliseconds: timeToLive), key, in: keyspace, sync: sync)
-    try await place.connection.withClient { client in
+    try await place.withKeys { client in
       request.context =
         replace ? try await client.key(place.request(.get, key, in: keyspace)).context : given
       _ = try await client.key(request)

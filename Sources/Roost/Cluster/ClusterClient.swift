@@ -49,12 +49,14 @@ public final class ClusterClient: Sendable {
   ///   - key: 1 to 65,533 bytes.
   ///   - keyspace: the name of an eventual keyspace.
   ///   - quorum: how many replicas must answer; a majority of them when `nil`.
-  /// - Throws: ``DatabaseError``: what the node answers (`.unknownKeyspace`, `.unreachable`, `.busy`, …);
+  ///   - session: whose earlier writes and reads are shown; see ``DatabaseSession``.
+  /// - Throws: ``DatabaseError``: what the node answers (`.unknownKeyspace`, `.unreachable`, `.busy`,
+  ///   `.behindSession`, …);
   ///   `.unreachable` (no connection came about in time), `.deadlineExceeded`, `.closed`.
   public func get(
-    _ key: some ByteKey & Sendable, in keyspace: String, quorum: Int? = nil
+    _ key: some ByteKey & Sendable, in keyspace: String, quorum: Int? = nil, session: DatabaseSession? = nil
   ) async throws(DatabaseError) -> Read {
-    let answer = try await perform(.get, key, in: keyspace, quorum: quorum)
+    let answer = try await perform(.get, key, in: keyspace, quorum: quorum, session: session)
     guard let record = answer.record else { return Read(.absent, shown: [], binding: answer.context.binding) }
     var shown = record.siblings.elements
     if shown.count > 1, let latest = record.siblings.latest {
@@ -71,35 +73,40 @@ public final class ClusterClient: Sendable {
   ///   - context: from a read of the same key: what that read saw is replaced.
   ///   - quorum: how many replicas must have it; a majority of them when `nil`.
   ///   - durability: what the write must survive at each of these replicas.
+  ///   - session: is to see this write; see ``DatabaseSession``.
   /// - Returns: a context that has seen this write.
-  /// - Throws: ``DatabaseError``: as ``get(_:in:quorum:)``; `.invalidArgument`, `.foreignContext`,
+  /// - Throws: ``DatabaseError``: as ``get(_:in:quorum:session:)``; `.invalidArgument`, `.foreignContext`,
   ///   `.wrongKind`; `.indeterminate` where it was sent and no answer came, or fewer replicas acknowledged
   ///   it: it may still appear.
   @discardableResult
   public func put(
     _ key: some ByteKey & Sendable, _ value: some ByteValue & Sendable, in keyspace: String,
-    context: CausalContext? = nil, quorum: Int? = nil, _ durability: Durability = .applied
+    context: CausalContext? = nil, quorum: Int? = nil, _ durability: Durability = .applied,
+    session: DatabaseSession? = nil
   ) async throws(DatabaseError) -> CausalContext {
     let bytes = value.withValueBytes { [UInt8](copying: $0) }
     return try await perform(
-      .put(bytes, timeToLiveMilliseconds: nil), key, in: keyspace, context, quorum: quorum, durability
+      .put(bytes, timeToLiveMilliseconds: nil), key, in: keyspace, context, quorum: quorum, durability,
+      session: session
     ).context
   }
 
   /// Deletes a key: what the context's read saw, or, without one, what a read would show now.
   ///
-  /// - Throws: as ``put(_:_:in:context:quorum:_:)``.
+  /// - Throws: as ``put(_:_:in:context:quorum:_:session:)``.
   @discardableResult
   public func delete(
     _ key: some ByteKey & Sendable, in keyspace: String, context: CausalContext? = nil, quorum: Int? = nil,
-    _ durability: Durability = .applied
+    _ durability: Durability = .applied, session: DatabaseSession? = nil
   ) async throws(DatabaseError) -> CausalContext {
-    try await perform(.delete, key, in: keyspace, context, quorum: quorum, durability).context
+    try await perform(.delete, key, in: keyspace, context, quorum: quorum, durability, session: session)
+      .context
   }
 
   private func perform(
     _ operation: KeyRequest.Operation, _ key: some ByteKey & Sendable, in keyspace: String,
-    _ context: CausalContext? = nil, quorum: Int?, _ durability: Durability = .applied
+    _ context: CausalContext? = nil, quorum: Int?, _ durability: Durability = .applied,
+    session: DatabaseSession?
   ) async throws(DatabaseError) -> KeyAnswer {
     // What the message says with 0 is a majority: nobody must mean that with another number.
     if let quorum, !(1...16).contains(quorum) {
@@ -109,7 +116,7 @@ public final class ClusterClient: Sendable {
     request.context = context
     request.quorum = quorum
     request.isSynced = durability == .synced
-    return try await client.key(request)
+    return try await client.key(request, within: session)
   }
 
   /// Ends the connection; calls under way fail with `.closed` or, where the node may have acted on them,

@@ -79,10 +79,26 @@ extension Keyspace {
     request.context = context
     request.isConditional = isConditional
     request.isSynced = (durability ?? core.shared.options.durability) == .synced
+    let use = use(key)
+    request.session = use?.demand
     let asked = request
     let result: Result<KeyAnswer, DatabaseError> = await handedOver { handOver in
       node.perform(asked, deadline: node.requestDeadline, handOver)
     }
-    return try result.get()
+    let answer = try result.get()
+    if let session, let use { try session.note(use, answer) }
+    return answer
+  }
+
+  /// Has this node hold what a session saw of a key.
+  func hold(
+    _ session: SessionDemand, _ key: some ByteKey & Sendable, at node: ClusterNode
+  ) async throws(DatabaseError) {
+    let bytes = key.withKeyBytes { [UInt8](copying: $0) }
+    let core = core
+    let result: Result<Void, DatabaseError> = await handedOver { handOver in
+      node.hold(session, bytes, of: core, deadline: node.requestDeadline, handOver)
+    }
+    try result.get()
   }
 }

@@ -21,6 +21,9 @@ struct StatePlace<Key: ByteKey & Sendable>: Sendable {
     if let node = keyspace.database.node {
       return try keyspace.core.state(of: try await keyspace.perform(.get, key, at: node).record, State.self)
     }
+    if keyspace.isInSession {
+      return try keyspace.core.state(of: try keyspace.getInSession(key).record, State.self)
+    }
     return try key.withKeyBytes { key throws(DatabaseError) in try keyspace.core.state(key, State.self) }
   }
 

@@ -48,6 +48,8 @@ public struct DatabaseError: Error, Sendable, CustomStringConvertible {
     /// A node went by another ring than the one that it asked: either learns of the newer one, and what was
     /// asked may be asked again. Nothing was done.
     public static let staleRing = Code("staleRing")
+    /// The replicas within reach hold an older state than the session saw; the message says what is missing.
+    public static let behindSession = Code("behindSession")
     /// A write reached some replicas and failed at others: it may still appear.
     public static let indeterminate = Code("indeterminate")
     /// The versions that a read at a past time asks for may be gone: it lies before what is retained.

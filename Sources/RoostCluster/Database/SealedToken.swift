@@ -16,6 +16,7 @@ package enum SealedToken {
     case changes = 0x46  // F
     case export = 0x45  // E
     case index = 0x49  // I
+    case session = 0x52  // R: what reads must show
   }
 
   static let version: UInt8 = 1

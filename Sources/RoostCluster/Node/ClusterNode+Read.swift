@@ -4,11 +4,16 @@ import RoostEnvironment
 extension ClusterNode {
   /// Reads a key from a quorum of its replicas.
   ///
-  /// - Parameter reply: called once, by the deadline: with what they hold together, expired or not; with
-  ///   `.unreachable` where too few answer.
-  func read(_ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<Record?>) {
+  /// - Parameters:
+  ///   - session: what they must cover together: where they do not, all others are asked too.
+  ///   - reply: called once, by the deadline: with what they hold together, expired or not; with
+  ///     `.unreachable` where too few answer, `.behindSession` where that does not cover what it must.
+  func read(
+    _ place: KeyPlace, _ deadline: UInt64, covering session: SessionDemand? = nil,
+    _ reply: @escaping Answer<Record?>
+  ) {
     counters.reads.wrappingAdd(1, ordering: .relaxed)
-    ReplicatedRead(self, place, deadline, reply).begin()
+    ReplicatedRead(self, place, deadline, session, reply).begin()
   }
 
   /// Has this node hold all that a quorum of a key's replicas holds.
@@ -37,6 +42,7 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
   private let node: ClusterNode
   private let place: KeyPlace
   private let deadline: UInt64
+  private let session: SessionDemand?
   private let lock = Lock()
   // Guarded by `lock`.
   private var reply: ClusterNode.Answer<Record?>?
@@ -48,9 +54,10 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
   private var hasNothing: Set<MemberID> = []
 
   init(
-    _ node: ClusterNode, _ place: KeyPlace, _ deadline: UInt64,
+    _ node: ClusterNode, _ place: KeyPlace, _ deadline: UInt64, _ session: SessionDemand?,
     _ reply: @escaping ClusterNode.Answer<Record?>
   ) {
+    self.session = session
     self.node = node
     self.place = place
     self.deadline = deadline
@@ -60,12 +67,13 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
 
   func begin() {
     let (read, effects) = QuorumRead<Record>.begin(
-      replicas: node.inOrderOfTrust(place.replicas).map(node.target), quorum: place.quorum
-    ) { one, other in
-      var joined = one
-      joined.join(other)
-      return joined
-    }
+      replicas: node.inOrderOfTrust(place.replicas).map(node.target), quorum: place.quorum,
+      suffices: { [session] in session?.isCovered(by: $0.context) ?? true },
+      join: { one, other in
+        var joined = one
+        joined.join(other)
+        return joined
+      })
     let number = node.enlist(self)
     lock.withLock {
       self.read = read
@@ -94,6 +102,9 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
             DatabaseError(
               .unreachable,
               "\(count) of \(place.quorum.count) replicas of partition \(place.partition) have answered")))
+      case .insufficient(let record, let count):
+        let place = "\(count) of \(place.replicas.count) replicas of partition \(place.partition)"
+        answer(.failure((session ?? SessionDemand()).failure(record.context, place)))
       case .repair(let member, let record): repair(member, record)
       }
     }

@@ -90,13 +90,16 @@ extension ClusterNode {
       guard place.isReplica else {
         return handOn(request, place, ArraySlice(inOrderOfTrust(place.replicas)), deadline, nil, again)
       }
-      try go(request, found, deadline, again)
+      if let session = request.session {
+        return try carryOut(request, in: session, found, deadline, again)
+      }
+      try carryOut(request, found, deadline, again)
     } catch { reply(.failure(error)) }
   }
 
   /// Does at a replica what is asked. Where the ring changes before anything was done, it fails with
   /// `.unreachable` or `.staleRing`.
-  private func go(
+  func carryOut(
     _ request: KeyRequest, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<KeyAnswer>
   ) throws(DatabaseError) {
     switch request.operation {
@@ -182,13 +185,16 @@ extension ClusterNode {
     _ reply: @escaping Answer<KeyAnswer>
   ) {
     do throws(DatabaseError) {
-      let answer = try place.keyspace.write(request, hasSeenAll: hasSeenAll)
+      var answer = try place.keyspace.write(request, hasSeenAll: hasSeenAll)
       do throws(DatabaseError) {
         // By the ring as it is now that the write is in the store: had this partition begun to move just
         // before, the receiver must get it; just after, it is brought with the rest.
         let place = try self.place(
           place.keyspace, place.key, quorum: request.quorum, isSynced: request.isSynced)
-        try replicate(place, deadline) { result in reply(result.map { answer }) }
+        // Whoever has the write has all that is here with it.
+        if request.session != nil { answer.session = place.mark(try place.keyspace.held(place.key)) }
+        let told = answer
+        try replicate(place, deadline) { result in reply(result.map { told }) }
       } catch {
         throw DatabaseError(
           .indeterminate, "the write was applied, and could not be sent to other replicas: \(error.message)",

@@ -21,6 +21,11 @@ struct KeyPlace: Sendable {
   /// A context bound to the key, for what a read of it saw.
   func context(_ record: Record?) -> CausalContext { unsafe keyspace.context(key.span.bytes, record) }
 
+  /// What a session is to remember of a state.
+  func mark(_ record: Record?) -> SessionMark {
+    SessionMark(database: keyspace.shared.id, seen: context(record))
+  }
+
   /// What a client is told of a read.
   func answer(_ record: Record?) -> KeyAnswer {
     KeyAnswer(record: record.map { keyspace.unexpired($0) }, context: context(record))

@@ -2,9 +2,11 @@ package import RoostCausality
 
 // What clients ask of a node about a key, and what they are told. Bodies of messages between nodes:
 //
-//   request := version u8 (1) | keyspace lengthPrefixed | key lengthPrefixed | flags u8 | quorum varint (0: a
-//              majority) | context lengthPrefixed (a context token; empty for none) | operation u8
-//            | what the operation takes
+//   request := version u8 (1; 2 of a session) | keyspace lengthPrefixed | key lengthPrefixed | flags u8
+//            | quorum varint (0: a majority) | context lengthPrefixed (a context token; empty for none)
+//            | demand, in version 2 | operation u8 | what the operation takes
+//   demand  := asks all u8 (0 or 1) | database high u64 | low u64 (0, 0: none yet)
+//            | seen lengthPrefixed (a context token; empty for none)
 //   flags   := bit 0 conditional, bit 1 handed on by another node, bit 2 synced
 //   put (2)       takes: time to live varint, in ms, 0 for none | value lengthPrefixed
 //   increment (4) takes: amount varint, zigzag
@@ -15,7 +17,8 @@ package import RoostCausality
 //   get (1) and delete (3) take nothing
 //
 //   answer  := version u8 (1, 2) | context token lengthPrefixed | has record u8 | record, where it has one
-//            | in version 2: changed varint
+//            | in version 2: changed varint | has mark u8 | mark, where it has one
+//   mark    := database high u64 | low u64 | seen lengthPrefixed (a context token)
 
 /// What is asked about one key of an eventual keyspace.
 package struct KeyRequest: Sendable, Equatable {
@@ -46,6 +49,8 @@ package struct KeyRequest: Sendable, Equatable {
   package var isSynced = false
   /// Whether another node, which is no replica, has handed it on: it is not handed on again.
   package var isHandedOn = false
+  /// Of a session: what the state must cover that this is done on.
+  package var session: SessionDemand?
 
   package init(_ operation: Operation, _ key: [UInt8], in keyspace: String) {
     self.keyspace = keyspace
@@ -69,12 +74,13 @@ package struct KeyRequest: Sendable, Equatable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: session == nil ? 1 : 2)
     writer.write(text: keyspace)
     writer.write(lengthPrefixed: key)
     writer.write(byte: (isConditional ? 1 : 0) | (isHandedOn ? 2 : 0) | (isSynced ? 4 : 0))
     writer.write(count: quorum ?? 0)
     writer.write(lengthPrefixed: context?.bytes ?? [])
+    if let session { writer.write(session) }
     switch operation {
     case .get: writer.write(byte: 1)
     case .put(let value, let timeToLive):
@@ -108,7 +114,7 @@ package struct KeyRequest: Sendable, Equatable {
   /// - Throws: `.invalidArgument`, `.newerFormat`, and what a context token is refused with.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a request", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
+    let version = try reader.readVersion(upTo: 2)
     keyspace = try reader.readText()
     key = try reader.readLengthPrefixed()
     let flags = try reader.readByte()
@@ -122,6 +128,7 @@ package struct KeyRequest: Sendable, Equatable {
     let token = try reader.readLengthPrefixed()
     context = token.isEmpty ? nil : try CausalContext(bytes: token)
     guard context != nil || !isConditional else { throw reader.damaged("a condition without a context") }
+    if version >= 2 { session = try reader.readSessionDemand() }
     let code = try reader.readByte()
     switch code {
     case 1: operation = .get
@@ -153,16 +160,22 @@ package struct KeyAnswer: Sendable, Equatable {
   package var context: CausalContext
   /// Of a change of a typed state: how many elements, fields or values it changed; else 0.
   package var changed: Int
+  /// Of a session's request: what it is to remember.
+  package var session: SessionMark?
 
-  package init(record: Record? = nil, context: CausalContext, changed: Int = 0) {
+  package init(
+    record: Record? = nil, context: CausalContext, changed: Int = 0, session: SessionMark? = nil
+  ) {
     self.record = record
     self.context = context
     self.changed = changed
+    self.session = session
   }
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: changed == 0 ? 1 : 2)
+    let isLong = changed != 0 || session != nil
+    writer.write(byte: isLong ? 2 : 1)
     writer.write(lengthPrefixed: context.bytes)
     writer.write(byte: record == nil ? 0 : 1)
     if let record {
@@ -170,7 +183,11 @@ package struct KeyAnswer: Sendable, Equatable {
       record.encode(into: &bytes)
       writer.write(lengthPrefixed: bytes)
     }
-    if changed != 0 { writer.write(count: changed) }
+    if isLong {
+      writer.write(count: changed)
+      writer.write(byte: session == nil ? 0 : 1)
+      if let session { writer.write(session) }
+    }
     return writer.bytes
   }
 
@@ -184,6 +201,7 @@ package struct KeyAnswer: Sendable, Equatable {
       record = try causally { () throws(CausalityError) in try unsafe Record(decoding: bytes.span.bytes) }
     }
     changed = version >= 2 ? Int(try reader.readOrdinal()) : 0
+    if version >= 2, try reader.readFlag() { session = try reader.readSessionMark() }
     try reader.readEnd()
   }
 }

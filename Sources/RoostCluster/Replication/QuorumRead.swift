@@ -5,6 +5,7 @@
 // 2. Where one fails, or has not answered when the driver's patience ends, the next is asked.
 // 3. Once enough have answered, what they hold is joined, and that is the answer: it knows all that any of
 //    them knew. With R + W > N, counted alike, one of them has each write that was acknowledged before.
+//    Where the join does not suffice, the driver says when, all others are asked too.
 // 4. After the answer the rest may still come in, until the deadline. Then every replica that answered and
 //    holds less than all of them together is sent the join (read repair).
 //
@@ -13,7 +14,7 @@
 /// One read of an eventual key. A value that decides; whoever drives it sends and keeps the time.
 ///
 /// - It answers once, and no later than the deadline.
-/// - An answer is the join of what a quorum of replicas holds.
+/// - An answer is the join of what a quorum of replicas holds, and suffices.
 public struct QuorumRead<State: Sendable & Equatable>: Sendable {
   public enum Event: Sendable {
     case found(MemberID, State)
@@ -28,6 +29,8 @@ public struct QuorumRead<State: Sendable & Equatable>: Sendable {
     case answer(State)
     /// Fewer replicas have answered than asked for: so many, counted as the quorum counts.
     case unavailable(answered: Int)
+    /// All replicas were asked, and what so many of them hold together does not suffice.
+    case insufficient(State, answered: Int)
     /// The replica holds less than the state.
     case repair(MemberID, State)
   }
@@ -41,6 +44,7 @@ public struct QuorumRead<State: Sendable & Equatable>: Sendable {
 
   private let quorum: QuorumSize
   private let replicas: [QuorumTarget]
+  private let suffices: @Sendable (State) -> Bool
   private let join: @Sendable (State, State) -> State
   private var standings: [Standing]
   private var isAnswered = false
@@ -50,13 +54,15 @@ public struct QuorumRead<State: Sendable & Equatable>: Sendable {
   ///   - replicas: of the partition, those to ask first in front. No two are one member.
   ///   - quorum: how many must answer.
   ///   - askingAll: whether all are asked at once: more load, and repair finds more.
+  ///   - suffices: whether what was found may be the answer. Of a join it holds if of one of its parts.
   ///   - join: commutative, associative, idempotent.
   /// - Returns: with the effects to begin with.
   public static func begin(
     replicas: [QuorumTarget], quorum: QuorumSize, askingAll: Bool = false,
+    suffices: @escaping @Sendable (State) -> Bool = { _ in true },
     join: @escaping @Sendable (State, State) -> State
   ) -> (QuorumRead, [Effect]) {
-    var read = QuorumRead(replicas, quorum, join)
+    var read = QuorumRead(replicas, quorum, suffices, join)
     var effects: [Effect] = []
     if askingAll {
       for index in replicas.indices { read.ask(index, &effects) }
@@ -66,11 +72,12 @@ public struct QuorumRead<State: Sendable & Equatable>: Sendable {
   }
 
   private init(
-    _ replicas: [QuorumTarget], _ quorum: QuorumSize,
+    _ replicas: [QuorumTarget], _ quorum: QuorumSize, _ suffices: @escaping @Sendable (State) -> Bool,
     _ join: @escaping @Sendable (State, State) -> State
   ) {
     self.quorum = quorum
     self.replicas = replicas
+    self.suffices = suffices
     self.join = join
     standings = replicas.map { _ in .waiting }
   }
@@ -134,14 +141,21 @@ public struct QuorumRead<State: Sendable & Equatable>: Sendable {
     let answered = counted(asked: false)
     if !isAnswered {
       if quorum.isMet(by: answered), let joined {
-        isAnswered = true
-        effects.append(.answer(joined))
+        if suffices(joined) {
+          isAnswered = true
+          effects.append(.answer(joined))
+        } else {
+          while let next = nextToAsk(besides: counted(asked: true)) { ask(next, &effects) }
+          if !isOpen {
+            isAnswered = true
+            effects.append(.insufficient(joined, answered: quorum.strength(of: answered)))
+          }
+        }
       } else if !quorum.isMet(by: counted(asked: true)) {
         isAnswered = true
         effects.append(.unavailable(answered: quorum.strength(of: answered)))
       }
     }
-    let isOpen = standings.contains { if case .asked = $0 { true } else { false } }
     guard isAnswered, !isOpen else { return }
     isFinished = true
     guard let joined else { return }
@@ -151,6 +165,9 @@ public struct QuorumRead<State: Sendable & Equatable>: Sendable {
       }
     }
   }
+
+  /// Whether any replica was asked that may still answer.
+  private var isOpen: Bool { standings.contains { if case .asked = $0 { true } else { false } } }
 
   /// All that was found, joined.
   private var joined: State? {

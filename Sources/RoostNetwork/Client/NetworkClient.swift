@@ -72,6 +72,21 @@ package final class NetworkClient: Sendable {
     try ChangesAnswer(decoding: await ask(NodeMessageKind.changes, request.encoded(), isWrite: false))
   }
 
+  /// The same within a session: on what it saw of the key, and remembered by it.
+  ///
+  /// - Throws: as ``key(_:)``; `.behindSession`, `.foreignToken`, `.foreignContext`.
+  package func key(
+    _ request: KeyRequest, within session: DatabaseSession?
+  ) async throws(DatabaseError) -> KeyAnswer {
+    guard let session else { return try await key(request) }
+    let use = session.use(request.keyspace, request.key)
+    var request = request
+    request.session = use.demand
+    let answer = try await key(request)
+    try session.note(use, answer)
+    return answer
+  }
+
   /// Makes a keyspace in the whole cluster, or finds that it is there.
   ///
   /// - Throws: as ``key(_:)``; `.wrongPolicy` where it is there with another policy.

@@ -198,8 +198,8 @@ final class KeyFilter: @unchecked Sendable {
       guard !isGivenUp, made == last + 1 else { return }
       if made < Self.segmentLimit {
         let old = unsafe segments[last].byteCount
-        for factor in [8, 4, 2] where memory.take(factor * old) {
-          unsafe (segments + made).initialize(to: Segment(byteCount: factor * old))
+        for times in [8, 4, 2] where memory.take(times * old) {
+          unsafe (segments + made).initialize(to: Segment(byteCount: times * old))
           made += 1
           published.store(made, ordering: .releasing)
           return

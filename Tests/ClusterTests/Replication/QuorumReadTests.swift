@@ -73,6 +73,33 @@ import Testing
     #expect(read.isFinished && read.receive(.found(2, [2])) == [])
   }
 
+  @Test func `where that does not suffice all others are asked`() {
+    func begin() -> (Read, [Read.Effect]) {
+      Read.begin(
+        replicas: targets([1, 2, 3]), quorum: QuorumSize(1), suffices: { $0.contains(7) },
+        join: { $0.union($1) })
+    }
+    var (read, effects) = begin()
+    #expect(effects == [.ask(1)])
+    #expect(read.receive(.found(1, [1])) == [.ask(2), .ask(3)])
+    #expect(read.receive(.impatient) == [], "nobody is left")
+    #expect(read.receive(.found(3, [7])) == [.answer([1, 7])])
+    #expect(read.receive(.failed(2)) == [.repair(1, [1, 7]), .repair(3, [1, 7])])
+    // Nobody has it, or whoever has it is away: there is an end all the same.
+    for last in [Read.Event.failed(3), .found(3, []), .deadline] {
+      (read, effects) = begin()
+      _ = read.receive(.found(1, [1]))
+      #expect(read.receive(.found(2, [2])) == [])
+      let found = if case .found = last { 3 } else { 2 }
+      effects = read.receive(last)
+      #expect(effects.first == .insufficient([1, 2], answered: found))
+      #expect(read.isFinished && effects.count == found + 1, "they learn from each other")
+    }
+    (read, _) = begin()
+    for member: MemberID in [1, 2] { _ = read.receive(.failed(member)) }
+    #expect(read.receive(.failed(3)) == [.unavailable(answered: 0)], "too few have answered")
+  }
+
   /// With R + W > N, whatever W replicas have, a read sees, whoever fails.
   @Test func `random worlds`() throws {
     try withSeeds("QuorumReadTests", count: TestSize.of(quick: 1_000, full: 20_000)) { seed, random in
@@ -104,6 +131,7 @@ import Testing
           case .unavailable(let answered):
             answers += 1
             try #require(answered == heard.count && answered < r, "seed \(seed)")
+          case .insufficient: Issue.record("nothing more was asked for: seed \(seed)")
           case .repair(let member, let state):
             try #require(heard.contains(member) && states[member] != state)
             try #require(state == heard.reduce(into: Set()) { $0.formUnion(states[$1]!) })

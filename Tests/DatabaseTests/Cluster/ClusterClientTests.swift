@@ -53,6 +53,35 @@ import Testing
     }
   }
 
+  @Test func `a session goes on at the node, and its token at another client`() async throws {
+    try await withClient { client, node in
+      let session = try client.session()
+      try await client.put("k", "v1", in: "sessions", session: session)
+      #expect(try await client.get("k", in: "sessions", session: session).text == "v1")
+      let here = try node.session(resuming: session.token)
+      let sessions = try await node.keyspace("sessions").within(here)
+      #expect(try await sessions.get("k").text == "v1")
+      try await sessions.put("k", "v2")
+      let posts = try await node.keyspace("posts").within(here)
+      try await posts.counter("c").increment(by: 3)
+      try await posts.set("s").insert("e")
+      try await posts.set("s").remove("e")
+      #expect(try await posts.counter("c").value() == 3)
+      let resumed = try client.session(resuming: here.token)
+      #expect(try await client.get("k", in: "sessions", session: resumed).text == "v2")
+      try await client.delete("k", in: "sessions", session: resumed)
+      #expect(try await client.get("k", in: "sessions", session: resumed).isEmpty)
+      #expect(try await client.get("s", in: "posts", session: resumed).isEmpty)
+      await #expect(code { _ = try client.session(resuming: [1]) } == .damagedToken)
+      // One that saw another database.
+      let elsewhere = try await Databases.open()
+      let stranger = try elsewhere.session()
+      await #expect(
+        code { _ = try await client.get("k", in: "sessions", session: stranger) } == .foreignToken)
+      try await elsewhere.close()
+    }
+  }
+
   @Test func `what is wrong is said`() async throws {
     try await withClient { client, node in
       await #expect(code { _ = try await client.get("k", in: "none") } == .unknownKeyspace)

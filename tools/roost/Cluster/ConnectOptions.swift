@@ -89,6 +89,12 @@ struct PlaceOptions: ParsableArguments {
   @OptionGroup var connection: ConnectOptions
   @Option(help: "With --connect: how many replicas must answer; otherwise a majority of them.")
   var quorum: Int?
+  @Option(
+    help: ArgumentHelp(
+      "With --connect: show what commands with this file wrote and read before, or fail; made where missing.",
+      valueName: "file"),
+    completion: .file())
+  var session: String?
 
   var isRemote: Bool { connection.connect != nil }
 
@@ -96,9 +102,33 @@ struct PlaceOptions: ParsableArguments {
     if let quorum, !(1...16).contains(quorum) { throw ValidationError("--quorum is a number from 1 to 16.") }
     if isRemote { return }
     let isAnyGiven =
-      connection.cluster != nil || connection.timeout != nil || quorum != nil || !connection.tls.isEmpty
+      connection.cluster != nil || connection.timeout != nil || quorum != nil || session != nil
+      || !connection.tls.isEmpty
     if isAnyGiven {
-      throw ValidationError("--cluster, --timeout, --quorum, --plain and the files for TLS need --connect.")
+      throw ValidationError(
+        "--cluster, --timeout, --quorum, --session, --plain and the files for TLS need --connect.")
+    }
+  }
+
+  /// Runs `body` with the keys of the cluster, as the session sees them where one is named, and closes the
+  /// connection, whatever happens. The session's file is replaced at the end, also where `body` throws: what
+  /// was done by then is remembered.
+  ///
+  /// - Throws: ``Failure``, ``TransportError``, and what `body` throws.
+  func withKeys<R>(_ body: (RemoteKeys) async throws -> R) async throws -> R {
+    guard let session else {
+      return try await connection.withClient { try await body(RemoteKeys(client: $0, session: nil)) }
+    }
+    let file = SessionFile(path: session)
+    let resumed = try file.session()
+    return try await connection.withClient { client in
+      let result: R
+      do { result = try await body(RemoteKeys(client: client, session: resumed)) } catch {
+        try? file.replace(resumed)
+        throw error
+      }
+      try file.replace(resumed)
+      return result
     }
   }
 

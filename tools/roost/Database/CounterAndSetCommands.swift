@@ -69,7 +69,7 @@ struct Increment: AsyncParsableCommand {
       let asked = operation.map { KeyRequest.Operation.countOnce(by, $0, field: nil) } ?? .increment(by)
       let write = options.place.request(asked, key, in: options.keyspace, sync: options.sync)
       let read = options.place.request(.get, key, in: options.keyspace)
-      counter = try await options.place.connection.withClient { client in
+      counter = try await options.place.withKeys { client in
         _ = try await client.key(write)
         return try await client.state(read, PNCounter.self)
       }
@@ -168,7 +168,7 @@ struct SetMembers: AsyncParsableCommand {
       set = try TypedKey(key, options.keyspace, directory).read { try $0.state($1, ORSet.self) }
     } else {
       let request = options.place.request(.get, key, in: options.keyspace)
-      set = try await options.place.connection.withClient { try await $0.state(request, ORSet.self) }
+      set = try await options.place.withKeys { try await $0.state(request, ORSet.self) }
     }
     if set.isEmpty { throw Failure(.absent, "there is no set `\(words[0])`") }
     guard json else {

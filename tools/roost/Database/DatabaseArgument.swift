@@ -117,7 +117,7 @@ extension Failure {
       case .unknownKeyspace, .unknownIndex, .notAMember, .foreignStore, .missingStore: .notFound
       case .corruption: .damage
       case .newerFormat: .newerFormat
-      case .unreachable: .unavailable
+      case .unreachable, .behindSession: .unavailable
       case .conditionFailed, .busy, .deadlineExceeded, .indexNotReady, .outcomeUnknown: .busy
       case .storage:
         if let cause = error.cause { Failure(cause).status } else { .software }

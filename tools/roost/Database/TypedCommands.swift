@@ -35,7 +35,7 @@ struct TypedOptions: ParsableArguments {
     let change = StateChange(kind)
     guard let directory else {
       let request = place.request(.change(change), key, in: keyspace, sync: sync)
-      _ = try await place.connection.withClient { try await $0.key(request) }
+      _ = try await place.withKeys { try await $0.key(request) }
       return
     }
     _ = try TypedKey(key, keyspace, directory).write(sync: sync) { keyspace, key in
