@@ -42,8 +42,9 @@ public struct Scan: AsyncSequence, Sendable {
     /// The first page is small: many ask for a few keys only.
     private var pageLimit = 16
     private static let largestPage = 512
-    /// What the scan had done when others last had their turn.
-    private var workBefore = 0
+    /// What the scan had done when others last had their turn: they have it behind the first page, so that a loop
+    /// of short scans leaves it to them too.
+    private var workBefore = -Self.longestTurn
     /// What it does until they have it again: some 5,000 small entries, which take about a millisecond.
     private static let longestTurn = 8_192
 
