@@ -21,18 +21,18 @@ extension Keyspace {
   /// ``Change/Event/resync(partition:)`` is told and then every key of the partition. That a value
   /// expired is no change.
   ///
-  /// At a node of a cluster it covers the partitions of all nodes: each is followed at one replica, which tells
-  /// what it holds itself, and so of a write that missed it once it is brought that. When that replica is out
-  /// of reach another takes over, after a ``Change/Event/resync(partition:)``. Tokens go on at any node. Whoever
-  /// follows hears of other nodes' changes within a quarter of a second.
+  /// At a node of a cluster it covers the partitions of all nodes: each is followed at one replica, which
+  /// tells what it holds itself, and so of a write that missed it once it is brought that. When that replica
+  /// is out of reach another takes over, after a ``Change/Event/resync(partition:)``. Tokens go on at any
+  /// node. Whoever follows hears of other nodes' changes within a quarter of a second.
   ///
   /// - Parameters:
   ///   - token: the ``Change/token`` after which to go on; from the beginning where `nil`.
   ///   - following: whether to wait for what comes. Then the sequence ends with the task's
   ///     cancellation or when the database is closed; else when all that was written before it is told.
   /// - Returns: a sequence that throws `.foreignContext` for a token of another keyspace or database,
-  ///   `.unreachable` where no open store, or no node within reach, holds some partition, `.corruption`, `.storage`, and
-  ///   `.closed` where the database was closed and it does not follow.
+  ///   `.unreachable` where no open store, or no node within reach, holds some partition, `.corruption`,
+  ///   `.storage`, and `.closed` where the database was closed and it does not follow.
   public func changes(since token: ChangeToken? = nil, following: Bool = true) -> Changes {
     Changes(keyspace: self, token: token, isFollowing: following)
   }

@@ -30,9 +30,9 @@ extension Keyspace {
   /// The keys under one term of an index.
   ///
   /// No snapshot: a key that has the term from before the call to after it is shown; one that gets or
-  /// loses it meanwhile may be shown or not. At a node of a cluster it is the keys of all nodes, each found where
-  /// a majority of its partition's replicas is asked, and read from a majority; each node's program has to
-  /// declare the index, with the same version.
+  /// loses it meanwhile may be shown or not. At a node of a cluster it is the keys of all nodes, each found
+  /// where a majority of its partition's replicas is asked, and read from a majority; each node's program has
+  /// to declare the index, with the same version.
   ///
   /// - Parameters:
   ///   - index: its name, as declared with ``Database/keyspace(_:_:indexes:)``.

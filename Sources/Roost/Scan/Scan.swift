@@ -42,8 +42,8 @@ public struct Scan: AsyncSequence, Sendable {
     /// The first page is small: many ask for a few keys only.
     private var pageLimit = 16
     private static let largestPage = 512
-    /// What the scan had done when others last had their turn: they have it behind the first page, so that a loop
-    /// of short scans leaves it to them too.
+    /// What the scan had done when others last had their turn: they have it behind the first page, so that a
+    /// loop of short scans leaves it to them too.
     private var workBefore = -Self.longestTurn
     /// What it does until they have it again: some 5,000 small entries, which take about a millisecond.
     private static let longestTurn = 8_192
@@ -164,8 +164,8 @@ extension Keyspace {
   ///     ever: after a restart, moves of partitions and changes of the ring.
   /// - Throws: ``DatabaseError`` with `.foreignToken` (it is another scan's), `.invalidArgument` (a limit
   ///   below 1, a tag that no key can have), `.unreachable` (no open store holds some partition),
-  ///   `.corruption` (names the key), `.closed`, `.storage`. At a node of a cluster `.unreachable` says that a
-  ///   partition has too few replicas within reach, and `.deadlineExceeded` and `.busy` are possible; the
+  ///   `.corruption` (names the key), `.closed`, `.storage`. At a node of a cluster `.unreachable` says that
+  ///   a partition has too few replicas within reach, and `.deadlineExceeded` and `.busy` are possible; the
   ///   token goes on at any node. In a transactional keyspace `.wrongPolicy` for
   ///   a descending order, and as ``DatabaseSnapshot/get(_:in:)``.
   /// - Complexity: a seek in each partition, then O(log n) of the partitions for each entry.

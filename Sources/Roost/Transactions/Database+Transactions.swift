@@ -121,9 +121,9 @@ extension Database {
 
   /// What became of a transaction. At a node of a cluster, of any node's: the others are asked.
   ///
-  /// - Returns: `nil` where it is not known yet, or nobody within reach knows. At a node of a cluster that may be
-  ///   so for about twice ``TransactionOptions/longestDuration`` after it began, where its coordinator stopped
-  ///   before it had decided.
+  /// - Returns: `nil` where it is not known yet, or nobody within reach knows. At a node of a cluster that
+  ///   may be so for about twice ``TransactionOptions/longestDuration`` after it began, where its coordinator
+  ///   stopped before it had decided.
   /// - Throws: `.outcomeUnknown` where it ended too long ago to be known any more, or is another
   ///   database's; `.storage`, `.closed`.
   public func outcome(of id: TransactionID) async throws -> TransactionOutcome? {
@@ -142,8 +142,8 @@ extension Database {
     }
   }
 
-  /// The transactions that a store of this process has prepared and cannot decide alone: they hold their locks
-  /// until whom they wait for is back.
+  /// The transactions that a store of this process has prepared and cannot decide alone: they hold their
+  /// locks until whom they wait for is back.
   public func inDoubt() async throws -> [InDoubtTransaction] {
     try await transactions().inDoubt.map { member, doubt in
       InDoubtTransaction(

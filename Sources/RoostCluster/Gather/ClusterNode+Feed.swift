@@ -30,8 +30,8 @@ extension ClusterNode {
   ///   - limit: most changes, at least 1. A page may have none and not be at the end.
   ///   - bounds: of an earlier page of the same reading, where what is written meanwhile is left out, so that
   ///     it ends; new ones for its first page. `nil` where it goes on for ever.
-  ///   - reply: called once, by the deadline, from any thread: with a page and the bounds for the next one; with
-  ///     `.foreignContext`, `.unreachable` (names a partition that no replica within reach has),
+  ///   - reply: called once, by the deadline, from any thread: with a page and the bounds for the next one;
+  ///     with `.foreignContext`, `.unreachable` (names a partition that no replica within reach has),
   ///     `.deadlineExceeded`, `.busy`, `.corruption`, `.storage`, `.closed`.
   package func changes(
     of keyspace: KeyspaceCore, since token: ChangeToken?, limit: Int, _ bounds: FeedBounds?, deadline: UInt64,
@@ -110,8 +110,8 @@ extension ClusterNode {
       reply(
         result.map { found in
           var bounds = bounds
-          // Whose turn it is comes first, not who answered first: a source that always has much to tell must not
-          // keep the others out of a page that is cut.
+          // Whose turn it is comes first, not who answered first: a source that always has much to tell must
+          // not keep the others out of a page that is cut.
           func turn(_ one: PartitionGather<FeedPart>.Found) -> Int {
             let first = one.part.found.first.map { one.part.steps[$0.step].partition } ?? one.partitions[0]
             return (first - start.next + start.places.count) % start.places.count

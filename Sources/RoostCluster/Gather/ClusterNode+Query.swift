@@ -3,19 +3,19 @@ import RoostEnvironment
 
 // How a node queries an index over all partitions:
 //
-// 1. A quorum of each partition's replicas is asked for their next entries of the terms, as for the records of a
-//    scan (`ClusterNode+Scan.swift`), and the union of what they have is taken, up to the least of their ends.
-//    With a quorum of writers one of those asked has the entry of each write that was acknowledged.
-// 2. Each key found is read from a quorum of its replicas, some at a time, and checked: an entry that a replica
-//    has not removed yet is passed over.
+// 1. A quorum of each partition's replicas is asked for their next entries of the terms, as for the records
+//    of a scan (`ClusterNode+Scan.swift`), and the union of what they have is taken, up to the least of their
+//    ends. With a quorum of writers one of those asked has the entry of each write that was acknowledged.
+// 2. Each key found is read from a quorum of its replicas, some at a time, and checked: an entry that a
+//    replica has not removed yet is passed over.
 
 extension ClusterNode {
   /// The keys under an index's terms, over all partitions, in the order of the terms, then of the keys.
   ///
   /// - Parameters:
   ///   - limit: most hits of a page, 1 to 10,000; at most 512 entries are looked at for one.
-  ///   - reply: called once, by the deadline, from any thread: as ``KeyspaceCore/query(_:_:limit:after:)``, and
-  ///     with `.unreachable` (names a partition), `.deadlineExceeded`, `.busy`.
+  ///   - reply: called once, by the deadline, from any thread: as ``KeyspaceCore/query(_:_:limit:after:)``,
+  ///     and with `.unreachable` (names a partition), `.deadlineExceeded`, `.busy`.
   /// - Complexity: a message to each member, and for each entry one to each of a quorum.
   package func query(
     _ keyspace: KeyspaceCore, _ name: String, _ range: TermRange, limit: Int, after token: IndexToken?,
@@ -61,7 +61,8 @@ extension ClusterNode {
 
   /// The entries that any stream has, up to the least of the streams' ends.
   ///
-  /// - Returns: at most `limit`, ascending, each once, and behind which to go on; `nil` where there are no others.
+  /// - Returns: at most `limit`, ascending, each once, and behind which to go on; `nil` where there are no
+  ///   others.
   private static func union(
     _ streams: [RecordPage], limit: Int
   ) -> (entries: [[UInt8]], last: [UInt8]?) {

@@ -2,7 +2,8 @@ import RoostCausality
 
 // What a node asks a replica for when it reads the changes of many partitions:
 //
-//   request := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace id varint
+//   request := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace id
+//   varint
 //            | position lengthPrefixed (what a change token seals; of the partitions asked for) | partitions
 //            | is bounded u8 | until varint (0: up to now) | changes varint | bytes varint
 //   answer  := version u8 (1) | member u64 | is end u8 | settled varint | next varint

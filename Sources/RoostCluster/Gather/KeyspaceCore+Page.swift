@@ -5,10 +5,10 @@ extension KeyspaceCore {
   /// deleted and expired ones among them. Or the next entries of an index.
   ///
   /// - Parameter isCancelled: asked now and then.
-  /// - Throws: `.unreachable` where the store does not have the keyspace, `.corruption`, `.storage`, `.closed`,
-  ///   `.deadlineExceeded` where it was cancelled; `.unknownIndex`, `.indexNotReady`.
-  /// - Complexity: a seek in each partition, then O(log n) of the partitions for each record, of which at most
-  ///   ``PageRequest/mostEntries`` are looked at.
+  /// - Throws: `.unreachable` where the store does not have the keyspace, `.corruption`, `.storage`,
+  ///   `.closed`, `.deadlineExceeded` where it was cancelled; `.unknownIndex`, `.indexNotReady`.
+  /// - Complexity: a seek in each partition, then O(log n) of the partitions for each record, of which at
+  ///   most ``PageRequest/mostEntries`` are looked at.
   func page(
     _ request: PageRequest, on member: Member, isCancelled: () -> Bool = { false }
   ) throws(DatabaseError) -> RecordPage {

@@ -1,6 +1,7 @@
 // What a node asks replicas for when it reads many keys at once, a page of each one's own:
 //
-//   request    := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace id varint | index
+//   request    := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace id
+//   varint | index
 //               | order u8 (0 ascending, 1 descending) | lower lengthPrefixed | bound (upper) | bound (tag)
 //               | entries varint | bytes varint | partitions
 //   index      := 0 u8, of records; or 1 u8 | name lengthPrefixed | version varint, of an index's entries
@@ -9,8 +10,8 @@
 //   answer     := version u8 (1) | is end u8 | through lengthPrefixed (empty at the end) | count varint
 //               | (key lengthPrefixed | record lengthPrefixed)*
 //
-// A run is a gap behind the run before it, or behind nothing, and so many partitions. An index's entries, which
-// are term and key, stand in the place of keys, with records of no bytes.
+// A run is a gap behind the run before it, or behind nothing, and so many partitions. An index's entries,
+// which are term and key, stand in the place of keys, with records of no bytes.
 
 /// Asks a replica for the next records of some of its partitions, in the order of their keys, or for the next
 /// entries of an index. A plain value.

@@ -208,9 +208,10 @@ extension KeyspaceCore {
     }
   }
 
-  /// A context may name one write more than its vector claims: its writer's own, beside siblings that were not
-  /// read. A replica that has never seen that write cannot replace it, and it would come back with the next
-  /// state from elsewhere: so what the others hold is joined here first. Rare, and only then it costs anything.
+  /// A context may name one write more than its vector claims: its writer's own, beside siblings that were
+  /// not read. A replica that has never seen that write cannot replace it, and it would come back with the
+  /// next state from elsewhere: so what the others hold is joined here first. Rare, and only then it costs
+  /// anything.
   ///
   /// - Throws: `.unreachable` where only a store that is not here can have it.
   @inline(never)

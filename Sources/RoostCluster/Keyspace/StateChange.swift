@@ -1,10 +1,11 @@
 package import RoostCausality
 
-// What is done to typed states, as values: so that a node that is no replica of a key can have it done at one.
+// What is done to typed states, as values: so that a node that is no replica of a key can have it done at
+// one.
 //
 //   change := field (0 u8, or 1 u8 | name lengthPrefixed) | kind u8 | what the kind takes
-//   increment (1) takes: amount varint, zigzag;  count up (2): amount varint;  assign (3): value lengthPrefixed
-//   insert (7), remove (8) take: count varint | (element lengthPrefixed)*
+//   increment (1) takes: amount varint, zigzag;  count up (2): amount varint;  assign (3): value
+//   lengthPrefixed insert (7), remove (8) take: count varint | (element lengthPrefixed)*
 //   remove field (10) takes: the state's kind u8, as in records, or 0 for all
 //   clear (4), enable (5), disable (6) and remove all (9) take nothing
 

@@ -63,7 +63,8 @@ extension ClusterNode {
     }
   }
 
-  /// Whether a message of `node` is one of this member's: of no earlier process with its store, and of no copy.
+  /// Whether a message of `node` is one of this member's: of no earlier process with its store, and of no
+  /// copy.
   package func speaks(_ node: NodeID, for member: MemberID) -> Bool { peers.node(of: member) == node }
 
   /// Whether a member is likely to be down.

@@ -59,8 +59,8 @@ package final class NetworkClient: Sendable {
 
   /// One page of a keyspace's keys, in order, over all nodes.
   ///
-  /// - Throws: as ``key(_:)``; `.foreignToken`; `.unreachable` naming a partition of which too few replicas are
-  ///   within the node's reach.
+  /// - Throws: as ``key(_:)``; `.foreignToken`; `.unreachable` naming a partition of which too few replicas
+  ///   are within the node's reach.
   package func scan(_ request: ScanRequest) async throws(DatabaseError) -> ScanAnswer {
     try ScanAnswer(decoding: await ask(NodeMessageKind.scan, request.encoded(), isWrite: false))
   }

@@ -21,8 +21,8 @@ extension SimulatedWorld {
   ///   - old: the member.
   ///   - isDead: its store is gone for good: the others bring what it had.
   ///   - node: is told.
-  /// - Throws: as ``join(through:)``; `.invalidArgument` where a member is called dead that seems to be there:
-  ///   it takes some seconds until it is missed.
+  /// - Throws: as ``join(through:)``; `.invalidArgument` where a member is called dead that seems to be
+  ///   there: it takes some seconds until it is missed.
   @discardableResult
   public func replace(
     _ old: SimulatedNode, isDead: Bool = false, through node: SimulatedNode

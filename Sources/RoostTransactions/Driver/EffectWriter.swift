@@ -41,8 +41,8 @@ final class EffectWriter: Sendable {
       }
       return
     }
-    // The mark may be in a store that is missing. In a cluster it is in the one store that an effect is told to,
-    // and that is here.
+    // The mark may be in a store that is missing. In a cluster it is in the one store that an effect is told
+    // to, and that is here.
     guard node != nil || core.isWhole else {
       throw DatabaseError(.unreachable, "it may have been done at a store that is not open")
     }

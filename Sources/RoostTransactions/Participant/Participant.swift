@@ -238,8 +238,8 @@ package struct Participant: Sendable {
   /// Whether no transaction holds or waits for anything, and nothing is being written.
   package var isIdle: Bool { branches.isEmpty && writes.isEmpty && snapshots.isEmpty }
 
-  /// Whether nothing of a transaction is under way here, and nothing new would be taken: what is not on record
-  /// never will be.
+  /// Whether nothing of a transaction is under way here, and nothing new would be taken: what is not on
+  /// record never will be.
   func isSettled(_ transaction: TransactionID, at now: Instant) -> Bool {
     branches[transaction] == nil && refusals[transaction] == nil && times.isOver(transaction, at: now)
   }

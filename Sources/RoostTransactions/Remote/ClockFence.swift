@@ -5,8 +5,8 @@ import RoostEnvironment
 ///
 /// A clock is apart where it differs from this one by four fifths of the bound, or more: before the bound is
 /// reached. A node whose clock is apart from those of more than half of the other nodes runs no transactions
-/// until it is not; with two nodes neither can tell who is wrong, and neither does. One wrong clock among many
-/// so stops its own node only; what it sends is refused by each message's reading.
+/// until it is not; with two nodes neither can tell who is wrong, and neither does. One wrong clock among
+/// many so stops its own node only; what it sends is refused by each message's reading.
 ///
 /// Thread-safe.
 final class ClockFence: @unchecked Sendable {
@@ -39,8 +39,8 @@ final class ClockFence: @unchecked Sendable {
       member, isApart: isFar(there > here ? there - here : 0) || isFar(behind > age ? behind - age : 0), at: now)
   }
 
-  /// Notes the clock that a message came with. It may have been on its way for long: so it is no sign that the
-  /// sender's is behind, nor that it is not ahead.
+  /// Notes the clock that a message came with. It may have been on its way for long: so it is no sign that
+  /// the sender's is behind, nor that it is not ahead.
   func received(_ there: UInt64, of member: MemberID, here: UInt64, at now: UInt64) -> Bool? {
     isFar(there > here ? there - here : 0) ? note(member, isApart: true, at: now) : nil
   }

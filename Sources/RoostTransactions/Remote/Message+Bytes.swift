@@ -26,8 +26,8 @@ import RoostCluster
 //   lock    := kind u8 (1 shared, 2 exclusive) | key · 3 u8 | range
 //   read    := 0 u8, nothing | 1 u8 | count varint | key* · 2 u8 | range | limit varint
 //   key     := keyspace varint | partition varint | key lengthPrefixed
-//   range   := keyspace varint | partition varint | lower lengthPrefixed | (0 u8 · 1 u8 | upper lengthPrefixed)
-//   answer of a read := flags u8 (1 complete, 2 a key to go on from) | count varint | entry*
+//   range   := keyspace varint | partition varint | lower lengthPrefixed | (0 u8 · 1 u8 | upper
+//   lengthPrefixed) answer of a read := flags u8 (1 complete, 2 a key to go on from) | count varint | entry*
 //            | next lengthPrefixed, of flag 2
 //   entry   := key | value lengthPrefixed | committed u64
 //   vote    := 1 u8 | prepared u64 · 2 u8 | read u64 | bound u64 · 3 u8 | refusal

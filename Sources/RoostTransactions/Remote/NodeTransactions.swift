@@ -6,7 +6,8 @@ import RoostEnvironment
 /// told what other nodes send.
 ///
 /// A message is handled on a worker, and counts against what its sender may have under way until it is: so a
-/// node that is behind holds the others back. What cannot be handled is dropped: whoever waits sends it again.
+/// node that is behind holds the others back. What cannot be handled is dropped: whoever waits sends it
+/// again.
 ///
 /// Thread-safe.
 package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendable {

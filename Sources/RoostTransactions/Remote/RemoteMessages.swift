@@ -4,7 +4,8 @@ package import RoostCluster
 // What nodes send each other about transactions. A header begins each:
 //
 //   header   := version u8 (1) | database high u64 | low u64 | member u64 (the sender's)
-//             | clock bound varint (milliseconds) | timestamp u64 | physical clock varint (milliseconds since 1970)
+//             | clock bound varint (milliseconds) | timestamp u64 | physical clock varint (milliseconds since
+//             1970)
 //   envelope := header | from | to | transaction start u64 | coordinator u64 | body
 //   endpoint := 1 u8 | coordinator u64 · 2 u8 | member u64
 //   read     := header | to member u64 | at u64 | read

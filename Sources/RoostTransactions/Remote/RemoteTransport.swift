@@ -2,9 +2,9 @@ import RoostCausality
 package import RoostCluster
 import RoostEnvironment
 
-// What carries transactions' messages to other nodes. It promises no more than `Transport` does: a message may
-// be lost, doubled, late or overtaken, and the machines at both ends are made for that. They send again, with
-// backoff and deadlines; nothing is queued here.
+// What carries transactions' messages to other nodes. It promises no more than `Transport` does: a message
+// may be lost, doubled, late or overtaken, and the machines at both ends are made for that. They send again,
+// with backoff and deadlines; nothing is queued here.
 //
 // - A participant is where its member is: the directory tells.
 // - A coordinator is where its messages come from. One that has not been heard of since this process began (a
@@ -86,7 +86,8 @@ package final class RemoteTransport: Transport, @unchecked Sendable {
     }
   }
 
-  /// What was read may be more than a message takes: then a part of it goes, and its reader goes on behind it.
+  /// What was read may be more than a message takes: then a part of it goes, and its reader goes on behind
+  /// it.
   private func fitting(_ envelope: Envelope) -> Envelope {
     guard case .acquired(let request, let epoch, let answer) = envelope.message.body else { return envelope }
     var fitting = envelope

@@ -139,8 +139,8 @@ extension TransactionManager {
   /// What became of a transaction, as all nodes know it together; by this process alone where it is of none.
   ///
   /// Asks the other nodes where it is not known here. Where some do not answer, and nobody else knows, it is
-  /// undecided. So it is for about twice ``TransactionOptions/longestDuration`` after it began, where only the
-  /// absence of a record says that it was aborted.
+  /// undecided. So it is for about twice ``TransactionOptions/longestDuration`` after it began, where only
+  /// the absence of a record says that it was aborted.
   ///
   /// - Parameter reply: called once: with what reading records here throws.
   package func outcome(

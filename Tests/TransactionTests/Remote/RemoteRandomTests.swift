@@ -7,8 +7,8 @@ import Testing
 @testable import RoostCluster
 @testable import RoostTransactions
 
-/// Many transactions over three nodes, whose messages are lost, doubled and overtaken, and which are killed and
-/// started again: what was told is strictly serialisable, and in the end nothing is in doubt.
+/// Many transactions over three nodes, whose messages are lost, doubled and overtaken, and which are killed
+/// and started again: what was told is strictly serialisable, and in the end nothing is in doubt.
 // Budget: 20 s
 @Suite struct RemoteRandomTests {
   @Test func `registers over three nodes are strictly serialisable`() throws {

@@ -9,8 +9,8 @@ import Testing
 
 /// Nodes of one cluster in one thread, with a disk and a wall clock each, and transactions over them.
 ///
-/// A message is a call, unless the wire says otherwise. Nothing else happens by itself: ``step()`` delivers what
-/// the wire holds, and then lets time pass to the first timer of all nodes. Used by one thread.
+/// A message is a call, unless the wire says otherwise. Nothing else happens by itself: ``step()`` delivers
+/// what the wire holds, and then lets time pass to the first timer of all nodes. Used by one thread.
 final class RemoteWorld: @unchecked Sendable {
   let time = SimulatedTime()
   let directory: MemoryDirectory

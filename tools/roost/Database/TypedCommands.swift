@@ -5,8 +5,8 @@ import RoostCluster
 import RoostNetwork
 import RoostStorage
 
-// The commands on typed values, in a directory or, with --connect, in a cluster: flags and registers; counters and
-// sets are in `CounterAndSetCommands.swift`. What they hold is shown by `roost get` as well.
+// The commands on typed values, in a directory or, with --connect, in a cluster: flags and registers;
+// counters and sets are in `CounterAndSetCommands.swift`. What they hold is shown by `roost get` as well.
 
 /// What all of them take.
 struct TypedOptions: ParsableArguments {
