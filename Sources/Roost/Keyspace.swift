@@ -215,7 +215,7 @@ public struct Keyspace: Sendable {
     _ key: some ByteKey & Sendable, _ durability: Durability?,
     _ body: @Sendable @escaping (RawSpan) throws(DatabaseError) -> R
   ) async throws(DatabaseError) -> R {
-    let use = try await beginInSession(key)
+    let use = try beginInSession(key)
     let waits = key.withKeyBytes { core.mayWait($0) }
     let result: R
     if waits {

@@ -53,7 +53,8 @@ extension Keyspace {
     since token: ChangeToken?, _ bounds: FeedBounds?, at node: ClusterNode
   ) async throws(DatabaseError) -> (page: ChangePage, bounds: FeedBounds?) {
     let core = core
-    let result: Result<(page: ChangePage, bounds: FeedBounds?), DatabaseError> = await handedOver { handOver in
+    let result: Result<(page: ChangePage, bounds: FeedBounds?), DatabaseError> = await handedOver {
+      handOver in
       node.changes(of: core, since: token, limit: 256, bounds, deadline: node.requestDeadline, handOver)
     }
     return try result.get()
@@ -88,17 +89,5 @@ extension Keyspace {
     let answer = try result.get()
     if let session, let use { try session.note(use, answer) }
     return answer
-  }
-
-  /// Has this node hold what a session saw of a key.
-  func hold(
-    _ session: SessionDemand, _ key: some ByteKey & Sendable, at node: ClusterNode
-  ) async throws(DatabaseError) {
-    let bytes = key.withKeyBytes { [UInt8](copying: $0) }
-    let core = core
-    let result: Result<Void, DatabaseError> = await handedOver { handOver in
-      node.hold(session, bytes, of: core, deadline: node.requestDeadline, handOver)
-    }
-    try result.get()
   }
 }

@@ -37,14 +37,10 @@ extension Keyspace {
   }
 
   /// Sees to it that a write which is made here is made on what the session saw.
-  func beginInSession(_ key: some ByteKey & Sendable) async throws(DatabaseError) -> SessionMemory.Use? {
+  func beginInSession(_ key: some ByteKey & Sendable) throws(DatabaseError) -> SessionMemory.Use? {
     guard let use = use(key) else { return nil }
-    if let node = database.node {
-      try await hold(use.demand, key, at: node)
-    } else {
-      try key.withKeyBytes { bytes throws(DatabaseError) in
-        try core.check(use.demand, bytes, try core.find(bytes).context)
-      }
+    try key.withKeyBytes { bytes throws(DatabaseError) in
+      try core.check(use.demand, bytes, try core.find(bytes).context)
     }
     return use
   }

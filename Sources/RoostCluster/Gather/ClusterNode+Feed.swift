@@ -84,13 +84,16 @@ extension ClusterNode {
     let start = try keyspace.start(token)
     let (database, seed) = (core.id, keyspace.bindingSeed)
     let byteLimit = min(FeedRequest.mostBytes, transport.largestBody / 4)
-    let request: @Sendable (RingView, Int, MemberID, [Int]) -> FeedRequest = { view, share, member, partitions in
+    let request: @Sendable (RingView, Int, MemberID, [Int]) -> FeedRequest = {
+      view, share, member, partitions in
       FeedRequest(
-        database: database, ring: view.print(of: partitions), keyspace: keyspace.schemaID, seed: seed, start, partitions,
+        database: database, ring: view.print(of: partitions), keyspace: keyspace.schemaID, seed: seed, start,
+        partitions,
         isBounded: bounds != nil, until: bounds?.numbers[member],
         changeLimit: min(share, FeedRequest.mostChanges), byteLimit: byteLimit)
     }
-    gather(0..<core.ring.partitionCount, quorum: 1, deadline, preferring: { start.places[$0].tenure?.member }) {
+    gather(0..<core.ring.partitionCount, quorum: 1, deadline, preferring: { start.places[$0].tenure?.member })
+    {
       [self] view, sourceCount in
       // Each source has its share of the page; what is beyond the limit all the same would be read in vain.
       let share = (limit - 1) / max(1, sourceCount) + 1
@@ -141,7 +144,9 @@ extension ClusterNode {
       let bytes = try keyspace.changes(request).encoded(local.id)
       try checkUnchanged(request.ring, request.partitions)
       // A record that is as large as a message may be goes alone.
-      if bytes.count <= transport.largestBody - Self.changesHeadroom || request.changeLimit == 1 { return bytes }
+      if bytes.count <= transport.largestBody - Self.changesHeadroom || request.changeLimit == 1 {
+        return bytes
+      }
       request.changeLimit = max(1, min(request.changeLimit, FeedRequest.mostChanges) / 8)
     }
   }

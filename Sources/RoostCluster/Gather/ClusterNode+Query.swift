@@ -30,7 +30,8 @@ extension ClusterNode {
       let byteLimit = min(PageRequest.mostBytes, transport.largestBody / 4)
       let request: @Sendable (RingView, [Int]) -> PageRequest = { [core] view, partitions in
         PageRequest(
-          database: core.id, ring: view.print(of: partitions), keyspace: keyspace.schemaID, index: asked, .ascending,
+          database: core.id, ring: view.print(of: partitions), keyspace: keyspace.schemaID, index: asked,
+          .ascending,
           lower: token.map { $0.suffix + [0] } ?? lower, upper: upper, tag: nil, entryLimit: entryLimit,
           byteLimit: byteLimit, partitions: partitions)
       }

@@ -136,7 +136,9 @@ extension FeedPart {
     steps = []
     for _ in 0..<(try reader.readCount(of: 3)) {
       let partition = Int(try reader.readOrdinal())
-      guard asked.contains(partition) else { throw reader.damaged("partition \(partition) was not asked for") }
+      guard asked.contains(partition) else {
+        throw reader.damaged("partition \(partition) was not asked for")
+      }
       let tenure = FeedPosition.Tenure(member: member, tenancy: try reader.readVarint())
       steps.append(FeedTrail.Step(partition: partition, tenure: tenure, number: try reader.readVarint()))
     }

@@ -18,7 +18,8 @@ extension KeyspaceCore {
     try shared.checkOpen()
     if isCancelled() { throw DatabaseError(.deadlineExceeded, "nobody waits for the page any more") }
     var page = RecordPage()
-    let tree = try request.index.map { index throws(DatabaseError) in try entries(of: index, part) } ?? part.records
+    let tree =
+      try request.index.map { index throws(DatabaseError) in try entries(of: index, part) } ?? part.records
     if let upper = request.upper, !request.lower.lexicographicallyPrecedes(upper) { return page }
     do throws(StoreError) {
       var merge = CursorTournament(
@@ -45,7 +46,8 @@ extension KeyspaceCore {
     guard kept.declaration.version == index.version else {
       throw DatabaseError(
         .unknownIndex,
-        "the index `\(index.name)` is declared with version \(kept.declaration.version), not \(index.version)")
+        "the index `\(index.name)` is declared with version \(kept.declaration.version), not \(index.version)"
+      )
     }
     guard let here = kept.stores[part.member.slot], progress(of: kept).isReady else {
       throw DatabaseError(
@@ -66,7 +68,9 @@ extension KeyspaceCore {
     var last: [UInt8]?
     var isMore = merge.isPositioned
     while isMore {
-      guard page.entries.count < entryLimit, looked < PageRequest.mostEntries else { return page.through = last }
+      guard page.entries.count < entryLimit, looked < PageRequest.mostEntries else {
+        return page.through = last
+      }
       let key = unsafe merge.key.withUnsafeBytes { unsafe [UInt8]($0) }
       let hasRecord = request.index == nil
       let header = hasRecord ? StoredRecord.headerBytes : 0

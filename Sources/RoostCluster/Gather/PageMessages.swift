@@ -213,7 +213,8 @@ extension FieldReader {
       let gap = try readOrdinal()
       let length = try readOrdinal()
       let limit = UInt64(FeedPosition.partitionLimit)
-      guard length >= 1, gap >= 1 || index == 0, gap <= limit, length <= limit, end + gap + length <= limit else {
+      guard length >= 1, gap >= 1 || index == 0, gap <= limit, length <= limit, end + gap + length <= limit
+      else {
         throw damaged("a run of \(length) partitions behind a gap of \(gap)")
       }
       partitions += Int(end + gap)..<Int(end + gap + length)

@@ -108,7 +108,8 @@ final class PartitionGather<Part: Sendable>: UnderWay, @unchecked Sendable {
     node.send(question.kind, body, to: one.member, deadline: limit) { [self] result in
       received(
         one,
-        result.flatMap { bytes in answered { () throws(DatabaseError) in try decode(bytes, one.partitions) } })
+        result.flatMap { bytes in answered { () throws(DatabaseError) in try decode(bytes, one.partitions) } }
+      )
     }
   }
 
@@ -202,7 +203,8 @@ extension ClusterNode {
         if error.code == .staleRing { _ = try? refreshRing() }
         if attempt < Self.mostAttempts, now < deadline, self.view.revision != view.revision {
           return gather(
-            partitions, quorum: quorum, deadline, attempt: attempt + 1, preferring: preferred, question, reply)
+            partitions, quorum: quorum, deadline, attempt: attempt + 1, preferring: preferred, question, reply
+          )
         }
         // Of rings nodes talk among themselves.
         reply(error.code == .staleRing ? .failure(DatabaseError(.unreachable, error.message)) : result)

@@ -225,8 +225,8 @@ extension KeyspaceCore {
     if isWhole || joined?.context.contains(dot) == true { return }
     throw DatabaseError(
       .unreachable,
-      "the context names a write that no replica of partition \(partition) within reach has: read the key again"
-    )
+      "the context names a write that no replica of partition \(partition) within reach has: "
+        + "read the key again")
   }
 
   /// A state that names an incarnation of ours above its own counter knows dots that we lost: the

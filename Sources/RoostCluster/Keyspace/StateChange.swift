@@ -184,7 +184,8 @@ extension KeyspaceCore {
     _ body: (inout State, Stamp) throws(CausalityError) -> Int
   ) throws(DatabaseError) -> Int {
     guard let field = change.field else {
-      return try self.change(key, State.self, removes: change.removes) { state, stamp throws(CausalityError) in
+      return try self.change(key, State.self, removes: change.removes) {
+        state, stamp throws(CausalityError) in
         let count = try body(&state, stamp)
         return (count > 0, count)
       }

@@ -20,7 +20,8 @@ extension ClusterNode {
   ///
   /// - Parameter reply: called once, with `.indeterminate` where too few have it by the deadline.
   package func replicate(
-    _ key: [UInt8], of keyspace: KeyspaceCore, isSynced: Bool, deadline: UInt64, _ reply: @escaping Answer<Void>
+    _ key: [UInt8], of keyspace: KeyspaceCore, isSynced: Bool, deadline: UInt64,
+    _ reply: @escaping Answer<Void>
   ) {
     // The key was changed already: also a node that is full or about to leave sends it.
     let refused: @Sendable (DatabaseError) -> Void = { error in

@@ -39,7 +39,7 @@ extension ClusterNode {
   /// - Parameter reply: called once, on a worker where that went well: `.behindSession`, `.unreachable`, and
   ///   what joining throws.
   /// - Throws: `.foreignToken`, `.foreignContext`, and what reading the key throws.
-  func hold(
+  private func hold(
     _ session: SessionDemand, _ place: KeyPlace, _ deadline: UInt64, _ reply: @escaping Answer<Void>
   ) throws(DatabaseError) {
     try session.check(core.id, binding: place.context(nil).binding)
@@ -58,18 +58,6 @@ extension ClusterNode {
             })
         }
       }
-    }
-  }
-
-  /// The same for a call of this process.
-  package func hold(
-    _ session: SessionDemand, _ key: [UInt8], of keyspace: KeyspaceCore, deadline: UInt64,
-    _ reply: @escaping Answer<Void>
-  ) {
-    run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
-      do throws(DatabaseError) {
-        try hold(session, try place(keyspace, key, quorum: nil, isSynced: false), deadline, reply)
-      } catch { reply(.failure(error)) }
     }
   }
 

@@ -36,7 +36,8 @@ final class ClockFence: @unchecked Sendable {
     let age = sign.roundTripNanoseconds / 1_000_000
     let behind = here > there ? here - there : 0
     return note(
-      member, isApart: isFar(there > here ? there - here : 0) || isFar(behind > age ? behind - age : 0), at: now)
+      member, isApart: isFar(there > here ? there - here : 0) || isFar(behind > age ? behind - age : 0),
+      at: now)
   }
 
   /// Notes the clock that a message came with. It may have been on its way for long: so it is no sign that

@@ -125,7 +125,9 @@ extension Message.Body {
       let epoch = try reader.readFixed()
       let writes = try reader.readWrites()
       var writers: [MemberID] = []
-      for _ in 0..<(try reader.readCount(of: 8)) { writers.append(MemberID(rawValue: try reader.readFixed())) }
+      for _ in 0..<(try reader.readCount(of: 8)) {
+        writers.append(MemberID(rawValue: try reader.readFixed()))
+      }
       self = .prepare(
         PrepareRequest(epoch: epoch, writes: writes, writers: writers, isSynced: try reader.readFlag()))
     case 3: self = .commit(try reader.readTimestamp())

@@ -69,8 +69,9 @@ extension TransactionManager {
     else {
       throw DatabaseError(
         .clockOutOfBound,
-        "the clock of member \(header.member) is \(header.physicalMilliseconds - now.physicalMilliseconds) ms "
-          + "ahead; \(services.times.clockBoundMilliseconds) ms are allowed")
+        "the clock of member \(header.member) is "
+          + "\(header.physicalMilliseconds - now.physicalMilliseconds) ms ahead; "
+          + "\(services.times.clockBoundMilliseconds) ms are allowed")
     }
     try core.shared.observe(header.timestamp)
   }

@@ -13,7 +13,8 @@ import Testing
   private static func pageRequest(_ partitions: [Int]) throws -> PageRequest {
     let plan = try ScanPlan(.range(from: "a", to: "b"), .descending, after: nil, partitionCount: 16)
     return PageRequest(
-      database: database, ring: RingPrint(revision: 300, print: 7), keyspace: 2, plan, .descending, entryLimit: 64, byteLimit: 1 << 18,
+      database: database, ring: RingPrint(revision: 300, print: 7), keyspace: 2, plan, .descending,
+      entryLimit: 64, byteLimit: 1 << 18,
       partitions: partitions)
   }
 
@@ -34,7 +35,8 @@ import Testing
 
   private static func feedRequest() -> FeedRequest {
     FeedRequest(
-      database: database, ring: RingPrint(revision: 300, print: 7), keyspace: 2, seed: 9, position, [3, 4], isBounded: true, until: 99,
+      database: database, ring: RingPrint(revision: 300, print: 7), keyspace: 2, seed: 9, position, [3, 4],
+      isBounded: true, until: 99,
       changeLimit: 5, byteLimit: 1_000)
   }
 
@@ -60,7 +62,10 @@ import Testing
     for bytes: [UInt8] in [
       [0], [1, 0, 0], [2, 0, 1, 0, 1], [1, 0xFF, 0xFF, 0x01, 2], [1, 1, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F],
     ] {
-      #expect(code { var reader = FieldReader(bytes, "test"); _ = try reader.readPartitions() } == .corruption)
+      #expect(
+        code {
+          var reader = FieldReader(bytes, "test"); _ = try reader.readPartitions()
+        } == .corruption)
     }
   }
 

@@ -23,7 +23,9 @@ import Testing
         case .resync(let partition):
           resyncs += 1
           // What is not told again is not there.
-          for key in told.keys where try keyspace.partition(of: Array(key.utf8)) == partition { told[key] = nil }
+          for key in told.keys where try keyspace.partition(of: Array(key.utf8)) == partition {
+            told[key] = nil
+          }
         }
       }
       let token = count < page.changes.count ? page.changes[count - 1].token : page.token

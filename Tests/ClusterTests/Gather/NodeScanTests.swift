@@ -67,7 +67,9 @@ import Testing
     #expect(try world.held("n", at: 2) == nil, "scans repair nothing")
     for index in 0..<3 {
       #expect(
-        try world.scan(quorum: 3, at: [index]) == [ShownKey("k", ["beside", "new"]), ShownKey("n", ["count 3"])])
+        try world.scan(quorum: 3, at: [index]) == [
+          ShownKey("k", ["beside", "new"]), ShownKey("n", ["count 3"]),
+        ])
     }
   }
 
@@ -143,14 +145,16 @@ import Testing
     let plan = try ScanPlan(.all, .ascending, after: nil, partitionCount: 16)
     let part = try keyspace.page(
       PageRequest(
-        database: world[0].core.id, ring: world[0].view.print(of: own), keyspace: 1, plan, .ascending, entryLimit: 3, byteLimit: 1 << 30,
+        database: world[0].core.id, ring: world[0].view.print(of: own), keyspace: 1, plan, .ascending,
+        entryLimit: 3, byteLimit: 1 << 30,
         partitions: own), on: world[0].local)
     #expect(part.entries.count <= 3 && part.through == part.entries.last?.key)
     #expect(
       code {
         let all = PageRequest(
           database: world[0].core.id, ring: world[0].view.print(of: Array(0..<16)),
-          keyspace: keyspace.schemaID, plan, .ascending, entryLimit: 3, byteLimit: 9, partitions: Array(0..<16))
+          keyspace: keyspace.schemaID, plan, .ascending, entryLimit: 3, byteLimit: 9,
+          partitions: Array(0..<16))
         _ = try world[0].page(all.encoded()) { false }
       } == .unreachable, "not a replica of all")
   }

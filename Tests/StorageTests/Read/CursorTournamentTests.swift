@@ -202,7 +202,9 @@ import Testing
   @Test func `a run ends where the blocks that it holds take too much`() throws {
     let store = try SimulatedStore().open(Self.options())
     let tree = try store.tree("t")
-    for number in 100..<164 { try tree.put("k\(number)", [UInt8](repeating: UInt8(ascii: "v"), count: 20_000)) }
+    for number in 100..<164 {
+      try tree.put("k\(number)", [UInt8](repeating: UInt8(ascii: "v"), count: 20_000))
+    }
     try tree.compact()
     let (sizes, held, _) = try Self.runs(tree)
     #expect(sizes == Array(repeating: 20_000, count: 64))

@@ -133,7 +133,8 @@ import Testing
             PrepareRequest(
               epoch: 9,
               writes: [
-                TransactionWrite(KeyReference(keyspace: 1, partition: 3, key: Array("A".utf8)), Array("1".utf8))
+                TransactionWrite(
+                  KeyReference(keyspace: 1, partition: 3, key: Array("A".utf8)), Array("1".utf8))
               ], writers: [member(6)], isSynced: true)))),
       database: DatabaseID(high: 1, low: 2), member: member(3), clockBoundMilliseconds: 250)
     let shown = try FormatDocument.example("transaction-message")

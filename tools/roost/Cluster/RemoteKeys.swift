@@ -40,7 +40,9 @@ struct RemoteKeys {
 extension KeyspacePolicy.Kind {
   /// The values of a record that count: what the tool knows of a policy without the program's own function.
   func visible(_ record: Record) -> [Sibling] {
-    guard self == .lastWriterWins, let latest = record.siblings.latest else { return record.siblings.elements }
+    guard self == .lastWriterWins, let latest = record.siblings.latest else {
+      return record.siblings.elements
+    }
     return [latest]
   }
 }

@@ -192,6 +192,8 @@ private final class Joining: @unchecked Sendable {
   }
 
   func closeTransactions() {
-    do { try transactions?.close() } catch { Complaint.line("the transactions could not be closed: \(error)") }
+    do { try transactions?.close() } catch {
+      Complaint.line("the transactions could not be closed: \(error)")
+    }
   }
 }

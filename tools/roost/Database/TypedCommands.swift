@@ -99,7 +99,8 @@ struct Flagged: AsyncParsableCommand {
   private func words() throws -> (directory: String?, key: String, isOn: Bool) {
     let (directory, words) = try options.place.split(options.words(state.map { [$0] } ?? []), "key", "state")
     guard words[1] == "on" || words[1] == "off" else {
-      throw ValidationError("The value '\(words[1])' is invalid for '<state>'. Please provide one of 'on' and 'off'.")
+      throw ValidationError(
+        "The value '\(words[1])' is invalid for '<state>'. Please provide one of 'on' and 'off'.")
     }
     return (directory, words[0], words[1] == "on")
   }
