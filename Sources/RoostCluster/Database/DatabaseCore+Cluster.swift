@@ -63,7 +63,7 @@ extension DatabaseCore {
     try topology.withLock { () throws(DatabaseError) in
       try shared.checkOpen()
       guard let local = presentMembers.first, !ringState.needs(partition, at: local.id) else { return }
-      try deletePartition(partition, in: local.store)
+      try deletePartition(partition, in: local.store, Array(keyspaces.values))
     }
   }
 }

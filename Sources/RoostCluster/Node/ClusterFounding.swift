@@ -39,6 +39,7 @@ package final class ClusterFounding: @unchecked Sendable {
     directory: any ClusterDirectory, address: NodeAddress, _ environment: Environment
   ) throws(DatabaseError) {
     try cluster.validate()
+    try options.validate()
     _ = try ReapingRule(cluster, options)
     store = try FoundingStore(path, options, environment)
     self.options = options

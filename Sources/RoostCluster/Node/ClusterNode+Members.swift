@@ -25,7 +25,6 @@ extension ClusterNode {
         .invalidArgument,
         "\(request.changes.count) changes at once; 1 to \(MembersRequest.mostChanges) are allowed")
     }
-    try checkMovable()
     if !request.isForced { try checkDead(request) }
     var candidates: [MemberID: FounderRecord] = [:]
     for record in try directory.records(prefix: ClusterRecordName.candidates) {
@@ -38,15 +37,20 @@ extension ClusterNode {
     return changeProgress
   }
 
-  /// - Throws: `.wrongPolicy`.
-  private func checkMovable() throws(DatabaseError) {
-    guard let record = try directory.record(ClusterRecordName.schema) else { return }
-    let transactional = try Schema(decoding: record.value).keyspaces.first { $0.kind == .transactional }
-    if let transactional {
-      throw DatabaseError(
-        .wrongPolicy,
-        "the keyspace `\(transactional.name)` is transactional: its partitions do not move between processes")
+  /// Says in the directory, for good, that the cluster has transactions: from then on its members stay.
+  ///
+  /// - Throws: `.busy` while its members are being changed; what the directory throws.
+  package func noteTransactions() throws(DatabaseError) {
+    if lock.withLock({ hasNotedTransactions }) { return }
+    try changeRecord { record throws(DatabaseError) in
+      if record.hasTransactions { return false }
+      guard record.change == nil, record.ring.copies.isEmpty, record.ring.drops.isEmpty else {
+        throw DatabaseError(.busy, "the cluster's members are being changed: transactions begin after that")
+      }
+      record.hasTransactions = true
+      return true
     }
+    lock.withLock { hasNotedTransactions = true }
   }
 
   /// A member whose store goes on being written to elsewhere must not be taken for gone.
@@ -109,6 +113,10 @@ extension DatabaseRecord {
   fileprivate mutating func begin(
     _ request: MembersRequest, candidates: [MemberID: FounderRecord]
   ) throws(DatabaseError) -> Bool {
+    if hasTransactions {
+      throw DatabaseError(
+        .wrongPolicy, "the cluster has had transactions: their partitions do not move between processes")
+    }
     if let change, !(change.isCancelled && ring.copies.isEmpty) {
       throw DatabaseError(
         .busy, "the cluster's members are being changed since revision \(change.number): wait, or cancel it")
@@ -153,7 +161,10 @@ extension DatabaseRecord {
     do throws(RingError) { plan = try ring.ring.plan(to: wanted) } catch { throw DatabaseError(error) }
     if plan.isEmpty, plan.moves.isEmpty, next.dead.isEmpty { return false }
     ring = ring.adopting(plan)
-    for (member, name) in names { ring.places[member] = name }
+    // One that was admitted and taken out again by the same request has no place.
+    for (member, name) in names where wanted.contains(where: { $0.id == member }) {
+      ring.places[member] = name
+    }
     change = next
     forgetDead()
     return true

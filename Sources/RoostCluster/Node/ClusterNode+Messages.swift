@@ -144,6 +144,10 @@ extension ClusterNode {
     try checkTimely(message.asOf)
     try keepHint(
       for: message.target, try keyspace(message.keyspace), message.key, record, asOf: message.asOf)
+    // Asked after it was kept: a node that is about to leave looks at its hints once it has heard of that.
+    guard view.ring.member(local.id) != nil else {
+      throw DatabaseError(.staleRing, "\(local.path) is about to leave the cluster, and keeps no hints")
+    }
     sync(true) { failure in answer(failure.map { .failure($0) } ?? .success([])) }
   }
 

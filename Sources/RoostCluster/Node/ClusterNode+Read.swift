@@ -149,7 +149,10 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
     if node.isEmpty(record), lock.withLock({ hasNothing.contains(member) }) { return }
     node.counters.repairs.wrappingAdd(1, ordering: .relaxed)
     if member == node.local.id {
-      return node.run { [place] in _ = try? unsafe place.keyspace.join(place.key.span.bytes, record) }
+      return node.run { [node, place] in
+        guard (try? node.checkTimely(place.message.asOf)) != nil else { return }
+        _ = try? unsafe place.keyspace.join(place.key.span.bytes, record)
+      }
     }
     var message = place.message
     message.record = record

@@ -172,6 +172,7 @@ extension ClusterNode {
                 .unreachable,
                 "the context names a write that no replica within reach has: read the key again")
             }
+            try checkTimely(place.message.asOf)
             _ = try unsafe place.keyspace.join(place.key.span.bytes, record)
             write(request, place, deadline, reply)
           } catch { reply(.failure(error)) }

@@ -76,6 +76,12 @@ extension ClusterNode {
   /// The one member that has a partition's transactional keys: replica 0 of its preference list.
   package func transactionalOwner(_ partition: Int) -> MemberID { core.ring.replicas(of: partition)[0] }
 
+  /// Whether this node has a partition's transactional keys. No partition is one that there is not.
+  package func ownsTransactions(of partition: Int) -> Bool {
+    let ring = core.ring
+    return (0..<ring.partitionCount).contains(partition) && ring.replicas(of: partition)[0] == local.id
+  }
+
   /// The member that does transactions' effects on a partition's eventual keys: this node's, where it is a
   /// replica; else the first that is not likely to be down.
   package func effectTarget(_ partition: Int) -> MemberID {

@@ -60,6 +60,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   weak var transactionHandler: (any NodeTransactionHandler)?
   /// Whether another process says that it has this node's store.
   var isSuperseded = false
+  /// Whether the directory says already that the cluster has transactions.
+  var hasNotedTransactions = false
   var isClosed = false
   var lease: DirectoryLease?
   var watch: DirectoryWatch?

@@ -37,6 +37,9 @@ struct DatabaseRecord {
   var ring: RingState
   /// What the ring is on its way to; `nil` where it is there.
   var change: MembershipChange?
+  /// Whether the cluster has had transactions: their partitions, and the stores that do their effects, do not
+  /// move between processes.
+  var hasTransactions = false
 
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
@@ -47,6 +50,7 @@ struct DatabaseRecord {
     writer.write(lengthPrefixed: ring.encoded())
     writer.write(byte: change == nil ? 0 : 1)
     change?.write(to: &writer)
+    writer.write(byte: hasTransactions ? 1 : 0)
     return writer.bytes
   }
 
@@ -64,7 +68,10 @@ struct DatabaseRecord {
     cluster = try reader.readText()
     database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
     ring = try RingState(decoding: try reader.readLengthPrefixed())
-    if version >= 2, try reader.readFlag() { change = try MembershipChange(from: &reader) }
+    if version >= 2 {
+      if try reader.readFlag() { change = try MembershipChange(from: &reader) }
+      hasTransactions = try reader.readFlag()
+    }
     try reader.readEnd()
   }
 }

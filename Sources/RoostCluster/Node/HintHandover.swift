@@ -131,14 +131,17 @@ final class HintHandover: @unchecked Sendable {
   /// What this one hint is refused for must not hold up those behind it; a member that does not answer does.
   private func failed(_ error: DatabaseError) {
     let codes: [DatabaseError.Code] = [
-      .unreachable, .deadlineExceeded, .busy, .indeterminate, .closed, .staleRing, .notAMember,
+      .unreachable, .deadlineExceeded, .busy, .indeterminate, .closed, .staleRing, .notAMember, .storage,
     ]
     if codes.contains(error.code) { nextTarget() }
-    goOn()
+    goOnLater()
   }
 
   private func nextAndOn() {
     nextTarget()
-    goOn()
+    goOnLater()
   }
+
+  /// Not on this stack: there may be thousands that fail at once.
+  private func goOnLater() { node.run(.background) { [self] in goOn() } }
 }

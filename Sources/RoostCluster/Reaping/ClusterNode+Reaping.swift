@@ -68,9 +68,16 @@ extension ClusterNode {
       let asked = try core.shared.clock.now()
       let horizon = rule.horizon + rule.horizon / 8 * UInt64(rank)
       let seed = environment.randomness.next()
-      let (keys, last) = try keyspace.reapable(
-        of: partition, on: local, before: reapBefore(rule, asked, horizon: horizon), seed: seed,
-        after: position.after, looks: &looks, limit: options.reapKeysAtOnce)
+      let (keys, last): ([HashedKey], [UInt8]?)
+      do throws(DatabaseError) {
+        (keys, last) = try keyspace.reapable(
+          of: partition, on: local, before: reapBefore(rule, asked, horizon: horizon), seed: seed,
+          after: position.after, looks: &looks, limit: options.reapKeysAtOnce)
+      } catch {
+        // What is behind it is to have its turn.
+        if error.code == .corruption { reaping.reach(NodeReaping.Position(index: position.index + 1)) }
+        throw error
+      }
       position =
         last.map { NodeReaping.Position(index: position.index, after: $0) }
         ?? NodeReaping.Position(index: position.index + 1)
@@ -97,8 +104,12 @@ extension ClusterNode {
     var message = found
     try reaping.evidence.cover(rule.before(found.asked), rule, local.id, directory)
     message.keys = try unhinted(message)
-    let others = (settledReplicas(message.partition) ?? []).filter { $0 != local.id }
     guard !message.keys.isEmpty else { return reaping.end() }
+    // A partition that moves by now has others that nobody has asked: not now, then.
+    guard let replicas = settledReplicas(message.partition), replicas.contains(local.id),
+      view.print(of: message.partition).print == message.ring.print
+    else { return reaping.end() }
+    let others = replicas.filter { $0 != local.id }
     guard !others.isEmpty else { return reapOwn(message, rule) }
     let asked = message
     let answers = AllAnswers<[ReapVerdict]>(others.count) { [self] answers in

@@ -350,9 +350,10 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private func send(
     _ key: [UInt8], _ place: Place, to member: MemberID, unless theirs: Record?, _ node: ClusterNode
   ) throws(DatabaseError) {
-    guard let record = try place.keyspace.held(key), record != theirs else { return ended(nil, node) }
     let isSynced = direction == .push
+    // Before the record is read: it says as of when it is.
     var message = try node.place(place.keyspace, key, quorum: nil, isSynced: isSynced).message
+    guard let record = try place.keyspace.held(key), record != theirs else { return ended(nil, node) }
     message.record = record
     message.isOld = try node.isOld(key, place.keyspace)
     send(NodeMessageKind.apply, message.encoded(), to: member, node.options.replicaTimeout, node) {

@@ -51,9 +51,10 @@ extension ClusterNode {
       switch result {
       case .failure(let error): reply(.failure(error))
       case .success(let record):
-        run(until: deadline, refused: { reply(.failure($0)) }) {
+        run(until: deadline, refused: { reply(.failure($0)) }) { [self] in
           reply(
             answered { () throws(DatabaseError) in
+              try checkTimely(place.message.asOf)
               if let record { _ = try unsafe place.keyspace.join(place.key.span.bytes, record) }
             })
         }

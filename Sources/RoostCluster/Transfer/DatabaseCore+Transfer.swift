@@ -291,7 +291,7 @@ extension DatabaseCore {
         ringState.needs(drop.partition, at: drop.member))
     }
     if let store, !isNeeded {
-      try deletePartition(drop.partition, in: store)
+      try deletePartition(drop.partition, in: store, topology.withLock { Array(keyspaces.values) })
       try forgetHandover(at: drop.member)
     }
     try topology.withLock { () throws(DatabaseError) in
@@ -301,11 +301,14 @@ extension DatabaseCore {
 
   /// Deletes a partition from all trees of a store, durably: all but the system's, the transactions' and the
   /// hints' are ordered by it.
-  func deletePartition(_ partition: Int, in store: Store) throws(DatabaseError) {
+  ///
+  /// - Parameter open: the keyspaces that are open.
+  func deletePartition(
+    _ partition: Int, in store: Store, _ open: [KeyspaceCore]
+  ) throws(DatabaseError) {
     let start = StoredKey.make(partition)
     // Partitions are below 32,768.
     let end = StoredKey.make(partition + 1)
-    let open = topology.withLock { Array(keyspaces.values) }
     defer { for keyspace in open { keyspace.forgetRecentPuts(in: store) } }
     try storing("partition \(partition) could not be dropped") { () throws(StoreError) in
       var batch = WriteBatch()

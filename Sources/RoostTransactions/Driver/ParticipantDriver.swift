@@ -63,7 +63,7 @@ final class ParticipantDriver: @unchecked Sendable {
     epoch = services.shared.environment.randomness.next()
     let now = try services.instant()
     var serves: (@Sendable (Int) -> Bool)?
-    if let node = services.node { serves = { node.transactionalOwner($0) == member.id } }
+    if let node = services.node { serves = { node.ownsTransactions(of: $0) } }
     machine = Participant(
       member.id, epoch: epoch, times: services.times, prepared: try store.prepared(),
       outcomes: try Self.recentOutcomes(store, services.times, now),
@@ -410,6 +410,11 @@ final class ParticipantDriver: @unchecked Sendable {
   func isSettled(_ transaction: TransactionID) throws(DatabaseError) -> Bool {
     let now = try services.instant()
     return lock.withLock { machine.isSettled(transaction, at: now) }
+  }
+
+  /// Whether an outcome of a transaction is being written here: it can be read, and may yet be lost.
+  func isWritingOutcome(_ transaction: TransactionID) -> Bool {
+    lock.withLock { machine.isWritingOutcome(transaction) }
   }
 
   /// Drops what was kept for those who ask, and for readers of the past; a bounded part of it.

@@ -244,6 +244,15 @@ package struct Participant: Sendable {
     branches[transaction] == nil && refusals[transaction] == nil && times.isOver(transaction, at: now)
   }
 
+  /// Whether an outcome of a transaction is being written, or failed to become durable.
+  func isWritingOutcome(_ transaction: TransactionID) -> Bool {
+    if refusals[transaction] != nil { return true }
+    return switch branches[transaction]?.phase {
+    case .committingAtOnce, .lost, .refusing: true
+    default: false
+    }
+  }
+
   /// Whether no other transaction than this one has locks or waits for them.
   package func isAlone(_ transaction: TransactionID) -> Bool {
     branches.count <= (branches[transaction] == nil ? 0 : 1)

@@ -99,6 +99,8 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
     lock.unlock()
     // Not with the lock held: what is in doubt asks other nodes at once, and their answers come here.
     do throws(DatabaseError) {
+      // Before the first one: from then on the cluster's members stay.
+      if !node.core.mayHaveTransactions { try node.noteTransactions() }
       let manager = try TransactionManager(node.core, transport: transport, node, fence)
       let isLate = lock.withLock {
         defer { changed.broadcast() }
@@ -302,6 +304,6 @@ extension DatabaseOptions {
 }
 
 /// The outcome of a call, as a value.
-private func answered<Value>(_ body: () throws(DatabaseError) -> Value) -> Result<Value, DatabaseError> {
+func answered<Value>(_ body: () throws(DatabaseError) -> Value) -> Result<Value, DatabaseError> {
   do throws(DatabaseError) { return .success(try body()) } catch { return .failure(error) }
 }

@@ -134,6 +134,11 @@ extension TransactionManager {
     for store in stores.all {
       if let record = try store.outcome(of: transaction) { standing.record = record.outcome }
     }
+    // After the record: one that is being written may go with this machine, and the asker is another.
+    if participants.contains(where: { $0.isWritingOutcome(transaction) }) {
+      standing.record = nil
+      standing.isSettled = false
+    }
     return standing
   }
 
@@ -149,6 +154,9 @@ extension TransactionManager {
   ) {
     do throws(DatabaseError) {
       guard let node = services.node else { return reply(.success(try outcome(of: transaction))) }
+      let reply: @Sendable (Result<KnownOutcome, DatabaseError>) -> Void = { [self] result in
+        reply(result.flatMap { outcome in answered { () throws(DatabaseError) in try shown(outcome) } })
+      }
       let own = try standing(of: transaction)
       let others = node.otherMembers
       let alone = OutcomeStanding.joined([own], missing: others.count)
@@ -164,6 +172,14 @@ extension TransactionManager {
         }
       }
     } catch { reply(.failure(error)) }
+  }
+
+  /// A commit is told once a snapshot that is taken here after that shows it: not before all clocks have passed
+  /// its time.
+  private func shown(_ outcome: KnownOutcome) throws(DatabaseError) -> KnownOutcome {
+    guard case .committed(let timestamp) = outcome else { return outcome }
+    try core.shared.observe(timestamp)
+    return services.times.hasPassed(timestamp, at: try services.instant()) ? outcome : .undecided
   }
 }
 
