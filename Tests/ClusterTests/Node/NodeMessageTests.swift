@@ -95,7 +95,7 @@ import Testing
       NodeMessageKind.changeMembers,
     ]
     for kind in kinds {
-      for body in [[], [0], [2], [1, 1], Array(repeating: UInt8(255), count: 64)] as [[UInt8]] {
+      for body in [[], [0], [2], [1, 1, 1], Array(repeating: UInt8(255), count: 64)] as [[UInt8]] {
         let refused = Guarded(false)
         stranger.request(
           NodeMessage(kind: kind, body: body), of: NodeID(rawValue: 1),

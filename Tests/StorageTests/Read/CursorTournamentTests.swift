@@ -205,6 +205,7 @@ import Testing
     for number in 100..<164 {
       try tree.put("k\(number)", [UInt8](repeating: UInt8(ascii: "v"), count: 20_000))
     }
+    try tree.flush()
     try tree.compact()
     let (sizes, held, _) = try Self.runs(tree)
     #expect(sizes == Array(repeating: 20_000, count: 64))
