@@ -33,7 +33,8 @@ extension ClusterNode {
   /// Makes a keyspace in the whole cluster, or finds that it is there.
   ///
   /// - Throws: `.invalidArgument` (the name), `.wrongPolicy` (it is there with another policy), `.busy`
-  ///   (others changed the schema all the while; for a transactional one, the members are being changed), what the directory or the store throws.
+  ///   (others changed the schema all the while; for a transactional one, the members are being changed),
+  ///   what the directory or the store throws.
   package func makeKeyspace(_ request: KeyspaceRequest) throws(DatabaseError) {
     if let problem = Schema.problem(name: request.name, of: "a keyspace's name") { throw problem }
     for _ in 0..<16 {

@@ -221,10 +221,10 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   func checkServing() throws(DatabaseError) {
     let (isClosed, isSuperseded) = lock.withLock { (self.isClosed, self.isSuperseded) }
     if isClosed { throw DatabaseError(.closed, "the node is closed") }
-    if isSuperseded { throw DatabaseError(.unreachable, "another process has this node's store") }
     if isDismissed {
       throw DatabaseError(.notAMember, "\(local.path) is no member of the cluster any more")
     }
+    if isSuperseded { throw DatabaseError(.unreachable, "another process has this node's store") }
   }
 
   // MARK: - The end

@@ -174,8 +174,8 @@ extension TransactionManager {
     } catch { reply(.failure(error)) }
   }
 
-  /// A commit is told once a snapshot that is taken here after that shows it: not before all clocks have passed
-  /// its time.
+  /// A commit is told once a snapshot that is taken here after that shows it: not before all clocks have
+  /// passed its time.
   private func shown(_ outcome: KnownOutcome) throws(DatabaseError) -> KnownOutcome {
     guard case .committed(let timestamp) = outcome else { return outcome }
     try core.shared.observe(timestamp)

@@ -119,6 +119,8 @@ import Testing
     try Self.write(world, "meanwhile")
     // Killed in between, it comes back to do so.
     world.crash(1, .keepAll)
+    // Until its lease is over: else it seems to be another process's place for a while.
+    try world.beat(12)
     try world.restart(1)
     world.subvert { $0.stopsBefore = [] }
     try world.settle()

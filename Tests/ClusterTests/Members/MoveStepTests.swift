@@ -158,7 +158,7 @@ import Testing
     let partition = try #require(stale.first { old.isReplica(world.id(0), of: $0) })
     let key = Self.key(in: partition, world)
     try world.put(key, "v", at: 0)
-    #expect(world[0].view.revision == new.revision, "it has learned")
+    #expect(world[0].view.revision >= new.revision, "it has learned")
     for index in world.running where new.isReplica(world.id(index), of: partition) {
       #expect(try world.held(key, at: index) != nil)
     }
