@@ -32,7 +32,7 @@ struct Delete: AsyncParsableCommand {
       """)
 
   @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
-  var directory: String
+  var directory: String?
   @Argument(help: "The keys.") var keys: [String] = []
   @OptionGroup var range: RangeOptions
   @OptionGroup var tree: TreeOption
@@ -44,7 +44,7 @@ struct Delete: AsyncParsableCommand {
 
   /// Without a directory the first key stands in its place.
   private func words() throws -> (directory: String?, words: [String]) {
-    try place.split([directory] + keys, takesMore: true)
+    try place.split((directory.map { [$0] } ?? []) + keys, takesMore: true)
   }
 
   func validate() throws {
