@@ -78,7 +78,7 @@ import Testing
     #expect(outcome.status == 0, "\(outcome.text) \(outcome.errors)")
     for words in [
       "34,924 records", "SNOWMAN", "WHITE CHESS KING", "are there, each with its value", "level 6",
-      "--block", "is in doubt, since", "5,000 in all", "says 3 likes", "stayed says 4",
+      "--block", "is in doubt, since", "5,000 in all", "says 3 likes", "the new node says 4",
     ] {
       #expect(outcome.text.contains(words), "\(words)")
     }
