@@ -200,20 +200,23 @@ import Testing
   }
 
   @Test func `a run ends where the blocks that it holds take too much`() throws {
-    let store = try SimulatedStore().open(Self.options())
-    let tree = try store.tree("t")
-    let (small, large) = ([UInt8](repeating: UInt8(ascii: "v"), count: 10), 20_000)
-    for number in 100..<164 {
-      try tree.put("k\(number)", small)
-      try tree.put("k\(number)x", [UInt8](repeating: 0, count: large))
-    }
+    let store = try SimulatedStore().open(
+      .small {
+        $0.blockCacheBytes = 0
+        $0.memtableBytes = 8 << 20
+      })
+    var options = TreeOptions()
+    options.blockBytes = 64 << 10
+    let tree = try store.tree("t", options)
+    let value = [UInt8](repeating: UInt8(ascii: "v"), count: 900)
+    for number in 1_000..<5_000 { try tree.put("k\(number)", value) }
     try tree.flush()
-    try tree.compact()
-    for number in 100..<164 { try tree.delete("k\(number)x") }
+    // One of each block stays.
+    for number in 1_000..<5_000 where number % 72 != 0 { try tree.delete("k\(number)") }
     let (sizes, held, _) = try Self.runs(tree)
-    #expect(sizes == Array(repeating: 10, count: 64))
-    // One of 32 entries would hold 640 KiB.
-    #expect(held > 64 << 10 && held < (128 << 10) + 30_000)
+    #expect(sizes == Array(repeating: 900, count: 56))
+    // One of 32 entries would hold 2 MiB.
+    #expect(held > 64 << 10 && held < 256 << 10, "\(held) bytes")
     try store.close()
   }
 
