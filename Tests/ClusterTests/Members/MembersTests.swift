@@ -105,6 +105,26 @@ import Testing
     #expect(code { _ = try other.finish(until: .max) } == .closed)
   }
 
+  /// What transactions wrote does not move: so either comes first, and the other is refused.
+  @Test func `members stay once there were transactions, and those wait for a change of members`() throws {
+    let world = try NodeWorld(3, replicas: 2)
+    try world.make()
+    world.subvert { $0.stopsBefore = [.catchUp] }
+    try world.join()
+    try world.beat(2)
+    let transactional = KeyspaceRequest(name: "accounts", kind: .transactional)
+    #expect(code { try world[0].makeKeyspace(transactional) } == .busy)
+    #expect(code { try world[1].noteTransactions() } == .busy)
+    #expect(try !world.database().hasTransactions)
+    world.subvert { $0.stopsBefore = [] }
+    try world.settle()
+    try world[0].makeKeyspace(transactional)
+    #expect(try world.database().hasTransactions)
+    let leave = MembersRequest([.remove(world.id(1), isDead: false)])
+    #expect(code { _ = try world[2].changeMembers(leave) } == .wrongPolicy)
+    try world[1].noteTransactions()
+  }
+
   // MARK: - Leaving, weights, replacing
 
   @Test func `a node leaves while others write, and is refused afterwards`() throws {
