@@ -44,10 +44,12 @@ let package = Package(
       swiftSettings: house),
     .target(
       name: "RoostSimulation",
-      dependencies: ["RoostCluster", "RoostCausality", "RoostEnvironment"], swiftSettings: house),
+      dependencies: ["RoostTransactions", "RoostCluster", "RoostCausality", "RoostEnvironment"],
+      swiftSettings: house),
     .target(name: "RoostCausality", swiftSettings: house),
     .target(
-      name: "RoostCluster", dependencies: ["RoostCausality", "RoostStorage", "RoostEnvironment"],
+      name: "RoostCluster",
+      dependencies: ["RoostCausality", "RoostStorage", "RoostEnvironment", "CPrefetch"],
       swiftSettings: house + [.enableUpcomingFeature("InternalImportsByDefault")]),
     .target(
       name: "RoostNetwork",

@@ -177,7 +177,7 @@ class Log:
         head = self.data[:64]
         require(len(head) == 64 and head[:8] == b"ROOSTLOG", path + ": no log file")
         require(u64(head, 56) == xxh64(head[:56]), path + ": the header's checksum")
-        require(u32(head, 8) == 1, path + ": another format version")
+        require(1 <= u32(head, 8) <= (2 if purpose == 1 else 1), path + ": another format version")
         self.salt = u64(head, 24)
         require(u32(head, 12) == purpose and u64(head, 16) == number, path + ": another log's header")
         require(head[32:48] == identity, path + ": another store's log")
@@ -313,8 +313,8 @@ def apply_batch(contents, record):
     for sequence in range(sequence, sequence + count):
         kind, tree = batch.byte(), contents.trees.get(batch.varint())
         key = batch.prefixed()
-        require(kind <= 2 and 1 <= len(key) <= 65535, "a batch with no known operation")
-        second = batch.prefixed() if kind else None
+        require(kind <= 3 and 1 <= len(key) <= 65535, "a batch with no known operation")
+        second = batch.prefixed() if kind in (1, 2) else None
         if tree is None or sequence <= tree.flushed:
             continue
         if kind == 2:

@@ -23,8 +23,10 @@ extension Keyspace {
   ///
   /// At a node of a cluster it covers the partitions of all nodes: each is followed at one replica, which
   /// tells what it holds itself, and so of a write that missed it once it is brought that. When that replica
-  /// is out of reach another takes over, after a ``Change/Event/resync(partition:)``. Tokens go on at any
-  /// node. Whoever follows hears of other nodes' changes within a quarter of a second.
+  /// is out of reach another takes over, after a ``Change/Event/resync(partition:)``. So it is with a
+  /// partition of which deletes were forgotten since the token was given
+  /// (`ClusterOptions.tombstoneHorizon`). Tokens go on at any node. Whoever follows hears of other nodes'
+  /// changes within a quarter of a second.
   ///
   /// - Parameters:
   ///   - token: the ``Change/token`` after which to go on; from the beginning where `nil`.

@@ -118,8 +118,8 @@ public final class Database: Sendable {
   ///   - indexes: the secondary indexes that writes keep from now on, as long as the database is
   ///     open. One that is new, that has another version than before, or that a program wrote past,
   ///     is built in the background: ``Keyspace/indexProgress(_:)`` says how far it is.
-  /// - Throws: `.invalidArgument`; `.wrongPolicy` where it exists with another policy;
-  ///   `.tooManyReplicas`; `.closed`; creating may throw `.storage`.
+  /// - Throws: `.invalidArgument`; `.wrongPolicy` where it exists with another policy; `.invalidOption`
+  ///   (quorums without a cluster); `.tooManyReplicas`; `.closed`; creating may throw `.storage`.
   public func keyspace(
     _ name: String, _ policy: KeyspacePolicy, indexes: [Index] = []
   ) async throws -> Keyspace {
@@ -141,7 +141,7 @@ public final class Database: Sendable {
     let keyspace = try await blocking { () throws(DatabaseError) in
       if let node {
         if let policy {
-          try node.makeKeyspace(KeyspaceRequest(name: name, kind: policy.kind))
+          try node.makeKeyspace(KeyspaceRequest(name: name, kind: policy.kind, quorums: policy.quorums))
         } else {
           try node.learn(keyspace: name)
         }
@@ -164,7 +164,8 @@ public final class Database: Sendable {
   ///
   /// - Throws: `.corruption`, `.unreachable`, `.storage`; `.closed`, soon after the database is closed
   ///   meanwhile. What was repaired stays so.
-  /// - Complexity: reads every record of every replica.
+  /// - Complexity: reads every record of every replica; in a cluster the leaves of hash trees that this node
+  ///   and the other replicas keep, and the records of partitions that differ.
   @discardableResult
   public func repair() async throws -> RepairSummary {
     if let node {

@@ -36,6 +36,13 @@ public protocol TimeSource: AnyObject, Sendable {
   func wait(on condition: Condition, untilMonotonicNanoseconds deadline: UInt64) -> Bool
 }
 
+/// Clocks whose moments are events of a simulation: nobody waits for one, it calls. Used by one thread.
+package protocol EventTimeSource: TimeSource {
+  /// Calls `job` once the monotonic clock has reached `nanoseconds`, as an event of its own; never within
+  /// this call.
+  func call(atMonotonicNanoseconds nanoseconds: UInt64, _ job: @escaping @Sendable () -> Void)
+}
+
 /// A source of unpredictable (or, under test, seeded) bits. Thread-safe.
 public protocol Randomness: AnyObject, Sendable {
   func next() -> UInt64

@@ -1,4 +1,5 @@
-/// Calls back at given times, on a worker's thread. Thread-safe.
+/// Calls back at given times, on a worker's thread; in a simulation whose moments are events, as one of them.
+/// Thread-safe.
 package final class Timers: @unchecked Sendable {
   private struct Entry {
     var time: UInt64
@@ -7,6 +8,8 @@ package final class Timers: @unchecked Sendable {
   }
 
   private let time: any TimeSource
+  /// The same, where it calls by itself.
+  private let events: (any EventTimeSource)?
   private let workers: any Workers
   private let lock = Lock()
   private let changed: Condition
@@ -19,6 +22,7 @@ package final class Timers: @unchecked Sendable {
   /// - Parameter workers: nobody else uses them.
   package init(_ time: any TimeSource, _ workers: any Workers) {
     self.time = time
+    events = time as? any EventTimeSource
     self.workers = workers
     changed = Condition(lock)
   }
@@ -50,7 +54,10 @@ package final class Timers: @unchecked Sendable {
       return !isWaiting
     }
     guard let mustSubmit else { return false }
-    if mustSubmit { workers.submit(.background) { [weak self] in self?.run() } }
+    if let events {
+      // One event an entry: each finds at least one that is due.
+      events.call(atMonotonicNanoseconds: nanoseconds) { [weak self] in self?.runDue() }
+    } else if mustSubmit { workers.submit(.background) { [weak self] in self?.run() } }
     return true
   }
 
@@ -66,6 +73,16 @@ package final class Timers: @unchecked Sendable {
     lock.unlock()
     due?.job()
     if goesOn { workers.submit(.background) { [weak self] in self?.run() } }
+  }
+
+  /// Calls the soonest, if its time has come.
+  private func runDue() {
+    let now = time.monotonicNanoseconds
+    let due = lock.withLock { () -> Entry? in
+      guard !isStopped, let next = entries.last, next.time <= now else { return nil }
+      return entries.popLast()
+    }
+    due?.job()
   }
 
   /// When the soonest is due, by the monotonic clock, in nanoseconds: for who runs them here.

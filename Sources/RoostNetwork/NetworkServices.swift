@@ -91,6 +91,11 @@ final class NetworkServices: @unchecked Sendable {
     handler.receive(message)
   }
 
+  /// A connection that was accepted has ended.
+  func ended(_ connection: UInt64, of node: NodeID) {
+    lock.withLock { handler }?.ended(connection, of: node)
+  }
+
   func heard(_ node: NodeID, physicalMilliseconds: UInt64, roundTripNanoseconds: UInt64) {
     guard let handler = lock.withLock({ self.handler }) else { return }
     handler.heard(

@@ -178,7 +178,7 @@ extension Store {
     return .init(
       name: tree.name,
       memtableBytes: memtables.reduce(0) { $0 + $1.memtable.chargedBytes },
-      memtableEntries: memtables.reduce(0) { $0 + $1.memtable.entryCount },
+      memtableEntries: memtables.reduce(0) { $0 + $1.memtable.operationCount },
       immutableMemtables: state.immutables.count,
       levels: state.levels.enumerated().map { index, level in
         .init(

@@ -145,6 +145,7 @@ final class TreeCore: @unchecked Sendable {
       case .delete: active.memtable.insert(key, Tag(sequence: sequence, .delete), .empty)
       case .deleteRange:
         active.memtable.insertRangeTombstone(from: key, to: value, sequence: sequence)
+      case .deleteLate: active.memtable.insertLateDelete(key, sequence: sequence)
       }
       let charged = active.memtable.chargedBytes
       active.charge(charged)
@@ -210,8 +211,8 @@ final class TreeCore: @unchecked Sendable {
   private func nextFilter() -> KeyFilter? {
     guard keepsFilter else { return nil }
     if let filter = current.keyFilter { return filter.isGivenUp ? nil : filter }
-    var keys = UInt64(clamping: active.memtable.entryCount)
-    for immutable in current.immutables { keys &+= UInt64(clamping: immutable.memtable.entryCount) }
+    var keys = UInt64(clamping: active.memtable.operationCount)
+    for immutable in current.immutables { keys &+= UInt64(clamping: immutable.memtable.operationCount) }
     for level in current.levels { for file in level.files { keys &+= file.metadata.entryCount } }
     let left = UInt64(clamping: max(shared.filterMemory.remaining, 0))
     guard keys < left * 8 / UInt64(2 * KeyFilter.bitsPerKey),
@@ -299,7 +300,7 @@ final class TreeCore: @unchecked Sendable {
     var sources: [SourceCursor] = []
     var tombstones: [RangeTombstoneList] = []
     for memtable in [state.active] + state.immutables {
-      if !memtable.memtable.isEmpty { sources.append(memtable.memtable.makeCursor()) }
+      if memtable.memtable.entryCount > 0 { sources.append(memtable.memtable.makeCursor()) }
       if let list = memtable.memtable.rangeTombstones() { tombstones.append(list) }
     }
     for file in state.levels[0].files where file.overlaps(range) {

@@ -77,6 +77,28 @@ public struct WriteBatch: ~Copyable {
     }
   }
 
+  /// Says that the entry under `key` is dead, and has it deleted when the tree's memtable is flushed: the
+  /// cheaper way to free the space of an entry that no reader needs to miss.
+  ///
+  /// Until the flush (or the next opening of the store) reads may find the entry as if nothing had been
+  /// written; from then on it is deleted, as ``delete(_:in:)`` would have done it. Snapshots and cursors
+  /// that were taken after the write may find it at first and then no more, so this is only for those to
+  /// whom the entry and none mean the same. Snapshots taken before the write keep it. A later put of
+  /// the key is not touched. Costs O(1) now, whatever the tree holds, and no read sees it in the memtable.
+  package mutating func deleteLate(
+    _ key: borrowing some ByteKey & ~Copyable & ~Escapable, in tree: Tree
+  ) {
+    key.withKeyBytes { keyBytes in
+      guard accepts(tree) else { return }
+      let key = ByteView(keyBytes)
+      if let error = Arguments.problem(key: key) {
+        fail(error)
+      } else {
+        encoder.deleteLate(treeID: tree.core.id, key: key)
+      }
+    }
+  }
+
   /// Deletes every key from `start` up to, and not with, `end`. An empty or reversed range deletes
   /// nothing. Costs one small record however many keys it covers.
   public mutating func deleteRange(

@@ -179,7 +179,13 @@ import Testing
     let nodes = try start(3)
     defer { for node in nodes { node.kill() } }
     let addresses = try nodes.map { try $0.address() }
-    expect(try ask(addresses[1], ["cluster", "make-keyspace"], "sessions", "--policy", "lww"), 0)
+    let make = ["cluster", "make-keyspace"]
+    expect(try ask(addresses[1], make, "sessions", "--policy", "lww", "--read", "4"), 64, "quorum of 4")
+    expect(try ask(addresses[1], make, "sessions", "--read", "0"), 64, "--read")
+    expect(
+      try ask(addresses[1], make, "sessions", "--policy", "lww", "--read", "1", "--write", "3"), 0)
+    #expect(
+      try ask(addresses[1], ["keyspaces"]).text.contains("lww, 3 replicas, read quorum 1, write quorum 3"))
     // There already, and there in another way.
     expect(try ask(addresses[2], ["cluster", "make-keyspace"], "sessions", "--policy", "lww"), 0)
     expect(try ask(addresses[0], ["cluster", "make-keyspace"], "sessions"), 64, "sessions")
@@ -202,6 +208,10 @@ import Testing
     let report = try object(try ask(addresses[0], ["cluster", "repair"], "--json", "--timeout", "60").text)
     #expect(report["differing"] as? Int == 0 && report["notCompared"] as? Int == 0)
     #expect(report["compared"] as? Int == 64, "16 partitions of two keyspaces with two other nodes")
+    #expect(report["scanned"] as? Int == 0, "the pass before has made the leaves")
+    let full = try object(
+      try ask(addresses[0], ["cluster", "repair"], "--full", "--json", "--timeout", "60").text)
+    #expect(full["scanned"] as? Int == 32 && full["wrongLeaves"] as? Int == 0)
     let after = try object(try ask(addresses[0], ["cluster", "status"], "--json").text)
     let pass = try #require(after["lastPass"] as? [String: Any])
     #expect(pass["mended"] as? Int == 0 && pass["ended"] as? Int ?? 0 > 0)
@@ -333,6 +343,9 @@ import Testing
       65, "none.pem")
     expect(
       try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--weight", "0"]), 64, "weight is 0")
+    expect(
+      try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--move-bytes-per-second", "1"]), 64,
+      "moveBytesPerSecond is 1")
     let file = roost.path("node.json")
     let files = [("{\"wieght\": 7}", "wieght"), ("{\"weight\": \"x\"}", "weight"), ("{", "node.json")]
     for (text, word) in files {

@@ -151,7 +151,7 @@ import Testing
     #expect(try roost.run("put", db, "bio", "one").status == 0)
     let text = try roost.run("dump", db, "--entries").text
     for words in [
-      "put    identity → database ", "put    ring → revision ", "1 `default` keep",
+      "put    identity → database ", "put    ring → revision ", "1 `default` siblings",
       "put    clock → no timestamp above ", "likes → change ", "counter 1    dots ", "one ", " → of bio",
       "closed at dot 1",
     ] { #expect(text.contains(words), "\(words) in \(text)") }

@@ -52,6 +52,26 @@ import Testing
     }
   }
 
+  @Test func `quorums without a cluster`() async throws {
+    let database = try await Databases.open(world)
+    for policy in [KeyspacePolicy.eventual(readQuorum: 1), .eventual(writeQuorum: 1)] {
+      let error = await databaseError { _ = try await database.keyspace("posts", policy) }
+      #expect(error?.code == .invalidOption && error?.message.contains("`posts`") == true)
+    }
+    #expect(database.keyspaceNames == [])
+    let posts = try await database.keyspace("posts", .eventual)
+    #expect(posts.policy.readQuorum == nil && posts.policy.writeQuorum == nil)
+    // It has majorities, and not these.
+    await #expect(
+      code { _ = try await database.keyspace("posts", .eventual(readQuorum: 1)) } == .wrongPolicy)
+    await #expect(code { _ = try await posts.get("k", quorum: 1) } == .invalidArgument)
+    await #expect(code { try await posts.put("k", "v", quorum: 1) } == .invalidArgument)
+    await #expect(code { try await posts.delete("k", quorum: 1) } == .invalidArgument)
+    try await posts.put("k", "v", quorum: nil)
+    #expect(try await posts.get("k", quorum: nil).text == "v")
+    try await database.close()
+  }
+
   @Test func `more replicas than the database has`() async throws {
     let error = await databaseError { _ = try await Databases.open(world, stores: 2, replicas: 3) }
     #expect(error?.code == .tooManyReplicas)

@@ -90,6 +90,7 @@ import Testing
     ("Sources/RoostEnvironment/A.swift", "import Glibc"),
     ("Sources/RoostEnvironment/A.swift", "import RoostStorage"),
     ("Sources/RoostSimulation/A.swift", "import RoostStorage"),
+    ("Sources/RoostTransactions/A.swift", "import RoostSimulation"),
     ("Sources/RoostCluster/A.swift", "import RoostTransactions"),
     ("Sources/Roost/A.swift", "import FoundationEssentials"),
     ("Sources/RoostCluster/Codec/A.swift", "import Foundation"),

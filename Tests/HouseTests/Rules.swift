@@ -23,12 +23,14 @@ enum Rules {
       "RoostCluster", "RoostCausality", "RoostStorage", "FoundationEssentials", "Foundation",
     ],
     "RoostTransactions": ["RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment"],
-    "RoostCluster": ["RoostCausality", "RoostStorage", "RoostEnvironment"],
+    "RoostCluster": ["RoostCausality", "RoostStorage", "RoostEnvironment", "CPrefetch"],
     "RoostNetwork": [
       "RoostCluster", "RoostCausality", "RoostStorage", "RoostEnvironment", "NIOCore", "NIOPosix", "NIOSSL",
       "NIOTLS", "Logging", "Metrics", "SystemPackage",
     ],
-    "RoostSimulation": ["RoostCluster", "RoostCausality", "RoostEnvironment", "SystemPackage"],
+    "RoostSimulation": [
+      "RoostTransactions", "RoostCluster", "RoostCausality", "RoostEnvironment", "SystemPackage",
+    ],
     "RoostStorage": ["RoostEnvironment", "SystemPackage", "CLZ4", "CPrefetch"],
     "RoostCausality": [],
     "RoostEnvironment": ["SystemPackage"],

@@ -3,7 +3,8 @@ public import RoostEnvironment
 
 /// The seeds of randomised tests.
 ///
-/// The same ones each run, unless the environment says `ROOST_SEED=<number>` (only that one) or
+/// The same ones each run (and where a suite asks for them some new ones in a full run), unless the
+/// environment says `ROOST_SEED=<number>` (only that one) or
 /// `ROOST_SEED=random` (new ones).
 public enum Seeds {
   /// - Parameter name: makes the seeds of different tests differ.
@@ -16,6 +17,24 @@ public enum Seeds {
     var generator = SplitMix64(seed: base)
     // Short enough to type.
     return (0..<count).map { _ in generator.next() >> 32 }
+  }
+
+  /// Seeds that no run has had: in a full run only, beside the same ones. None where the environment says
+  /// which.
+  ///
+  /// They are told on standard error before they are used, which is not buffered: a process that crashes or
+  /// hangs has said by then what to replay.
+  ///
+  /// - Parameters:
+  ///   - name: of what they are for.
+  ///   - count: how many: what one takes, times this, is all that a run takes longer.
+  public static func new(_ name: String, count: Int) -> [UInt64] {
+    let wish = ProcessInfo.processInfo.environment["ROOST_SEED"]
+    guard count > 0, TestSize.isFull, wish == nil else { return [] }
+    let seeds = (0..<count).map { _ in UInt64.random(in: 0 ... .max) >> 32 }
+    let list = seeds.map { "\($0)" }.joined(separator: ", ")
+    FileHandle.standardError.write(Data("\(name): new seeds \(list)\n".utf8))
+    return seeds
   }
 }
 

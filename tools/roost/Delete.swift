@@ -91,22 +91,43 @@ struct Delete: AsyncParsableCommand {
     if context != nil, keys.count != 1 { throw Failure.usage("--context is of one key") }
     let seen = try context.map(ContextText.context)
     try await place.withKeys { client in
-      for key in keys {
-        var request = place.request(.delete, key, in: keyspace, sync: sync)
-        request.context = seen
-        _ = try await client.key(request)
+      do throws(DatabaseError) { try await deleteRecords(keys, range, seen, client) } catch {
+        try place.requireTransactional(error)
+        if seen != nil { throw Failure.usage("a transactional keyspace has no contexts") }
+        try await deleteVersions(keys, range, client.cluster)
       }
-      guard keys.isEmpty else { return }
-      var scan = ScanRequest(range.scan, in: keyspace.keyspace, limit: 512)
-      scan.quorum = place.quorum
-      while true {
-        let page = try await client.client.scan(scan)
-        for entry in page.entries {
-          _ = try await client.key(place.request(.delete, entry.key, in: keyspace, sync: sync))
-        }
-        guard let token = page.token else { return }
-        scan.token = token
+    }
+  }
+
+  private func deleteRecords(
+    _ keys: [[UInt8]], _ range: KeyRange, _ seen: CausalContext?, _ client: RemoteKeys
+  ) async throws(DatabaseError) {
+    for key in keys {
+      var request = place.request(.delete, key, in: keyspace, sync: sync)
+      request.context = seen
+      _ = try await client.key(request)
+    }
+    guard keys.isEmpty else { return }
+    var scan = ScanRequest(range.scan, in: keyspace.keyspace, limit: 512)
+    scan.quorum = place.quorum
+    while true {
+      let page = try await client.client.scan(scan)
+      for entry in page.entries {
+        _ = try await client.key(place.request(.delete, entry.key, in: keyspace, sync: sync))
       }
+      guard let token = page.token else { return }
+      scan.token = token
+    }
+  }
+
+  private func deleteVersions(
+    _ keys: [[UInt8]], _ range: KeyRange, _ client: ClusterClient
+  ) async throws {
+    let durability: Durability = sync ? .synced : .applied
+    for key in keys { try await client.delete(key, in: keyspace.keyspace, durability) }
+    guard keys.isEmpty else { return }
+    try await client.forEachVersion(in: keyspace.keyspace, range) { entries in
+      for entry in entries { try await client.delete(entry.key, in: keyspace.keyspace, durability) }
     }
   }
 

@@ -68,13 +68,19 @@ struct Get: AsyncParsableCommand {
 
   private func showRemote(_ key: [UInt8]) async throws {
     try tree.requireNone()
-    let (answer, visible) = try await place.withKeys { client in
-      let answer = try await client.key(place.request(.get, key, in: keyspace))
+    try await place.withKeys { client in
+      let answer: KeyAnswer
+      do throws(DatabaseError) {
+        answer = try await client.key(place.request(.get, key, in: keyspace))
+      } catch {
+        try place.requireTransactional(error)
+        if showContext { throw Failure.usage("a transactional keyspace has no contexts") }
+        return try show(key, try await client.cluster.snapshot().get(key, in: keyspace.keyspace))
+      }
       // Only --raw and --json tell values that count from those that do not.
-      guard raw || json else { return (answer, [Sibling]()) }
-      return (answer, try await client.visible(answer.record, in: keyspace.keyspace))
+      let visible = raw || json ? try await client.visible(answer.record, in: keyspace.keyspace) : []
+      try show(key, answer.record, visible, answer.context)
     }
-    try show(key, answer.record, visible, answer.context)
   }
 
   private func showVersion(_ key: [UInt8], _ database: Database) async throws {
@@ -122,7 +128,7 @@ struct Get: AsyncParsableCommand {
       writer.member("key", data: key)
       RecordView(bytes: bytes).write(record, visible: visible, to: &writer)
       writer.endObject()
-      try output.line(String(decoding: writer.bytes, as: UTF8.self))
+      try output.line(writer)
     } else {
       try output.line(RecordView(bytes: bytes, long: long).line(record))
     }

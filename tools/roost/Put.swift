@@ -83,16 +83,27 @@ struct Put: AsyncParsableCommand {
     var request = place.request(
       .put(value, timeToLiveMilliseconds: timeToLive), key, in: keyspace, sync: sync)
     try await place.withKeys { client in
-      request.context =
-        replace ? try await client.key(place.request(.get, key, in: keyspace)).context : given
-      _ = try await client.key(request)
+      do throws(DatabaseError) {
+        request.context =
+          replace ? try await client.key(place.request(.get, key, in: keyspace)).context : given
+        _ = try await client.key(request)
+      } catch {
+        try place.requireTransactional(error)
+        try requirePlain()
+        try await client.cluster.put(key, value, in: keyspace.keyspace, sync ? .synced : .applied)
+      }
+    }
+  }
+
+  /// Fails where the write is to be what those of transactional keyspaces are not.
+  private func requirePlain() throws {
+    if context != nil || replace || ttl != nil {
+      throw Failure.usage("a transactional keyspace has no contexts and no times to live")
     }
   }
 
   private func putVersion(_ key: [UInt8], _ value: [UInt8], _ database: Database) async throws {
-    if context != nil || replace || ttl != nil {
-      throw Failure.usage("a transactional keyspace has no contexts and no times to live")
-    }
+    try requirePlain()
     try await database.keyspace(keyspace.keyspace).put(key, value, sync ? .synced : .applied)
   }
 

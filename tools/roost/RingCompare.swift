@@ -58,7 +58,7 @@ struct RingCompare: ParsableCommand {
     if json {
       var writer = JSONWriter()
       comparison.append(to: &writer)
-      try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+      try Output.standard.line(writer)
     } else {
       for line in comparison.lines(width: 80) { try Output.standard.line(line) }
     }

@@ -27,8 +27,9 @@ struct Scan: AsyncParsableCommand {
       A transactional keyspace is shown as it is at one moment, as a store is, in ascending order.
 
       Of a cluster it shows the keys of all nodes, each as a majority of its replicas, or --quorum of
-      them, holds it; a token goes on at any node:
+      them, holds it; a token goes on at any node. A transactional keyspace is shown as of one moment:
         roost scan --connect 127.0.0.1:7421 --cluster music --plain --prefix u: --limit 100
+        roost scan --connect 127.0.0.1:7421 --cluster music --plain -k accounts
 
       \(BytesOptions.help)
       With --json each line is {"key":…,"value":…}, in which bytes that are not
@@ -117,12 +118,29 @@ struct Scan: AsyncParsableCommand {
     request.quorum = place.quorum
     let asked = request
     var found = 0
-    let rest = try await place.connection.withClient { client in
-      try await client.forEachPage(asked, limit: limit) { page in
-        for entry in page.entries where !count {
-          try show(entry.key, entry.record, page.policy.visible(entry.record))
+    let rest = try await place.connection.withClient { client -> ScanToken? in
+      do {
+        return try await client.forEachPage(asked, limit: limit) { page in
+          for entry in page.entries where !count {
+            try show(entry.key, entry.record, page.policy.visible(entry.record))
+          }
+          found += page.entries.count
         }
-        found += page.entries.count
+      } catch let error as DatabaseError {
+        try place.requireTransactional(error)
+        if reverse || tag != nil || after != nil {
+          throw Failure.usage(
+            "a transactional keyspace is scanned over a connection without --reverse, --tag and --after: go "
+              + "on with --from")
+        }
+        let cluster = ClusterClient(client)
+        try await cluster.forEachVersion(in: keyspace.keyspace, range, limit: limit) { entries in
+          for entry in entries where !count {
+            try unsafe show(entry.key.span.bytes, entry.value.span.bytes)
+          }
+          found += entries.count
+        }
+        return nil
       }
     }
     try end(found, rest)
@@ -196,7 +214,7 @@ struct Scan: AsyncParsableCommand {
       writer.member("key", data: key)
       if !keysOnly { view.write(record, visible: visible, to: &writer) }
       writer.endObject()
-      return try output.line(String(decoding: writer.bytes, as: UTF8.self))
+      return try output.line(writer)
     }
     try output.line(bytes.text(key) + (keysOnly ? "" : "\t" + view.line(record)))
   }

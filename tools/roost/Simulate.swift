@@ -9,14 +9,18 @@ struct Simulate: ParsableCommand {
     discussion: """
       Everything is in memory and in one thread, and all of it follows from the seed and the options:
       the clients' writes, messages that are lost, late and doubled, cuts, kills, disks that lose what
-      was not synced, fill up, fail, go back to old backups or are lost, clocks that jump. Then all is
-      made well, and what the cluster holds is compared with what the clients were told.
+      was not synced, fill up, fail, go back to old backups or are lost, clocks that jump, nodes that
+      come and go. Then all is made well, and what the cluster holds is compared with what the clients
+      were told.
 
       EXAMPLES
         roost simulate --seed 7
         roost simulate --seed 1 --seeds 100 --nodes 5      seeds 1 to 100
         roost simulate --nodes 5 --replicas 5 --write 3    N = 5, W = 3: two disks may be lost
         roost simulate --seed 7 --faults network,power     nothing else goes wrong
+        roost simulate --faults members --nodes 5          nodes join, leave, are replaced
+        roost simulate --seed 7 --reaping always           deleted keys' tombstones go after 32 s
+        roost simulate --seed 7 --transactions             transactions between the nodes too
         roost simulate --seed 7 --history calls.jsonl      what each client asked and was told
         roost simulate --seed 7 --minutes 10 --json        an object a seed:
           {"seed":7,"ok":true,"events":…,"trace_hash":"…","violations":[]}
@@ -36,9 +40,18 @@ struct Simulate: ParsableCommand {
   @Option(
     help: """
       What may go wrong, in a list: network, power, processes, clocks, slowness, disks, lost-disks, \
-      directory; all where it is not given.
+      directory, members; all where it is not given.
       """)
   var faults: String?
+  @Option(help: "Whether tombstones are reaped: always, never, or sometimes, by the seed.")
+  var reaping = "sometimes"
+  @Flag(
+    help: """
+      As many clients run transactions besides: they move money, append to lists and read all of it. No disk \
+      is lost then and members stay, whatever --faults says, and clocks stay within the bound that \
+      transactions need.
+      """)
+  var transactions = false
   @Option(help: "How many seeds to run, one after the other: 1 to a million.") var seeds: UInt64 = 1
   @Option(
     help: ArgumentHelp(
@@ -64,7 +77,15 @@ struct Simulate: ParsableCommand {
     guard (1...1_000_000).contains(seeds) else { throw ValidationError("--seeds must be 1 to a million") }
     guard seed <= .max - seeds else { throw ValidationError("--seed is too large for so many seeds") }
     if history != nil, seeds != 1 { throw ValidationError("--history takes one seed") }
-    _ = try chosenFaults()
+    _ = try (chosenFaults(), chosenReaping())
+  }
+
+  private func chosenReaping() throws -> SimulationReaping {
+    guard let chosen = SimulationReaping(rawValue: reaping) else {
+      let names = SimulationReaping.allCases.map(\.rawValue).joined(separator: ", ")
+      throw ValidationError("--reaping: `\(reaping)` is none of \(names)")
+    }
+    return chosen
   }
 
   private func chosenFaults() throws -> SimulationFaults {
@@ -89,6 +110,8 @@ struct Simulate: ParsableCommand {
     options.writeQuorum = write
     options.clients = clients
     options.faults = try chosenFaults()
+    options.reaping = try chosenReaping()
+    options.transactions = transactions
     options.keepsHistory = history != nil
     var failed: [UInt64] = []
     for seed in seed..<(seed + seeds) {
@@ -123,6 +146,8 @@ struct Simulate: ParsableCommand {
     }
     if clients != 4 { text += " --clients \(clients)" }
     if let faults { text += " --faults \(faults)" }
+    if reaping != "sometimes" { text += " --reaping \(reaping)" }
+    if transactions { text += " --transactions" }
     return text
   }
 
@@ -138,16 +163,21 @@ struct Simulate: ParsableCommand {
     for violation in report.violations { writer.value(violation) }
     writer.endArray()
     writer.endObject()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 
   private func printText(_ report: SimulationReport) throws {
     let output = Output.standard
-    try output.line(
-      "seed \(report.seed): \(report.ok ? "ok" : Format.count(report.violations.count, "violation")), "
-        + "\(Format.count(report.events, "event")), trace \(Self.digits(report.traceHash)), "
-        + "\(Format.count(report.acknowledged, "write")) acknowledged, "
-        + "\(Format.count(report.inDoubt)) in doubt, \(Format.count(report.refused)) refused")
+    var line = "seed \(report.seed): "
+    line += report.ok ? "ok" : Format.count(report.violations.count, "violation")
+    line += ", \(Format.count(report.events, "event")), trace \(Self.digits(report.traceHash)), "
+    line += "\(Format.count(report.acknowledged, "write")) acknowledged, "
+    line += "\(Format.count(report.inDoubt)) in doubt, \(Format.count(report.refused)) refused"
+    if transactions {
+      line += ", \(Format.count(report.committed, "transaction")) committed, "
+      line += "\(Format.count(report.aborted)) aborted, \(Format.count(report.unknown)) unknown"
+    }
+    try output.line(line)
     if report.ok { return }
     for violation in report.violations {
       for line in violation.split(separator: "\n", omittingEmptySubsequences: false) {

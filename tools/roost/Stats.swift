@@ -22,7 +22,7 @@ struct Stats: ParsableCommand {
     if json {
       var writer = JSONWriter()
       StatsJSON.append(statistics, to: &writer)
-      try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+      try Output.standard.line(writer)
     } else {
       for line in StatsPicture.lines(statistics) { try Output.standard.line(line) }
     }

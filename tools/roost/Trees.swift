@@ -24,6 +24,6 @@ struct Trees: ParsableCommand {
     writer.beginArray()
     for name in names { writer.value(name) }
     writer.endArray()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 }

@@ -19,7 +19,10 @@ public import RoostStorage
 ///
 /// Thread-safe. Has to be closed.
 public final class ClusterClient: Sendable {
-  private let client: NetworkClient
+  package let client: NetworkClient
+  /// Values of transactional keyspaces as bytes.
+  let codec: any Codec
+  private let transactional = KnownNames()
 
   /// Begins to dial; waits for nothing.
   ///
@@ -27,17 +30,27 @@ public final class ClusterClient: Sendable {
   ///   - address: of any node of the cluster, `host:port`.
   ///   - cluster: its name; a node of another one refuses.
   ///   - tls: how the connection is secured: the certificate is one of the cluster's authority.
-  ///   - timeout: of a call, the connection included: 1 ms to an hour.
+  ///   - timeout: of a call, the connection included: 1 ms to an hour. A transaction's calls have seven
+  ///     seconds at least, and its commit twelve, since they may wait for locks at the node.
   ///   - network: limits and times of the connection.
+  ///   - codec: encodes and decodes the values of typed calls.
   /// - Throws: ``TransportError`` with `.invalidAddress`, `.invalidOption`, `.certificate` (naming the file),
   ///   `.notSecure` (plain TCP off loopback).
   public init(
     to address: String, cluster: String, tls: TLSOptions, timeout: Duration = .seconds(5),
-    network: NetworkOptions = NetworkOptions(), environment: Environment = .posix()
+    network: NetworkOptions = NetworkOptions(), environment: Environment = .posix(),
+    codec: any Codec = .json
   ) throws {
+    self.codec = codec
     client = try NetworkClient(
       to: NodeAddress(address), cluster: cluster, tls: tls, timeout: timeout, network,
       environment: environment)
+  }
+
+  /// The same calls over a client that somebody else closes.
+  package init(_ client: NetworkClient) {
+    self.client = client
+    codec = .json
   }
 
   /// What a quorum of the key's replicas holds together.
@@ -47,16 +60,22 @@ public final class ClusterClient: Sendable {
   ///
   /// - Parameters:
   ///   - key: 1 to 65,533 bytes.
-  ///   - keyspace: the name of an eventual keyspace.
-  ///   - quorum: how many replicas must answer; a majority of them when `nil`.
+  ///   - keyspace: its name. Of a transactional one the key is read as it is now, and the other parameters
+  ///     do not count.
+  ///   - quorum: how many replicas must answer; as the keyspace says when `nil`.
   ///   - session: whose earlier writes and reads are shown; see ``DatabaseSession``.
   /// - Throws: ``DatabaseError``: what the node answers (`.unknownKeyspace`, `.unreachable`, `.busy`,
   ///   `.behindSession`, …);
   ///   `.unreachable` (no connection came about in time), `.deadlineExceeded`, `.closed`.
   public func get(
     _ key: some ByteKey & Sendable, in keyspace: String, quorum: Int? = nil, session: DatabaseSession? = nil
-  ) async throws(DatabaseError) -> Read {
-    let answer = try await perform(.get, key, in: keyspace, quorum: quorum, session: session)
+  ) async throws -> Read {
+    guard let answer = try await perform(.get, key, in: keyspace, quorum: quorum, session: session) else {
+      let (value, time) = try await snapshot().entry(key, in: keyspace)
+      transactional.insert(keyspace)
+      guard let value else { return Read(.absent, shown: [], binding: 0) }
+      return Read(.sole(SoleRecord(committedAt: time, value)), shown: [], binding: 0)
+    }
     guard let record = answer.record else { return Read(.absent, shown: [], binding: answer.context.binding) }
     var shown = record.siblings.elements
     if shown.count > 1, let latest = record.siblings.latest {
@@ -66,29 +85,33 @@ public final class ClusterClient: Sendable {
     return Read(.whole(record), shown: shown, binding: answer.context.binding)
   }
 
-  /// Writes a value, as ``Keyspace/put(_:_:context:timeToLive:_:)`` does at a node.
+  /// Writes a value, as ``Keyspace/put(_:_:context:timeToLive:_:)`` does at a node; in a transactional
+  /// keyspace in a transaction of its own.
   ///
   /// - Parameters:
   ///   - value: as long as the node takes: ``NetworkOptions/largestBody``, less 64 KiB and the key.
   ///   - context: from a read of the same key: what that read saw is replaced.
-  ///   - quorum: how many replicas must have it; a majority of them when `nil`.
+  ///   - quorum: how many replicas must have it; as the keyspace says when `nil`.
   ///   - durability: what the write must survive at each of these replicas.
   ///   - session: is to see this write; see ``DatabaseSession``.
-  /// - Returns: a context that has seen this write.
+  /// - Returns: a context that has seen this write; of a transactional keyspace's key one that has seen
+  ///   nothing.
   /// - Throws: ``DatabaseError``: as ``get(_:in:quorum:session:)``; `.invalidArgument`, `.foreignContext`,
   ///   `.wrongKind`; `.indeterminate` where it was sent and no answer came, or fewer replicas acknowledged
-  ///   it: it may still appear.
+  ///   it: it may still appear. Of a transactional keyspace: `.wrongPolicy` (it takes no context), and as
+  ///   ``transaction(_:_:)``.
   @discardableResult
   public func put(
     _ key: some ByteKey & Sendable, _ value: some ByteValue & Sendable, in keyspace: String,
     context: CausalContext? = nil, quorum: Int? = nil, _ durability: Durability = .applied,
     session: DatabaseSession? = nil
-  ) async throws(DatabaseError) -> CausalContext {
+  ) async throws -> CausalContext {
     let bytes = value.withValueBytes { [UInt8](copying: $0) }
-    return try await perform(
+    let answer = try await perform(
       .put(bytes, timeToLiveMilliseconds: nil), key, in: keyspace, context, quorum: quorum, durability,
-      session: session
-    ).context
+      session: session)
+    if let answer { return answer.context }
+    return try await commit(key, bytes, in: keyspace, durability)
   }
 
   /// Deletes a key: what the context's read saw, or, without one, what a read would show now.
@@ -98,17 +121,37 @@ public final class ClusterClient: Sendable {
   public func delete(
     _ key: some ByteKey & Sendable, in keyspace: String, context: CausalContext? = nil, quorum: Int? = nil,
     _ durability: Durability = .applied, session: DatabaseSession? = nil
-  ) async throws(DatabaseError) -> CausalContext {
-    try await perform(.delete, key, in: keyspace, context, quorum: quorum, durability, session: session)
-      .context
+  ) async throws -> CausalContext {
+    let answer = try await perform(
+      .delete, key, in: keyspace, context, quorum: quorum, durability, session: session)
+    if let answer { return answer.context }
+    return try await commit(key, nil, in: keyspace, durability)
   }
 
+  /// Writes or deletes a key of a transactional keyspace, in a transaction of its own.
+  private func commit(
+    _ key: some ByteKey & Sendable, _ value: [UInt8]?, in keyspace: String, _ durability: Durability
+  ) async throws -> CausalContext {
+    let bytes = key.withKeyBytes { [UInt8](copying: $0) }
+    try await transaction(durability) { txn in
+      if let value {
+        try await txn.put(bytes, value, in: keyspace)
+      } else {
+        try await txn.delete(bytes, in: keyspace)
+      }
+    }
+    transactional.insert(keyspace)
+    return CausalContext(binding: 0, vector: VersionVector())
+  }
+
+  /// - Returns: `nil` where the keyspace is transactional; nothing was done then.
   private func perform(
     _ operation: KeyRequest.Operation, _ key: some ByteKey & Sendable, in keyspace: String,
     _ context: CausalContext? = nil, quorum: Int?, _ durability: Durability = .applied,
     session: DatabaseSession?
-  ) async throws(DatabaseError) -> KeyAnswer {
-    // What the message says with 0 is a majority: nobody must mean that with another number.
+  ) async throws(DatabaseError) -> KeyAnswer? {
+    if transactional.contains(keyspace), context == nil { return nil }
+    // What the message says with 0 is what the keyspace goes by: nobody must mean that with another number.
     if let quorum, !(1...16).contains(quorum) {
       throw DatabaseError(.invalidArgument, "a quorum of \(quorum): it must be 1 to 16")
     }
@@ -116,10 +159,30 @@ public final class ClusterClient: Sendable {
     request.context = context
     request.quorum = quorum
     request.isSynced = durability == .synced
-    return try await client.key(request, within: session)
+    do throws(DatabaseError) { return try await client.key(request, within: session) } catch {
+      // With a context it is no write that such a keyspace knows.
+      if error.code == .wrongPolicy, context == nil { return nil }
+      throw error
+    }
   }
 
   /// Ends the connection; calls under way fail with `.closed` or, where the node may have acted on them,
   /// `.indeterminate`.
   public func close() async { await client.close() }
+}
+
+/// Keyspaces that are known to be transactional: they stay so. Thread-safe.
+private final class KnownNames: @unchecked Sendable {
+  /// More are asked about anew each time.
+  private static let most = 1_000
+
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var names: Set<String> = []
+
+  func contains(_ name: String) -> Bool { lock.withLock { names.contains(name) } }
+
+  func insert(_ name: String) {
+    lock.withLock { if names.count < Self.most { names.insert(name) } }
+  }
 }

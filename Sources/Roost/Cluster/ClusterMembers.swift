@@ -45,9 +45,8 @@ public struct ClusterMembers: Sendable {
   ///   - zone: what fails together with it, at most 255 bytes; `nil` for what its node says.
   /// - Throws: ``DatabaseError`` with `.notAMember` (it does not ask to join, or no longer),
   ///   `.invalidMembers` (it is a member; too many members), `.invalidArgument` (weight or zone), `.busy`
-  ///   (another change is under way), `.wrongPolicy` (the cluster has transactional keyspaces, whose
-  ///   partitions do not move between processes), `.indeterminate` (it may have begun: ``rebalance`` tells);
-  ///   what the directory throws; `.closed`.
+  ///   (another change is under way), `.indeterminate` (it may have begun: ``rebalance`` tells); what the
+  ///   directory throws; `.closed`.
   /// - Complexity: plans (``Ring/plan(to:)``) and changes the directory's record once.
   public func admit(_ candidate: MemberID, weight: Int? = nil, zone: String? = nil) async throws {
     try await change(MembersRequest([.admit(candidate, weight: weight, zone: zone)]))
@@ -62,7 +61,9 @@ public struct ClusterMembers: Sendable {
   ///   - isForced: partitions move though so many of their replicas are dead that acknowledged writes may be
   ///     lost; and what seems to be there may be called dead.
   /// - Throws: as ``admit(_:weight:zone:)``; `.notAMember` (no such member), `.tooManyReplicas` (fewer
-  ///   members than replicas would be left), `.invalidArgument` (called dead, it seems to be there).
+  ///   members than replicas would be left), `.invalidArgument` (called dead, it seems to be there),
+  ///   `.wrongPolicy` (called dead, it has held partitions of a cluster with transactions: it alone may have
+  ///   keys of theirs, and know what became of some).
   public func remove(_ member: MemberID, isDead: Bool = false, isForced: Bool = false) async throws {
     try await change(MembersRequest([.remove(member, isDead: isDead)], isForced: isForced))
   }

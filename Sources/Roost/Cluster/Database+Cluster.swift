@@ -43,18 +43,19 @@ extension Database {
   /// own asks for a place by ``ClusterOptions/joins``, and waits until an operator has admitted it; then its
   /// share of the partitions moves there. One whose place was taken away is told `.notAMember`.
   ///
-  /// Keys of eventual keyspaces are read and written at a majority of their replicas, from any node, plain
-  /// values and typed handles alike; what a replica missed while it was away it is brought. Scans, and
-  /// queries of indexes that all nodes declare, show the whole cluster's keys as a majority of their replicas
-  /// holds them; changes are those of all partitions, each from one replica.
+  /// Keys of eventual keyspaces are read and written at a majority of their replicas, or as many as the
+  /// keyspace's quorums say, from any node, plain values and typed handles alike; what a replica missed while
+  /// it was away it is brought. Scans, and queries of indexes that all nodes declare, show the whole
+  /// cluster's keys as so many of their replicas hold them; changes are those of all partitions, each from
+  /// one replica.
   ///
   /// Transactional keyspaces are the whole cluster's. Each partition of theirs is on one node: that of the
   /// first replica of its preference list. Any node runs transactions, scans of transactional keyspaces and
   /// snapshots, over all of them; keys whose node is out of reach fail with `.unreachable`. The nodes' clocks
   /// may differ by ``TransactionOptions/clockBound``, the same at all nodes, or
   /// ``DatabaseOptions/maximumClockOffset`` where that is zero: a commit is answered when so much time has
-  /// passed. While a cluster has such keyspaces its members stay as they are; else they are looked after by
-  /// ``cluster``.
+  /// passed. The members are looked after by ``cluster``; in a cluster with transactions none that has had
+  /// partitions can be given up for dead.
   ///
   /// - Parameters:
   ///   - cluster: its name; nodes of others are refused.

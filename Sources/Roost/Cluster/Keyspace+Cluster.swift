@@ -6,9 +6,9 @@ import RoostStorage
 
 extension Keyspace {
   @usableFromInline
-  func getReplicated(_ key: some ByteKey & Sendable) async throws -> Read {
+  func getReplicated(_ key: some ByteKey & Sendable, quorum: Int? = nil) async throws -> Read {
     guard let node = database.node else { throw DatabaseError(.closed, "the node is closed") }
-    let record = try await perform(.get, key, at: node).record
+    let record = try await perform(.get, key, quorum: quorum, at: node).record
     return key.withKeyBytes { bytes in
       core.read(record.map { .whole($0) } ?? .absent, binding: core.binding(bytes))
     }
@@ -62,23 +62,24 @@ extension Keyspace {
 
   func put(
     _ key: some ByteKey & Sendable, _ value: [UInt8], _ context: CausalContext?, _ timeToLive: Duration?,
-    _ durability: Durability?, isConditional: Bool, at node: ClusterNode
+    _ durability: Durability?, isConditional: Bool, quorum: Int? = nil, at node: ClusterNode
   ) async throws(DatabaseError) -> CausalContext {
     let lifetime = try KeyspaceCore.milliseconds(timeToLive)
     return try await perform(
       .put(value, timeToLiveMilliseconds: lifetime), key, context, durability, isConditional: isConditional,
-      at: node
+      quorum: quorum, at: node
     ).context
   }
 
   /// Has the node do what is asked, here or at a replica.
   func perform(
     _ operation: KeyRequest.Operation, _ key: some ByteKey & Sendable, _ context: CausalContext? = nil,
-    _ durability: Durability? = nil, isConditional: Bool = false, at node: ClusterNode
+    _ durability: Durability? = nil, isConditional: Bool = false, quorum: Int? = nil, at node: ClusterNode
   ) async throws(DatabaseError) -> KeyAnswer {
     var request = KeyRequest(operation, key.withKeyBytes { [UInt8](copying: $0) }, in: name)
     request.context = context
     request.isConditional = isConditional
+    request.quorum = quorum
     request.isSynced = (durability ?? core.shared.options.durability) == .synced
     let use = use(key)
     request.session = use?.demand

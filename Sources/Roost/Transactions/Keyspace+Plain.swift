@@ -13,12 +13,16 @@ extension Keyspace {
     var targets: [KeyReference] = []
     for key in keys { targets.append(try reference(key, in: database)) }
     let manager = try await database.transactions()
-    let now = try manager.now()
-    var found: [KeyReference: ReadEntry] = [:]
-    for (partition, wanted) in Dictionary(grouping: targets, by: \.partition) {
-      for entry in try await manager.read(.keys(wanted), of: partition, at: now).entries {
-        found[entry.target] = entry
+    let groups = Dictionary(grouping: targets, by: \.partition)
+    let moment = SnapshotMoment(try manager.now(), isFixed: false, hold: nil)
+    let found = try await moment.reading(later: { try await database.laterMoment(manager) }) { time in
+      var found: [KeyReference: ReadEntry] = [:]
+      for (partition, wanted) in groups {
+        for entry in try await manager.read(.keys(wanted), of: partition, at: time).entries {
+          found[entry.target] = entry
+        }
       }
+      return found
     }
     return targets.map { target in
       let binding = target.key.withKeyBytes { core.binding($0) }
@@ -100,10 +104,22 @@ struct VersionScan {
   /// - Throws: as ``DatabaseSnapshot/get(_:in:)``.
   /// - Complexity: O(partitions) for each entry, besides reading it.
   mutating func page(limit: Int) async throws -> ScanEntries {
+    // What a page that failed had read is read again by the next one, which may be of another moment.
+    let before = self
+    let (scan, entries) = try await snapshot.reading { time in
+      var scan = before
+      let entries = try await scan.page(limit: limit, at: time)
+      return (scan, entries)
+    }
+    self = scan
+    return entries
+  }
+
+  private mutating func page(limit: Int, at time: Timestamp) async throws -> ScanEntries {
     var entries: [VersionedEntry] = []
     var bytes = 0
     while !isAtEnd, entries.count < limit, bytes < Self.pageBytes {
-      guard let entry = try await next(limit) else {
+      guard let entry = try await next(limit, at: time) else {
         isAtEnd = true
         break
       }
@@ -114,10 +130,10 @@ struct VersionScan {
     return ScanEntries(keyspace.core, entries)
   }
 
-  private mutating func next(_ limit: Int) async throws -> VersionedEntry? {
+  private mutating func next(_ limit: Int, at time: Timestamp) async throws -> VersionedEntry? {
     var least: Int?
     for index in runs.indices {
-      try await fill(index, min(limit, Self.ahead))
+      try await fill(index, min(limit, Self.ahead), at: time)
       guard let key = runs[index].ready.last?.key else { continue }
       if let other = least, !key.lexicographicallyPrecedes(runs[other].ready.last!.key) { continue }
       least = index
@@ -125,9 +141,9 @@ struct VersionScan {
     return least.flatMap { runs[$0].ready.popLast() }
   }
 
-  private mutating func fill(_ index: Int, _ limit: Int) async throws {
+  private mutating func fill(_ index: Int, _ limit: Int, at time: Timestamp) async throws {
     while runs[index].ready.isEmpty, let rest = runs[index].rest {
-      let page = try await snapshot.page(rest, limit: limit)
+      let page = try await snapshot.page(rest, limit: limit, at: time)
       runs[index].rest = page.next.map { rest.from($0) }
       runs[index].ready = page.entries.reversed().filter { plan.admits($0.key) }
     }

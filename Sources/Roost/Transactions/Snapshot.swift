@@ -4,33 +4,45 @@ public import RoostStorage
 import RoostTransactions
 
 /// The transactional keyspaces as they were at one moment, across all stores: no locks, and nobody
-/// waits for its reader. A plain value.
+/// waits for its reader. Copies are of the same moment.
 ///
 /// Reads wait for transactions that may have committed before the moment and are not decided yet.
+///
+/// In a cluster the moment of a snapshot of now becomes fixed with the first read, or look at its timestamp:
+/// a node that was started again keeps nothing from before that, and its clock may be seconds ahead. A
+/// snapshot of which nothing was read then moves above it.
 public struct DatabaseSnapshot: Sendable {
-  public let timestamp: Timestamp
   private let database: Database
   private let manager: TransactionManager
-  /// Keeps its versions.
-  private let hold: SnapshotHold
+  private let moment: SnapshotMoment
 
-  init(_ timestamp: Timestamp, _ database: Database, _ manager: TransactionManager) {
-    self.timestamp = timestamp
+  /// - Parameter isFixed: whether its holder chose the time.
+  init(_ time: Timestamp, isFixed: Bool, _ database: Database, _ manager: TransactionManager) {
     self.database = database
     self.manager = manager
-    hold = manager.hold(timestamp)
+    moment = SnapshotMoment(time, isFixed: isFixed, hold: manager.hold(time))
+  }
+
+  /// The moment. From now on it is this one, whatever was read so far.
+  public var timestamp: Timestamp { moment.fix() }
+
+  /// Reads at the moment: see ``SnapshotMoment/reading(later:_:)``.
+  func reading<R>(_ body: (Timestamp) async throws -> R) async throws -> R {
+    try await moment.reading(later: { try await database.laterMoment(manager) }, body)
   }
 
   /// Reads a key.
   ///
   /// - Returns: `nil` where it was absent.
   /// - Throws: `.invalidArgument`, `.wrongPolicy`, `.unreachable`, `.corruption`, `.closed`;
-  ///   `.snapshotTooOld` (its versions may be gone); `.deadlineExceeded` (a transaction that may lie
-  ///   before it was not decided in time).
+  ///   `.snapshotTooOld` (its versions may be gone, and the snapshot was read before or is of a given time);
+  ///   `.deadlineExceeded` (a transaction that may lie before it was not decided in time).
   /// - Complexity: one or two lookups in a store.
   public func get(_ key: some ByteKey & Sendable, in keyspace: Keyspace) async throws -> [UInt8]? {
     let target = try keyspace.reference(key, in: database)
-    return try await manager.read(.keys([target]), of: target.partition, at: timestamp).entries.first?.value
+    return try await reading { time in
+      try await manager.read(.keys([target]), of: target.partition, at: time).entries.first?.value
+    }
   }
 
   /// Reads a key's value, decoded by the keyspace's codec. As ``get(_:in:)``, and throws `.codec`.
@@ -57,13 +69,20 @@ public struct DatabaseSnapshot: Sendable {
     guard limit >= 1, limit <= 10_000 else {
       throw DatabaseError(.invalidArgument, "a limit of \(limit): it must be 1 to 10000")
     }
+    let ranges = try keyspace.ranges(from: start, to: end, in: database)
+    return try await reading { time in try await entries(of: ranges, limit: limit, at: time) }
+  }
+
+  private func entries(
+    of ranges: [RangeReference], limit: Int, at time: Timestamp
+  ) async throws -> [(key: [UInt8], value: [UInt8])] {
     var merged: [(key: [UInt8], value: [UInt8])] = []
-    for range in try keyspace.ranges(from: start, to: end, in: database) {
+    for range in ranges {
       var rest: RangeReference? = range
       var count = 0
       while let part = rest, count < limit {
         let answer = try await manager.read(
-          .range(part, limit: limit - count), of: part.partition, at: timestamp)
+          .range(part, limit: limit - count), of: part.partition, at: time)
         merged += answer.entries.map { ($0.target.key, $0.value) }
         count += answer.entries.count
         rest = answer.isComplete ? nil : answer.next.map { part.from($0) }
@@ -74,9 +93,9 @@ public struct DatabaseSnapshot: Sendable {
     return merged
   }
 
-  /// A part of a partition's range.
-  func page(_ range: RangeReference, limit: Int) async throws -> VersionedPage {
-    let answer = try await manager.read(.range(range, limit: limit), of: range.partition, at: timestamp)
+  /// A part of a partition's range, at the time that ``reading(_:)`` gives.
+  func page(_ range: RangeReference, limit: Int, at time: Timestamp) async throws -> VersionedPage {
+    let answer = try await manager.read(.range(range, limit: limit), of: range.partition, at: time)
     var page = VersionedPage()
     page.entries = answer.entries.map {
       VersionedEntry(key: $0.target.key, value: $0.value, timestamp: $0.timestamp)
@@ -129,7 +148,7 @@ extension Database {
   public func snapshot(at timestamp: Timestamp? = nil) async throws -> DatabaseSnapshot {
     let manager = try await transactions()
     return try await blocking { [self] () throws(DatabaseError) in
-      DatabaseSnapshot(try manager.moment(timestamp), self, manager)
+      DatabaseSnapshot(try manager.moment(timestamp), isFixed: timestamp != nil, self, manager)
     }
   }
 }

@@ -88,10 +88,12 @@ final class DatabaseClock: @unchecked Sendable {
   }
 
   /// Whether the next timestamp is likely to wait for a bound that is not durable yet. A hint.
-  var mayWait: Bool {
+  ///
+  /// - Parameter physical: ``physicalMilliseconds``, as the caller has just read it.
+  func mayWait(_ physical: UInt64) -> Bool {
     let known = bound.load(ordering: .acquiring)
     return last.load(ordering: .relaxed) >= known
-      || physicalMilliseconds >= Timestamp(rawValue: known).milliseconds
+      || physical >= Timestamp(rawValue: known).milliseconds
   }
 
   /// Raises the bound on another thread, so that it is raised before it is needed: callers must not
@@ -99,8 +101,9 @@ final class DatabaseClock: @unchecked Sendable {
   @inline(never)
   private func raiseLater(above needed: Timestamp) {
     if isRaisingLater.exchange(true, ordering: .acquiringAndReleasing) { return }
-    later { [weak self] in
-      guard let self else { return }
+    // Keeps the clock until then: a weak reference would make every count of references to it, of which
+    // each put makes some, a slow one from then on.
+    later { [self] in
       // Where it fails, whoever needs a higher bound tries again, and is told.
       do throws(DatabaseError) { try raise(above: needed, isEarly: true) } catch {}
       isRaisingLater.store(false, ordering: .releasing)

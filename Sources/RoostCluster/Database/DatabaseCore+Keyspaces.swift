@@ -64,6 +64,13 @@ extension DatabaseCore {
     }
     // Two halves of a database that each made a keyspace would have two schemas of one revision.
     try checkChangeable()
+    // A cluster's keyspaces are in its schema before they are opened here (`ClusterNode.makeKeyspace`).
+    guard policy.quorums.areMajorities else {
+      throw DatabaseError(
+        .invalidOption,
+        "the keyspace `\(name)` asks for quorums of its own, which a cluster's have: without one, all stores "
+          + "that are present answer")
+    }
     let ring = ringState.ring
     if policy.isTransactional {
       try add(name, policy.kind, replicas: 1)
@@ -112,6 +119,7 @@ extension DatabaseCore {
         .wrongPolicy,
         "the keyspace `\(entry.name)` was created with \(entry.replicas) replicas, not \(replicas)")
     }
+    try entry.quorums.checkSame(policy.quorums, of: entry.name)
   }
 
   private func effective(
@@ -119,15 +127,16 @@ extension DatabaseCore {
   ) throws(DatabaseError) -> KeyspacePolicy {
     if let policy, !policy.isTransactional {
       try check(policy, entry)
-      return KeyspacePolicy(siblings: policy.siblings, replicas: entry.replicas)
+      return KeyspacePolicy(siblings: policy.siblings, replicas: entry.replicas, entry.quorums)
     }
     switch entry.kind {
-    case .keep: return KeyspacePolicy(siblings: .keep, replicas: entry.replicas)
+    case .keep: return KeyspacePolicy(siblings: .keep, replicas: entry.replicas, entry.quorums)
     case .transactional: return .transactional
-    case .lastWriterWins: return KeyspacePolicy(siblings: .lastWriterWins, replicas: entry.replicas)
+    case .lastWriterWins:
+      return KeyspacePolicy(siblings: .lastWriterWins, replicas: entry.replicas, entry.quorums)
     case .resolve:
       // Without the function its siblings are shown as they are, which is what inspecting needs.
-      return KeyspacePolicy(siblings: .keep, replicas: entry.replicas)
+      return KeyspacePolicy(siblings: .keep, replicas: entry.replicas, entry.quorums)
     }
   }
 

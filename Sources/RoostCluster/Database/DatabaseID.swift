@@ -20,3 +20,16 @@ public struct DatabaseID: Hashable, Sendable, CustomStringConvertible {
   public var description: String { hexadecimal(high) + "-" + hexadecimal(low) }
 }
 
+extension FieldWriter {
+  package mutating func write(_ database: DatabaseID) {
+    write(fixed: database.high)
+    write(fixed: database.low)
+  }
+}
+
+extension FieldReader {
+  package mutating func readDatabase() throws(DatabaseError) -> DatabaseID {
+    DatabaseID(high: try readFixed(), low: try readFixed())
+  }
+}
+

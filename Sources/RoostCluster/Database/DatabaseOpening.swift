@@ -35,6 +35,8 @@ package enum DatabaseOpening {
     var schema: Schema?
     var clock: Timestamp?
     var handover: HandoverRecord?
+    /// Of a node of a cluster.
+    var givenUp: [HandoverRecord] = []
   }
 
   package static func open(
@@ -221,6 +223,7 @@ package enum DatabaseOpening {
     if let bytes = try record(Member.SystemKey.handover) {
       candidate.handover = try HandoverRecord(decoding: bytes)
     }
+    candidate.givenUp = try HandoverRecord.ofNode(candidate.system, at: path)
   }
 
   static func assemble(
@@ -259,7 +262,11 @@ package enum DatabaseOpening {
     for (slot, candidate) in candidates.enumerated() {
       members.append(try join(candidate, slot, ringState, schema, options, environment))
     }
-    let withheld = try settleHandovers(candidates, members, ringState, isWhole: isWhole)
+    var withheld = try settleHandovers(candidates, members, ringState, isWhole: isWhole)
+    // A node hears from its directory what became of these. Whoever opens its store without it cannot know.
+    if !options.isNodeOfCluster {
+      withheld.formUnion(candidates.flatMap { $0.givenUp.map(\.partition) })
+    }
     let parts = Parts(
       environment: environment, options: options, id: candidates[0].identity!.database)
     return DatabaseCore(parts, ringState, schema, members, clockAbove: clock, withheld: withheld)
@@ -420,6 +427,12 @@ package enum DatabaseOpening {
     identity.isComplete = true
     let record = identity
     try storing("\(candidate.path) could not be opened") { () throws(StoreError) in
+      if !options.isNodeOfCluster || ringState.ring.replicas == 1 {
+        // They would not be kept, and be wrong when the store is a cluster's again.
+        for name in candidate.store.treeNames where name.hasPrefix(KeyspaceCore.leafTrees) {
+          try candidate.store.dropTree(name)
+        }
+      }
       var batch = WriteBatch()
       batch.put(Member.SystemKey.identity, record.encoded(), in: candidate.system)
       if candidate.ring != ringState {

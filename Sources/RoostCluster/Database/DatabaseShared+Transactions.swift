@@ -26,6 +26,14 @@ extension DatabaseShared {
     try clock.observe(timestamp, maximumOffsetMilliseconds: maximumClockOffsetMilliseconds)
   }
 
+  /// - Throws: `.clockOutOfBound` where ``observe(_:)`` would. Waits for no disk.
+  package func check(_ timestamp: Timestamp) throws(DatabaseError) {
+    try clock.check(timestamp, maximumOffsetMilliseconds: maximumClockOffsetMilliseconds)
+  }
+
+  /// The last timestamp that was issued or observed.
+  package var latestTimestamp: Timestamp { clock.latest }
+
   /// The one store that has a partition's transactional keys: the ring's first replica.
   ///
   /// - Throws: `.unreachable` where it is not open, or where it was giving the partition to another when

@@ -25,6 +25,8 @@ package final class DatabaseShared: Sendable {
   let maximumClockOffsetMilliseconds: UInt64
   /// What keyspaces may take to remember what was put lately.
   let recentPutMemory: MemoryAllowance
+  /// Whether writes keep the leaves of hash trees: there are replicas in other processes to compare with.
+  let keepsLeaves: Bool
   let repairs = ReadRepairs()
   /// Repairs that reads asked for and that failed, or found no room: the next read tries again.
   let failedRepairs = Atomic<Int>(0)
@@ -47,6 +49,7 @@ package final class DatabaseShared: Sendable {
     environment = parts.environment
     options = parts.options
     recentPutMemory = MemoryAllowance(parts.options.recentPutBytes)
+    keepsLeaves = parts.options.isNodeOfCluster && ring.replicas > 1
     id = parts.id
     let (seconds, attoseconds) = parts.options.maximumClockOffset.components
     maximumClockOffsetMilliseconds =

@@ -59,10 +59,12 @@ package final class FoundingStore {
   /// - Parameters:
   ///   - ring: as the cluster's directory has it.
   ///   - keyspaces: those of the cluster; more may be known here.
+  ///   - isReaped: whether the cluster has reaped anything: then what the store has of partitions that were
+  ///     others' in between is deleted.
   /// - Throws: `.foreignStore` where it is another database's, `.notAMember` where the ring does not have it,
   ///   and what writing to it throws. The store is closed then.
   package func complete(
-    _ database: DatabaseID, _ ring: RingState, _ keyspaces: [Schema.Keyspace]
+    _ database: DatabaseID, _ ring: RingState, _ keyspaces: [Schema.Keyspace], isReaped: Bool = false
   ) throws(DatabaseError) -> DatabaseCore {
     do throws(DatabaseError) {
       if isMember {
@@ -71,6 +73,8 @@ package final class FoundingStore {
             .foreignStore,
             "\(candidate.path) belongs to the database \(identity.database), the cluster's is \(database)")
         }
+        // Before the store knows the new ring: whoever is killed here does it again.
+        if isReaped, let known = candidate.ring { try forget(ring.regained(by: member, since: known), ring) }
         if (candidate.ring?.revision ?? 0) < ring.revision { candidate.ring = ring }
       } else {
         guard ring.ring.member(member) != nil else {
@@ -97,6 +101,23 @@ package final class FoundingStore {
     } catch {
       DatabaseOpening.letGo(candidate, environment)
       throw error
+    }
+  }
+
+  /// Deletes partitions that the store has had before and has again.
+  ///
+  /// Whoever is the first of a partition's list has its transactional keys alone: what of them was committed
+  /// since it came back is nowhere else, and the operator is to know.
+  private func forget(_ partitions: [Int], _ ring: RingState) throws(DatabaseError) {
+    for partition in partitions {
+      if ring.ring.replica(of: partition, slot: 0) == member {
+        options.warn(
+          "the store in \(candidate.path) goes back to before partition \(partition) came to it: what it has "
+            + "of that is deleted; transactional keys of it, if there were any, are lost")
+      }
+      try storing("partition \(partition) of an earlier time could not be deleted") { () throws(StoreError) in
+        try candidate.store.deletePartition(partition)
+      }
     }
   }
 

@@ -1,4 +1,5 @@
 package import RoostCausality
+import RoostStorage
 
 // handover := version u8 (1) | partition varint | member u64 | highest u64
 
@@ -41,5 +42,25 @@ package struct HandoverRecord: Equatable, Sendable {
     member = MemberID(rawValue: try reader.readFixed())
     highest = Timestamp(rawValue: try reader.readFixed())
     try reader.readEnd()
+  }
+}
+
+extension HandoverRecord {
+  /// Under which a node of a cluster keeps what it gave up of a partition: it may be several.
+  static func key(of partition: Int) -> String { "\(Member.SystemKey.handovers)\(partition)" }
+
+  /// What a node's store has given up.
+  ///
+  /// - Throws: `.corruption`, `.newerFormat`, `.storage`.
+  static func ofNode(_ system: Tree, at path: String) throws(DatabaseError) -> [HandoverRecord] {
+    let values = try storing("what \(path) gave up could not be read") { () throws(StoreError) in
+      var values: [[UInt8]] = []
+      var cursor = try system.cursor(prefix: Array(Member.SystemKey.handovers.utf8))
+      while try cursor.next() { values.append(cursor.valueBytes) }
+      return values
+    }
+    var records: [HandoverRecord] = []
+    for value in values { records.append(try HandoverRecord(decoding: value)) }
+    return records
   }
 }

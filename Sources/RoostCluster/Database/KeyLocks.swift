@@ -17,7 +17,11 @@ final class KeyLocks: Sendable {
   init() { stripes = (0..<Self.count).map { KeyStripe($0) } }
 
   @inline(__always)
-  subscript(_ hash: UInt64) -> KeyStripe { stripes[Int(truncatingIfNeeded: hash) & (Self.count - 1)] }
+  subscript(_ hash: UInt64) -> KeyStripe { stripes[number(hash)] }
+
+  /// Which stripe a key of that hash has.
+  @inline(__always)
+  func number(_ hash: UInt64) -> Int { Int(truncatingIfNeeded: hash) & (Self.count - 1) }
 
   /// Runs `body` while nobody changes any key.
   ///
@@ -62,6 +66,7 @@ final class KeyStripe: @unchecked Sendable {
   // Scratch of whoever holds the lock.
   var key: [UInt8] = []
   var value: [UInt8] = []
+  var hasher = RecordHasher(seed: 0)
   /// Adds to the batch of the coordinator's store what must be written with the record.
   var marking: ((inout WriteBatch) -> Void)?
   private var batch = WriteBatch()
@@ -76,6 +81,7 @@ final class KeyStripe: @unchecked Sendable {
       if batch.byteCount > Self.keptBytes {
         batch = WriteBatch()
         value = []
+        hasher = RecordHasher(seed: 0)
       } else {
         batch.removeAll()
       }

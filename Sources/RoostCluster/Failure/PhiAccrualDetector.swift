@@ -86,23 +86,3 @@ public struct PhiAccrualDetector: Sendable, Equatable {
   /// 1 / ln 10.
   private static let log10e = 0.434_294_481_903_251_8
 }
-
-/// In which order peers are asked: those that are not suspected first, in the order given; then the
-/// others, the least suspected first; last those that were never heard of.
-///
-/// - Parameters:
-///   - peers: in order of preference, with their phi.
-///   - threshold: from this phi on a peer is suspected.
-/// - Complexity: O(n log n).
-public func orderedBySuspicion<Peer>(
-  _ peers: [(peer: Peer, phi: Double?)], threshold: Double
-) -> [Peer] {
-  func rank(_ phi: Double?) -> Double {
-    guard let phi else { return .infinity }
-    return phi < threshold ? 0 : phi
-  }
-  return peers.enumerated().sorted { a, b in
-    let (x, y) = (rank(a.element.phi), rank(b.element.phi))
-    return x == y ? a.offset < b.offset : x < y
-  }.map(\.element.peer)
-}

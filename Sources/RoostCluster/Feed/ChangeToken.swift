@@ -94,6 +94,8 @@ final class FeedTrail: Sendable {
     var tenure: FeedPosition.Tenure
     /// Up to where the page has read the partition.
     var number: UInt64
+    /// As ``FeedPosition/Place/began``.
+    var began: UInt64 = 0
   }
 
   let keyspace: UInt64
@@ -109,11 +111,13 @@ final class FeedTrail: Sendable {
   func position(_ stepsDone: Int, _ number: UInt64?) -> FeedPosition {
     var position = start
     for step in steps.prefix(stepsDone) {
-      position.places[step.partition] = FeedPosition.Place(tenure: step.tenure, number: step.number)
+      position.places[step.partition] = FeedPosition.Place(
+        tenure: step.tenure, number: step.number, began: step.began)
     }
     if let number {
       let step = steps[stepsDone]
-      position.places[step.partition] = FeedPosition.Place(tenure: step.tenure, number: number)
+      position.places[step.partition] = FeedPosition.Place(
+        tenure: step.tenure, number: number, began: step.began)
       // Whoever goes on from here begins with the partitions that had no turn yet.
       position.next = (step.partition + 1) % position.places.count
     }

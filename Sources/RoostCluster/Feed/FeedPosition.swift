@@ -5,14 +5,16 @@
 //   tenure  := member u64 | tenancy varint
 //   run     := length varint (at least 1) | value varint
 //   end     := nothing, or bound varint (at least 1)
+//            | 0 varint | beginnings: run* | bound varint, or 0
 //
 // `keyspace` is what contexts and tokens of the keyspace are bound to. The owners' runs give for each
 // partition 0 where it has not been begun, else the place of its tenure in the list, counted from 1;
 // their lengths add up to the partitions. The numbers' runs give the change number up to which each
 // partition that was begun has been read. Tenures ascend, and each is used; runs that follow each
 // other differ. The bound is that of a reading that ends at a change number, as an export does, and has
-// not got there yet. Fixed integers are little-endian. So a reader that is at the end everywhere has one
-// run of numbers.
+// not got there yet. The beginnings' runs, where any is not 0, give `Place.began` of each partition that
+// was begun: 0, or more than its number. Fixed integers are little-endian. So a reader that is at the end
+// everywhere has one run of numbers.
 
 /// How far a reader has come in each partition of a keyspace's feed.
 package struct FeedPosition: Hashable, Sendable {
@@ -36,7 +38,20 @@ package struct FeedPosition: Hashable, Sendable {
     /// `nil` where nothing has been read.
     package var tenure: Tenure?
     /// All changes up to this number have been read.
-    package var number: UInt64 = 0
+    package var number: UInt64 = 0 {
+      didSet { if number >= began { began = 0 } }
+    }
+    /// Where the partition is being told from its beginning, by a store that had reaped something of it: up
+    /// to where all was in the store when that began, as long as ``number`` has not come so far. Of a key
+    /// that was deleted by then this reader was told nothing. Else 0.
+    package private(set) var began: UInt64 = 0
+
+    /// - Parameter began: without meaning where `number` has come so far.
+    package init(tenure: Tenure? = nil, number: UInt64 = 0, began: UInt64 = 0) {
+      self.tenure = tenure
+      self.number = number
+      self.began = number < began ? began : 0
+    }
   }
 
   /// By partition.
@@ -68,7 +83,13 @@ extension FeedPosition {
     writer.write(count: places.count)
     Self.writeRuns(places.lazy.map { $0.tenure.map { ordinals[$0]! } ?? 0 }, &writer)
     Self.writeRuns(places.lazy.filter { $0.tenure != nil }.map(\.number), &writer)
-    if let bound { writer.write(varint: max(1, bound)) }
+    if places.contains(where: { $0.tenure != nil && $0.began > 0 }) {
+      writer.write(varint: 0)
+      Self.writeRuns(places.lazy.filter { $0.tenure != nil }.map(\.began), &writer)
+      writer.write(varint: bound.map { max(1, $0) } ?? 0)
+    } else if let bound {
+      writer.write(varint: max(1, bound))
+    }
     return writer.bytes
   }
 
@@ -125,10 +146,27 @@ extension FeedPosition {
       position.places[partition].number = number
     }
     if reader.remaining == 0 { return (keyspace, position, nil) }
-    let bound = try reader.readVarint()
-    guard bound >= 1 else { throw reader.damaged("a bound of 0") }
+    var bound = try reader.readVarint()
+    if bound == 0 {
+      try position.readBeginnings(&reader, of: begun)
+      bound = try reader.readVarint()
+    }
     try reader.readEnd()
-    return (keyspace, position, bound)
+    return (keyspace, position, bound == 0 ? nil : bound)
+  }
+
+  private mutating func readBeginnings(
+    _ reader: inout FieldReader, of begun: [Int]
+  ) throws(DatabaseError) {
+    let values = try Self.readRuns(&reader, of: begun.count)
+    guard values.contains(where: { $0 > 0 }) else { throw reader.damaged("no partition is being begun") }
+    for (partition, began) in zip(begun, values) {
+      let place = places[partition]
+      guard began == 0 || began > place.number else {
+        throw reader.damaged("a beginning at \(began), which was read already")
+      }
+      places[partition] = Place(tenure: place.tenure, number: place.number, began: began)
+    }
   }
 
   private static func readRuns(

@@ -2,7 +2,8 @@ package import RoostCausality
 import RoostStorage
 
 // How the feed of a keyspace is read. A partition's feed is that of the store which serves it: one
-// entry a key, under the number of the key's last change there (`FeedKey`).
+// entry a key, under the number of the key's last change there (`FeedKey`), and for a while entries that
+// were replaced: most writes delete those late (`WriteBatch.deleteLate`).
 //
 // 1. The numbers up to which nothing is on its way any more are found: first the clock is read, then
 //    each stripe's word, then the stores. A writer says that it is writing before it takes a number,
@@ -17,7 +18,8 @@ import RoostStorage
 //
 // A position means something in one tenure only: in another the partition is told from the beginning,
 // after a word that it is so. One above the clock is from a future that this store has lost (it was
-// restored from an older copy), and counts as of another tenure.
+// restored from an older copy), and counts as of another tenure. So does one that lies below what was reaped
+// of the partition (`KeyspacePart+Reaped.swift`): a delete above it may be gone.
 
 /// What a reader of a feed is told.
 package struct FeedChange: Sendable {
@@ -123,6 +125,8 @@ private final class FeedReading {
   let limit: ChangePageLimit
   let latest: UInt64
   /// All changes up to this number are in the stores.
+  let complete: UInt64
+  /// Up to where they are told.
   let settled: UInt64
   var found: [FeedPart.Found] = []
   var steps: [FeedTrail.Step] = []
@@ -143,7 +147,8 @@ private final class FeedReading {
     self.limit = limit
     // In this order: see `KeyLocks.settled`.
     latest = keyspace.shared.clock.latest.rawValue
-    settled = min(keyspace.shared.locks.settled(latest), bound ?? .max)
+    complete = keyspace.shared.locks.settled(latest)
+    settled = min(complete, bound ?? .max)
   }
 
   private var isFull: Bool {
@@ -171,27 +176,44 @@ private final class FeedReading {
 
   /// - Returns: whether the partition is read up to the bound.
   private func read(_ partition: Int) throws(DatabaseError) -> Bool {
+    var isBehindReaping = false
     while true {
       let version = keyspace.shared.routes.version
       let place = start.places[partition]
       let (slot, part, tenure) = try keyspace.feedSource(partition, place.tenure)
-      let isResumed = place.tenure == tenure && place.number <= latest
+      let isResumed = place.tenure == tenure && place.number <= latest && !isBehindReaping
       if isResumed, part.latestChanges[partition] <= place.number { return true }
       let before = (found.count, bytes)
       if place.tenure != nil, !isResumed {
         found.append(FeedPart.Found(event: .resync(partition: partition), step: steps.count, number: 0))
       }
       let from = isResumed ? place.number : 0
-      let (number, isDone) = readEntries(partition, slot, part, above: from)
-      guard keyspace.shared.routes.isUnchanged(since: version) else {
-        // A failure too is of no interest: the store may have left.
-        failure = nil
+      var (number, began, isDone, isKnown) = (from, place.began, false, true)
+      do throws(DatabaseError) {
+        // Of now, also where what is told ends earlier: else what was reaped since lies above it for ever.
+        if !isResumed { began = try part.reapedChange(of: partition) > 0 ? complete : 0 }
+        (number, isDone) = readEntries(partition, slot, part, above: from)
+        // After the entries: what went while they were read has raised it.
+        if isResumed { isBehindReaping = try part.reapedChange(of: partition) > max(from, began) }
+      } catch {
+        failure = error
+        isKnown = false
+      }
+      let isMoved = !keyspace.shared.routes.isUnchanged(since: version)
+      let mustRepeat = isMoved || isResumed && isBehindReaping
+      if mustRepeat || !isKnown {
         found.removeSubrange(before.0...)
         bytes = before.1
         cursors = [:]
+      }
+      if mustRepeat {
+        // A failure too is of no interest: the store may have left.
+        failure = nil
         continue
       }
-      steps.append(FeedTrail.Step(partition: partition, tenure: tenure, number: number))
+      if !isKnown { return false }
+      steps.append(
+        FeedTrail.Step(partition: partition, tenure: tenure, number: number, began: began))
       return isDone
     }
   }

@@ -53,8 +53,15 @@ extension KeyspaceCore {
     _ position: FeedPosition, _ bound: UInt64
   ) throws(DatabaseError) -> ChangeToken {
     var position = position
+    // In this order: see `KeyLocks.settled`. A delete below the clock may be on its way yet: who is told of
+    // its key first, and nothing of it once it is reaped, has to begin anew.
+    let latest = shared.clock.latest.rawValue
+    let complete = shared.locks.settled(latest)
     for partition in position.places.indices where position.places[partition].tenure == nil {
-      position.places[partition].tenure = try feedSource(partition, nil).tenure
+      let (_, part, tenure) = try feedSource(partition, nil)
+      // Nothing of it was told yet: so nothing of it was told that was reaped.
+      let began = try part.reapedChange(of: partition) > 0 ? complete : 0
+      position.places[partition] = FeedPosition.Place(tenure: tenure, began: began)
     }
     return ChangeToken(keyspace: bindingSeed, position, until: bound)
   }

@@ -82,13 +82,12 @@ extension ClusterNode {
       throw DatabaseError(.invalidArgument, "a page's limit is \(limit), must be at least 1")
     }
     let start = try keyspace.start(token)
-    let (database, seed) = (core.id, keyspace.bindingSeed)
+    let seed = keyspace.bindingSeed
     let byteLimit = min(FeedRequest.mostBytes, transport.largestBody / 4)
     let request: @Sendable (RingView, Int, MemberID, [Int]) -> FeedRequest = {
       view, share, member, partitions in
       FeedRequest(
-        database: database, ring: view.print(of: partitions), keyspace: keyspace.schemaID, seed: seed, start,
-        partitions,
+        MessageHead(keyspace, view.print(of: partitions)), seed: seed, start, partitions,
         isBounded: bounds != nil, until: bounds?.numbers[member],
         changeLimit: min(share, FeedRequest.mostChanges), byteLimit: byteLimit)
     }
@@ -106,7 +105,7 @@ extension ClusterNode {
         own: { [self] partitions throws(DatabaseError) in
           let request = request(view, share, local.id, partitions)
           let part = try keyspace.changes(request)
-          try checkUnchanged(request.ring, partitions)
+          try checkUnchanged(request.head, partitions)
           return part
         })
     } _: { result in
@@ -138,11 +137,11 @@ extension ClusterNode {
   ///   replica of a partition), `.unknownKeyspace`, `.foreignContext`, and what reading throws.
   func feed(_ body: [UInt8]) throws(DatabaseError) -> [UInt8] {
     var request = try FeedRequest(decoding: body)
-    try check(request.database, request.ring, request.partitions)
-    let keyspace = try keyspace(request.keyspace)
+    try check(request.head, request.partitions)
+    let keyspace = try keyspace(request.head.keyspace)
     while true {
       let bytes = try keyspace.changes(request).encoded(local.id)
-      try checkUnchanged(request.ring, request.partitions)
+      try checkUnchanged(request.head, request.partitions)
       // A record that is as large as a message may be goes alone.
       if bytes.count <= transport.largestBody - Self.changesHeadroom || request.changeLimit == 1 {
         return bytes

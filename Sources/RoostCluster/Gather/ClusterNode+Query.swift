@@ -28,14 +28,13 @@ extension ClusterNode {
       let (lower, upper) = range.bounds
       let asked = PageRequest.IndexName(name: name, version: index.declaration.version)
       let byteLimit = min(PageRequest.mostBytes, transport.largestBody / 4)
-      let request: @Sendable (RingView, [Int]) -> PageRequest = { [core] view, partitions in
+      let request: @Sendable (RingView, [Int]) -> PageRequest = { view, partitions in
         PageRequest(
-          database: core.id, ring: view.print(of: partitions), keyspace: keyspace.schemaID, index: asked,
-          .ascending,
+          MessageHead(keyspace, view.print(of: partitions)), index: asked, .ascending,
           lower: token.map { $0.suffix + [0] } ?? lower, upper: upper, tag: nil, entryLimit: entryLimit,
           byteLimit: byteLimit, partitions: partitions)
       }
-      gather(0..<core.ring.partitionCount, quorum: nil, deadline) { [self] view in
+      gather(0..<core.ring.partitionCount, quorum: keyspace.quorums.read, deadline) { [self] view in
         pages(of: keyspace) { request(view, $0) }
       } _: { [self] result in
         switch result {
@@ -88,7 +87,7 @@ extension ClusterNode {
     for entry in entries {
       let (term, key) = try keyspace.entry(entry, of: index)
       found.append((term, key))
-      places.append(try place(keyspace, key, quorum: nil, isSynced: false))
+      places.append(try place(keyspace, key, quorum: keyspace.quorums.read, isSynced: false))
     }
     let candidates = found
     KeyReads(self, places, deadline) { [self] result in

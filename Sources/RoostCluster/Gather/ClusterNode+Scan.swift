@@ -34,10 +34,9 @@ extension ClusterNode {
       let keyspace = try keyspace(request.keyspace)
       let reading = try ScanReading(keyspace, request, largestBody: transport.largestBody)
       let all = reading.plan.partition.map { $0..<($0 + 1) } ?? 0..<core.ring.partitionCount
-      gather(reading.plan.isEmpty ? 0..<0 : all, quorum: request.quorum, deadline) { [self] view in
-        pages(of: keyspace) { [core] partitions in
-          reading.request(partitions, of: core.id, view.print(of: partitions))
-        }
+      let quorum = request.quorum ?? keyspace.quorums.read
+      gather(reading.plan.isEmpty ? 0..<0 : all, quorum: quorum, deadline) { [self] view in
+        pages(of: keyspace) { partitions in reading.request(partitions, view.print(of: partitions)) }
       } _: { [self] result in
         switch result {
         case .failure(let error): reply(.failure(error))
@@ -63,7 +62,7 @@ extension ClusterNode {
       own: { [self] partitions throws(DatabaseError) in
         let request = request(partitions)
         let page = try keyspace.page(request, on: local)
-        try checkUnchanged(request.ring, partitions)
+        try checkUnchanged(request.head, partitions)
         return page
       })
   }
@@ -95,9 +94,9 @@ extension ClusterNode {
   ///   replica of a partition), `.unknownKeyspace`, and what reading throws.
   func page(_ body: [UInt8], _ isCancelled: () -> Bool) throws(DatabaseError) -> [UInt8] {
     let request = try PageRequest(decoding: body)
-    try check(request.database, request.ring, request.partitions)
-    let page = try keyspace(request.keyspace).page(request, on: local, isCancelled: isCancelled)
-    try checkUnchanged(request.ring, request.partitions)
+    try check(request.head, request.partitions)
+    let page = try keyspace(request.head.keyspace).page(request, on: local, isCancelled: isCancelled)
+    try checkUnchanged(request.head, request.partitions)
     return page.encoded()
   }
 }
@@ -127,9 +126,10 @@ struct ScanReading: Sendable {
       partitionCount: keyspace.shared.routes.partitionCount)
   }
 
-  func request(_ partitions: [Int], of database: DatabaseID, _ ring: RingPrint) -> PageRequest {
+  /// - Parameter ring: the print of those partitions.
+  func request(_ partitions: [Int], _ ring: RingPrint) -> PageRequest {
     PageRequest(
-      database: database, ring: ring, keyspace: keyspace.schemaID, plan, request.order,
+      MessageHead(keyspace, ring), plan, request.order,
       // Some more than are shown: deleted keys are among them.
       entryLimit: max(limit, 64), byteLimit: mostBytesOfOne, partitions: partitions)
   }

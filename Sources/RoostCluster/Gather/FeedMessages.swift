@@ -2,23 +2,21 @@ import RoostCausality
 
 // What a node asks a replica for when it reads the changes of many partitions:
 //
-//   request := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace id
-//   varint
+//   request := version u8 (1) | head (`MessageHead`)
 //            | position lengthPrefixed (what a change token seals; of the partitions asked for) | partitions
 //            | is bounded u8 | until varint (0: up to now) | changes varint | bytes varint
-//   answer  := version u8 (1) | member u64 | is end u8 | settled varint | next varint
-//            | step count varint | (partition varint | tenancy varint | number varint)*
+//   answer  := version u8 (2) | member u64 | is end u8 | settled varint | next varint
+//            | step count varint | (partition varint | tenancy varint | number varint | began varint)*
 //            | found count varint | (step varint | kind u8 | change, where the kind is 1)*
 //   kind    := 0 the step's partition begins again, 1 a change
 //   change  := number varint | key lengthPrefixed | record lengthPrefixed
+//
+// Version 1 of an answer does not say where a partition was begun (`FeedPosition.Place.began`).
 
 /// Asks a replica for the next changes of some of its partitions. A plain value.
 struct FeedRequest: Sendable {
-  var database: DatabaseID
-  /// Of the sender's ring.
-  /// By which lists of those partitions the sender goes.
-  var ring: RingPrint
-  var keyspace: UInt64
+  /// By the lists of the partitions.
+  var head: MessageHead
   /// What the keyspace's tokens are bound to.
   var seed: UInt64
   /// Of other partitions than those it has nothing.
@@ -38,10 +36,7 @@ struct FeedRequest: Sendable {
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
-    ring.write(to: &writer)
-    writer.write(varint: keyspace)
+    writer.write(head)
     writer.write(lengthPrefixed: position.encoded(seed))
     writer.write(partitions: partitions)
     writer.write(byte: isBounded ? 1 : 0)
@@ -52,12 +47,10 @@ struct FeedRequest: Sendable {
   }
 
   init(
-    database: DatabaseID, ring: RingPrint, keyspace: UInt64, seed: UInt64, _ position: FeedPosition,
-    _ partitions: [Int], isBounded: Bool, until: UInt64?, changeLimit: Int, byteLimit: Int
+    _ head: MessageHead, seed: UInt64, _ position: FeedPosition, _ partitions: [Int], isBounded: Bool,
+    until: UInt64?, changeLimit: Int, byteLimit: Int
   ) {
-    self.database = database
-    self.ring = ring
-    self.keyspace = keyspace
+    self.head = head
     self.seed = seed
     var own = FeedPosition(partitionCount: position.places.count)
     own.next = position.next
@@ -74,9 +67,7 @@ struct FeedRequest: Sendable {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a request for changes", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    ring = try RingPrint(from: &reader)
-    keyspace = try reader.readOrdinal()
+    head = try reader.readHead()
     (seed, position, _) = try FeedPosition.decode(try reader.readLengthPrefixed())
     partitions = try reader.readPartitions()
     isBounded = try reader.readFlag()
@@ -93,7 +84,7 @@ extension FeedPart {
   /// - Parameter member: whose store has told it.
   func encoded(_ member: MemberID) -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: 2)
     writer.write(fixed: member.rawValue)
     writer.write(byte: isAtEnd ? 1 : 0)
     writer.write(varint: settled)
@@ -103,6 +94,7 @@ extension FeedPart {
       writer.write(count: step.partition)
       writer.write(varint: step.tenure.tenancy)
       writer.write(varint: step.number)
+      writer.write(varint: step.began)
     }
     writer.write(count: found.count)
     for one in found {
@@ -127,7 +119,7 @@ extension FeedPart {
     self.partitions = partitions
     let asked = Set(partitions)
     var reader = FieldReader(bytes, "a page of changes")
-    _ = try reader.readVersion(upTo: 1)
+    let version = try reader.readVersion(upTo: 2)
     let member = MemberID(rawValue: try reader.readFixed())
     isAtEnd = try reader.readFlag()
     settled = try reader.readVarint()
@@ -140,7 +132,9 @@ extension FeedPart {
         throw reader.damaged("partition \(partition) was not asked for")
       }
       let tenure = FeedPosition.Tenure(member: member, tenancy: try reader.readVarint())
-      steps.append(FeedTrail.Step(partition: partition, tenure: tenure, number: try reader.readVarint()))
+      let number = try reader.readVarint()
+      let began = version >= 2 ? try reader.readVarint() : 0
+      steps.append(FeedTrail.Step(partition: partition, tenure: tenure, number: number, began: began))
     }
     found = []
     for _ in 0..<(try reader.readCount(of: 2)) {

@@ -1,7 +1,6 @@
 // What a node asks replicas for when it reads many keys at once, a page of each one's own:
 //
-//   request    := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace id
-//   varint | index
+//   request    := version u8 (1) | head (`MessageHead`) | index
 //               | order u8 (0 ascending, 1 descending) | lower lengthPrefixed | bound (upper) | bound (tag)
 //               | entries varint | bytes varint | partitions
 //   index      := 0 u8, of records; or 1 u8 | name lengthPrefixed | version varint, of an index's entries
@@ -22,11 +21,8 @@ struct PageRequest: Equatable, Sendable {
     var version: UInt64
   }
 
-  var database: DatabaseID
-  /// Of the sender's ring.
-  /// By which lists of those partitions the sender goes.
-  var ring: RingPrint
-  var keyspace: UInt64
+  /// By the lists of the partitions.
+  var head: MessageHead
   /// Whose entries are asked for; `nil` for records.
   var index: IndexName?
   var order: ScanOrder
@@ -50,10 +46,7 @@ struct PageRequest: Equatable, Sendable {
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
-    ring.write(to: &writer)
-    writer.write(varint: keyspace)
+    writer.write(head)
     writer.write(byte: index == nil ? 0 : 1)
     if let index {
       writer.write(text: index.name)
@@ -70,21 +63,19 @@ struct PageRequest: Equatable, Sendable {
   }
 
   init(
-    database: DatabaseID, ring: RingPrint, keyspace: UInt64, _ plan: ScanPlan, _ order: ScanOrder,
-    entryLimit: Int, byteLimit: Int, partitions: [Int]
+    _ head: MessageHead, _ plan: ScanPlan, _ order: ScanOrder, entryLimit: Int, byteLimit: Int,
+    partitions: [Int]
   ) {
     self.init(
-      database: database, ring: ring, keyspace: keyspace, index: nil, order, lower: plan.lower,
-      upper: plan.upper, tag: plan.tag, entryLimit: entryLimit, byteLimit: byteLimit, partitions: partitions)
+      head, index: nil, order, lower: plan.lower, upper: plan.upper, tag: plan.tag, entryLimit: entryLimit,
+      byteLimit: byteLimit, partitions: partitions)
   }
 
   init(
-    database: DatabaseID, ring: RingPrint, keyspace: UInt64, index: IndexName?, _ order: ScanOrder,
-    lower: [UInt8], upper: [UInt8]?, tag: [UInt8]?, entryLimit: Int, byteLimit: Int, partitions: [Int]
+    _ head: MessageHead, index: IndexName?, _ order: ScanOrder, lower: [UInt8], upper: [UInt8]?,
+    tag: [UInt8]?, entryLimit: Int, byteLimit: Int, partitions: [Int]
   ) {
-    self.database = database
-    self.ring = ring
-    self.keyspace = keyspace
+    self.head = head
     self.index = index
     self.order = order
     self.lower = lower
@@ -99,9 +90,7 @@ struct PageRequest: Equatable, Sendable {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a request for a page", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    ring = try RingPrint(from: &reader)
-    keyspace = try reader.readOrdinal()
+    head = try reader.readHead()
     if try reader.readFlag() {
       index = IndexName(name: try reader.readText(), version: try reader.readVarint())
     }

@@ -4,7 +4,7 @@ package import RoostCausality
 //
 //   request := version u8 (1) | keyspace lengthPrefixed | order u8 (0 ascending, 1 descending)
 //            | bound (lower) | bound (upper) | prefix lengthPrefixed | bound (tag) | limit varint
-//            | quorum varint (0: a majority) | scan token lengthPrefixed (empty: from the beginning)
+//            | quorum varint (0: the keyspace's) | scan token lengthPrefixed (empty: from the beginning)
 //   answer  := version u8 (1) | policy u8 (as in the schema) | scan token lengthPrefixed (empty at the end)
 //            | count varint | (key lengthPrefixed | record lengthPrefixed)*
 
@@ -15,7 +15,7 @@ package struct ScanRequest: Sendable, Equatable {
   package var order: ScanOrder
   /// Most entries, at least 1; no page has more than ``largestLimit``.
   package var limit: Int
-  /// How many replicas of each partition must have answered; `nil` for a majority of them.
+  /// How many replicas of each partition must have answered; `nil` for what the keyspace goes by.
   package var quorum: Int?
   /// Where an earlier page of the same range and order ended.
   package var token: ScanToken?

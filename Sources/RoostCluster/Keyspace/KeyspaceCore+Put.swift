@@ -1,3 +1,4 @@
+import CPrefetch
 package import RoostCausality
 import RoostStorage
 
@@ -12,8 +13,11 @@ extension KeyspaceCore {
     _ key: RawSpan, _ value: [UInt8], context: CausalContext?, isConditional: Bool = false,
     timeToLive: Duration? = nil
   ) throws(DatabaseError) -> CausalContext {
-    try unsafe put(
-      key, try locate(key), value.span.bytes, context, isConditional: isConditional, timeToLive)
+    let place = try locate(key)
+    let value = unsafe value.span.bytes
+    return try put(
+      key, place, value, expect(place, key, value), context, isConditional: isConditional, timeToLive,
+      at: shared.clock.physicalMilliseconds)
   }
 
   /// Writes a value unless that is likely to wait for the engine.
@@ -23,20 +27,43 @@ extension KeyspaceCore {
     _ key: RawSpan, _ value: RawSpan, context: CausalContext?, timeToLive: Duration?
   ) throws(DatabaseError) -> CausalContext? {
     let place = try locate(key)
-    if mayWait(place) { return nil }
-    return try put(key, place, value, context, isConditional: false, timeToLive)
+    let hash = expect(place, key, value)
+    let now = shared.clock.physicalMilliseconds
+    if mayWait(place, at: now) { return nil }
+    return try put(key, place, value, hash, context, isConditional: false, timeToLive, at: now)
+  }
+
+  /// Has the processor load what a put will read, while it does all that comes before.
+  ///
+  /// - Returns: the hash under which the key is among the recent puts, where they are kept.
+  @inline(__always)
+  private func expect(_ place: Place, _ key: RawSpan, _ value: RawSpan) -> UInt64 {
+    unsafe value.withUnsafeBytes { bytes in
+      guard let base = bytes.baseAddress else { return }
+      var offset = 0
+      while offset < min(bytes.count, 512) {
+        unsafe roost_prefetch(base + offset)
+        offset &+= 64
+      }
+    }
+    guard kind == .lastWriterWins else { return 0 }
+    let hash = RecentPuts.hash(ofKey: key)
+    let slot = shared.routes.owner(place.partition)
+    if slot != Int(RouteTable.none), let part = parts[slot] {
+      part.recentPuts.prefetch(shared.locks.number(place.hash), hash)
+    }
+    return hash
   }
 
   @inline(__always)
   private func put(
-    _ key: RawSpan, _ place: Place, _ value: RawSpan, _ context: CausalContext?, isConditional: Bool,
-    _ timeToLive: Duration?
+    _ key: RawSpan, _ place: Place, _ value: RawSpan, _ keyHash: UInt64, _ context: CausalContext?,
+    isConditional: Bool, _ timeToLive: Duration?, at milliseconds: UInt64
   ) throws(DatabaseError) -> CausalContext {
     let lifetime = try Self.milliseconds(timeToLive)
     let bound = binding(key)
     if let context { try checkBound(context, bound) }
     return try withStripe(place, key, context) { stripe, part throws(DatabaseError) in
-      let now = shared.clock.physicalMilliseconds
       let old: StoredRecord?
       if isConditional || !isWrittenAlone(place.partition) {
         StoredKey.make(place.partition, key, into: &stripe.key)
@@ -44,7 +71,8 @@ extension KeyspaceCore {
       } else {
         let outcome = try StoredKey.withStoredKey(place.partition, key) {
           storedKey throws(DatabaseError) in
-          try putSole(stripe, place.partition, part, storedKey, value, context, lifetime, at: now)
+          try putSole(
+            stripe, place.partition, part, storedKey, keyHash, value, context, lifetime, at: milliseconds)
         }
         switch outcome {
         case .written(let dot): return CausalContext(binding: bound, seen: CompactVector(dot))
@@ -54,7 +82,7 @@ extension KeyspaceCore {
       }
       return try put(
         stripe, place.partition, part, old, value, context, bound, isConditional: isConditional,
-        lifetime, at: now)
+        lifetime, at: milliseconds)
     }
   }
 
@@ -73,10 +101,10 @@ extension KeyspaceCore {
   @inline(__always)
   private func putSole(
     _ stripe: KeyStripe, _ partition: Int, _ part: KeyspacePart, _ storedKey: RawSpan,
-    _ value: RawSpan, _ context: CausalContext?, _ lifetime: UInt64?, at milliseconds: UInt64
+    _ keyHash: UInt64, _ value: RawSpan, _ context: CausalContext?, _ lifetime: UInt64?,
+    at milliseconds: UInt64
   ) throws(DatabaseError) -> SoleOutcome {
     let replacesAll = kind == .lastWriterWins
-    let keyHash = replacesAll ? RecentPuts.hash(storedKey) : 0
     let found: FoundReplaced
     if replacesAll, let last = part.recentPuts.find(stripe.number, storedKey, keyHash),
       let put = SolePut(overOwnOf: last.replica, context: context)

@@ -14,10 +14,14 @@ package final class KeyspaceCore: @unchecked Sendable {
   package let kind: KeyspacePolicy.Kind
   /// How many of the ring's replicas hold this keyspace's keys.
   package let replicas: Int
+  /// What a request goes by that does not say how many replicas are to answer.
+  let quorums: KeyspaceQuorums
   package let shared: DatabaseShared
   let parts: PublishedSlots<KeyspacePart>
   /// What contexts and tokens of this keyspace are bound to.
   let bindingSeed: UInt64
+  /// Of the hashes of leaves that are kept: the same at all nodes of a cluster.
+  let leafSeed: UInt64
   /// Wakes whoever waits for changes.
   package var signal: ChangeSignal { shared.signal }
   /// Those that were declared. Shared with whoever moves the keyspace's keys.
@@ -35,14 +39,15 @@ package final class KeyspaceCore: @unchecked Sendable {
     openedWith = policy
     kind = schema.kind
     replicas = schema.replicas
+    quorums = schema.quorums
     self.shared = shared
     parts = PublishedSlots(capacity: DatabaseCore.slotLimit)
     versions = schema.kind == .transactional ? VersionedKeyspace(schema, shared) : nil
     var identity = FieldWriter()
-    identity.write(fixed: shared.id.high)
-    identity.write(fixed: shared.id.low)
+    identity.write(shared.id)
     identity.write(fixed: schema.id)
     bindingSeed = Checksum.xxh64(identity.bytes)
+    leafSeed = Checksum.xxh64(identity.bytes, seed: 1)
   }
 
   /// What it was opened with. Where several asked for it, the function that resolves is the last one's.
@@ -66,13 +71,15 @@ package final class KeyspaceCore: @unchecked Sendable {
       let records = try member.store.tree(Self.recordTree(name), options)
       // Puts look what is under their keys, and most find nothing.
       try records.keepKeyFilter()
+      let leaves = shared.keepsLeaves ? try member.store.tree(Self.leafTree(name)) : nil
       return KeyspacePart(
         member, records: records,
         changes: try member.store.tree(Self.changeTree(name), options),
         // Nothing that is in the store was ever above the clock.
         LatestChanges(
           partitionCount: shared.routes.partitionCount, start: shared.clock.latest.rawValue),
-        RecentPuts(shared.recentPutMemory))
+        RecentPuts(shared.recentPutMemory),
+        leaves.map { KeptLeaves($0, seed: leafSeed, path: member.path) })
     }
     for index in indexes.kept {
       try index.attach(part, keyspace: name)
@@ -91,6 +98,8 @@ package final class KeyspaceCore: @unchecked Sendable {
 
   package static func recordTree(_ keyspace: String) -> String { "keyspace/" + keyspace }
   package static func changeTree(_ keyspace: String) -> String { "changes/" + keyspace }
+  package static let leafTrees = "leaves/"
+  package static func leafTree(_ keyspace: String) -> String { leafTrees + keyspace }
 
   // MARK: - Where keys are
 
@@ -185,16 +194,16 @@ package final class KeyspaceCore: @unchecked Sendable {
   /// Whether a write to the key's partition is likely to wait for the engine. A hint.
   package func mayWait(_ key: RawSpan) -> Bool {
     guard let place = try? locate(key) else { return false }
-    return mayWait(place)
+    return mayWait(place, at: shared.clock.physicalMilliseconds)
   }
 
   @inline(__always)
-  func mayWait(_ place: Place) -> Bool {
+  func mayWait(_ place: Place, at physical: UInt64) -> Bool {
     let partition = place.partition
     guard let part = try? firstPart(partition) else { return false }
     if unsafe part.member.unretainedStore.borrow({ $0.mayWait }) { return true }
     // A bound that the clock is past is written to every store first, with the stripe held.
-    if shared.clock.mayWait { return true }
+    if shared.clock.mayWait(physical) { return true }
     if pendingPart(partition)?.member.store.mayWait == true { return true }
     guard replicas > 1 else { return false }
     for replica in 1..<replicas {
@@ -212,15 +221,20 @@ final class KeyspacePart: Sendable {
   let changes: Tree
   let latestChanges: LatestChanges
   let recentPuts: RecentPuts
+  /// Of the hash trees that replicas compare; `nil` where no other process has replicas.
+  let leaves: KeptLeaves?
+  /// Held while a record is reaped: the mark of what was reaped only rises.
+  let reaping = Lock()
 
   init(
     _ member: Member, records: Tree, changes: Tree, _ latestChanges: LatestChanges,
-    _ recentPuts: RecentPuts
+    _ recentPuts: RecentPuts, _ leaves: KeptLeaves?
   ) {
     self.member = member
     self.records = records
     self.changes = changes
     self.latestChanges = latestChanges
     self.recentPuts = recentPuts
+    self.leaves = leaves
   }
 }

@@ -16,13 +16,21 @@ public struct KeyspacePolicy: Sendable {
   /// How many stores hold each key; 0 for as many as the database has replicas, and no other number
   /// is taken yet.
   public var replicas: Int
+  /// How many replicas answer a read in a cluster, and how many have a write, where a request does not say.
+  package private(set) var quorums: KeyspaceQuorums
   /// Whether the keyspace's keys are written by transactions only.
   public private(set) var isTransactional = false
 
-  init(siblings: Siblings, replicas: Int) {
+  init(siblings: Siblings, replicas: Int, _ quorums: KeyspaceQuorums = KeyspaceQuorums()) {
     self.siblings = siblings
     self.replicas = replicas
+    self.quorums = quorums
   }
+
+  /// How many replicas answer a read in a cluster; `nil` for a majority of them.
+  public var readQuorum: Int? { quorums.read }
+  /// How many replicas have a write in a cluster when it is acknowledged; `nil` for a majority of them.
+  public var writeQuorum: Int? { quorums.write }
 
   /// Keys written at any replica; concurrent writes are kept as siblings, typed values are merged as
   /// CRDTs.
@@ -31,11 +39,22 @@ public struct KeyspacePolicy: Sendable {
   ///   - siblings: what concurrent plain values become.
   ///   - replicas: how many stores hold each key: as many as ``DatabaseOptions/replicas``, or `nil` for
   ///     the same.
-  public static func eventual(_ siblings: Siblings = .keep, replicas: Int? = nil) -> KeyspacePolicy {
-    KeyspacePolicy(siblings: siblings, replicas: replicas ?? 0)
+  ///   - readQuorum: at a node of a cluster, how many replicas answer a read, 1 to their number, where the
+  ///     request does not say. `nil` for a majority; for a keyspace that is there, for what it was made with.
+  ///   - writeQuorum: as `readQuorum`, how many replicas have a write when it is acknowledged. Where both
+  ///     together are more than there are replicas, a read meets each acknowledged write. What fewer than a
+  ///     majority have may be lost with a node that is given up for dead.
+  ///
+  /// Without a cluster a keyspace cannot be made with quorums: all stores that are present answer.
+  public static func eventual(
+    _ siblings: Siblings = .keep, replicas: Int? = nil, readQuorum: Int? = nil, writeQuorum: Int? = nil
+  ) -> KeyspacePolicy {
+    KeyspacePolicy(
+      siblings: siblings, replicas: replicas ?? 0, KeyspaceQuorums(read: readQuorum, write: writeQuorum))
   }
 
-  /// ``eventual(_:replicas:)`` with siblings kept, on as many stores as the database has replicas.
+  /// ``eventual(_:replicas:readQuorum:writeQuorum:)`` with siblings kept, on as many stores as the
+  /// database has replicas.
   public static var eventual: KeyspacePolicy { eventual() }
 
   /// Keys written by transactions only, as versions at commit timestamps.
@@ -63,6 +82,18 @@ public struct KeyspacePolicy: Sendable {
     case .keep: .keep
     case .lastWriterWins: .lastWriterWins
     case .resolve: .resolve
+    }
+  }
+}
+
+extension KeyspacePolicy.Kind: CustomStringConvertible {
+  /// The name that operators see and give.
+  package var description: String {
+    switch self {
+    case .keep: "siblings"
+    case .lastWriterWins: "lww"
+    case .resolve: "resolve"
+    case .transactional: "transactional"
     }
   }
 }

@@ -1,9 +1,13 @@
+import CPrefetch
 import RoostCausality
+import RoostEnvironment
 import RoostStorage
+import Synchronization
 
 // What a put would find under the keys that were put lately, kept in memory: then it need not look.
 //
-//   table of a stripe   bucket * 2^n
+//   table of a stripe   bucket * 2^n, the first 4 in level 0, the others up to 8, 16, ... in the levels after
+//   level               its buckets of all stripes, one stripe after the other: memory in large pages
 //   bucket, 128 bytes   used u8 | entry * | unused                    the oldest entry first
 //   entry               key length u8 | stored key | change number u64
 //
@@ -16,8 +20,11 @@ import RoostStorage
 // 2. Whoever changes a record takes its key's entry away first, and so does a put that failed: nobody knows
 //    then what is there.
 // 3. Where a partition's records are deleted as a range, everything is forgotten.
-// 4. A new entry in a full bucket takes the place of the oldest ones. A table in which as many were lost as
-//    it has buckets doubles, while there is memory.
+// 4. A new entry in a full bucket takes the place of the oldest ones. A table that loses one for each four
+//    of its buckets, within four times as many puts as it has buckets, doubles while there is memory: each
+//    bucket is parted in two, and none is copied.
+// 5. Levels stay where they are until the keyspace goes. So who has no lock yet may have the processor load
+//    the place of a key: at worst it is another's by then.
 //
 // Keys are compared whole: hashes that programs can make equal may not decide what a put replaces.
 
@@ -31,13 +38,11 @@ final class RecentPuts: @unchecked Sendable {
     let replica: ReplicaID
   }
 
-  @safe
   private struct Table {
-    var base: UnsafeMutableRawPointer?
-    var bucketCount = 0
     /// Who made all of the entries.
     var replica = ReplicaID(rawValue: 0)
-    /// Entries that gave way since the table last grew.
+    /// Entries that were added, and those that gave way, since they were last counted anew.
+    var noted = 0
     var lost = 0
   }
 
@@ -47,25 +52,63 @@ final class RecentPuts: @unchecked Sendable {
   /// The longest stored key that fits a bucket.
   static let longestKey = bucketBytes - 1 - overheadBytes
   static let firstBuckets = 4
+  static let firstLevelBytes = KeyLocks.count * firstBuckets * bucketBytes
+  private static let levelLimit = 24
 
   private let tables: UnsafeMutablePointer<Table>
+  /// How many buckets each table has: 0, or ``firstBuckets`` times a power of two. Apart from the tables,
+  /// since who has no lock reads it too.
+  private let bucketCounts: UnsafeMutablePointer<Atomic<Int>>
   private let memory: MemoryAllowance
+  /// Where each level begins. A stripe reads those that it has: it was told of them under `growing`.
+  private let levels: UnsafeMutablePointer<Atomic<UInt>>
+  private let growing = Lock()
+  /// How many levels there are. Guarded by `growing`.
+  private var levelCount = 0
 
   /// - Parameter memory: what all keyspaces of a database may take together.
   init(_ memory: MemoryAllowance) {
     self.memory = memory
     unsafe tables = .allocate(capacity: KeyLocks.count)
     unsafe tables.initialize(repeating: Table(), count: KeyLocks.count)
+    unsafe bucketCounts = .allocate(capacity: KeyLocks.count)
+    for stripe in 0..<KeyLocks.count { unsafe (bucketCounts + stripe).initialize(to: Atomic(0)) }
+    unsafe levels = .allocate(capacity: Self.levelLimit)
+    for level in 0..<Self.levelLimit { unsafe (levels + level).initialize(to: Atomic(0)) }
   }
 
   deinit {
-    for stripe in 0..<KeyLocks.count { release(stripe) }
+    for level in 0..<levelCount { unsafe base(level)?.deallocate() }
+    memory.giveBack(Self.byteCount(ofLevels: levelCount))
+    unsafe levels.deallocate()
     unsafe tables.deallocate()
+    unsafe bucketCounts.deallocate()
   }
 
-  /// Of the whole stored key: keys with one tag share a stripe, and should not share a bucket.
+  /// Of a stored key.
   @inline(__always)
-  static func hash(_ key: RawSpan) -> UInt64 { Checksum.xxh64(key) }
+  static func hash(_ key: RawSpan) -> UInt64 {
+    hash(ofKey: key.extracting(droppingFirst: StoredKey.prefixBytes))
+  }
+
+  /// Of a user's key, and of the whole: keys with one tag share a stripe, and should not share a bucket.
+  @inline(__always)
+  static func hash(ofKey key: RawSpan) -> UInt64 { Checksum.xxh64(key) }
+
+  // MARK: - Without a lock
+
+  /// Has the processor load what ``find(_:_:_:)`` will look at.
+  @inline(__always)
+  func prefetch(_ stripe: Int, _ hash: UInt64) {
+    precondition(UInt(bitPattern: stripe) < UInt(bitPattern: KeyLocks.count))
+    let count = bucketCount(stripe)
+    if count == 0 { return }
+    guard let bucket = unsafe bucket(stripe, at: Int(truncatingIfNeeded: hash &>> 32) & (count &- 1)) else {
+      return
+    }
+    unsafe roost_prefetch(bucket)
+    unsafe roost_prefetch(bucket + Self.bucketBytes / 2)
+  }
 
   // MARK: - With the stripe's lock held
 
@@ -75,7 +118,7 @@ final class RecentPuts: @unchecked Sendable {
   @inline(__always)
   func find(_ stripe: Int, _ key: RawSpan, _ hash: UInt64) -> Found? {
     precondition(UInt(bitPattern: stripe) < UInt(bitPattern: KeyLocks.count))
-    guard unsafe tables[stripe].base != nil, key.byteCount <= Self.longestKey else { return nil }
+    guard bucketCount(stripe) > 0, key.byteCount <= Self.longestKey else { return nil }
     let bucket = unsafe bucket(stripe, hash)
     guard let offset = unsafe Self.offset(of: key, in: bucket) else { return nil }
     let number = unsafe bucket.loadUnaligned(
@@ -94,15 +137,17 @@ final class RecentPuts: @unchecked Sendable {
       clear(stripe)
       unsafe tables[stripe].replica = replica
     }
-    if unsafe tables[stripe].base == nil, !grow(stripe) { return }
+    if bucketCount(stripe) == 0, !grow(stripe) { return }
     let bucket = unsafe bucket(stripe, hash)
     if let offset = unsafe Self.offset(of: key, in: bucket) { unsafe Self.remove(offset, from: bucket) }
     let lost = unsafe Self.append(key, changeNumber, to: bucket)
-    if lost == 0 { return }
+    unsafe tables[stripe].noted &+= 1
     unsafe tables[stripe].lost &+= lost
-    if unsafe tables[stripe].lost > tables[stripe].bucketCount {
+    let isCrowded = unsafe tables[stripe].lost &* 4 > bucketCount(stripe)
+    if unsafe isCrowded || tables[stripe].noted > 4 &* bucketCount(stripe) {
       // Where there is no memory it is asked for again after as many.
-      _ = grow(stripe)
+      if isCrowded { _ = grow(stripe) }
+      unsafe tables[stripe].noted = 0
       unsafe tables[stripe].lost = 0
     }
   }
@@ -111,42 +156,63 @@ final class RecentPuts: @unchecked Sendable {
   @inline(__always)
   func forget(_ stripe: Int, _ key: RawSpan, _ hash: UInt64) {
     precondition(UInt(bitPattern: stripe) < UInt(bitPattern: KeyLocks.count))
-    guard unsafe tables[stripe].base != nil, key.byteCount <= Self.longestKey else { return }
+    guard bucketCount(stripe) > 0, key.byteCount <= Self.longestKey else { return }
     let bucket = unsafe bucket(stripe, hash)
     if let offset = unsafe Self.offset(of: key, in: bucket) { unsafe Self.remove(offset, from: bucket) }
   }
 
-  /// Forgets all keys of a stripe, and gives their memory back.
+  /// Forgets all keys of a stripe, which then has no table. The memory stays the keyspace's.
   func forgetAll(_ stripe: Int) {
     precondition(UInt(bitPattern: stripe) < UInt(bitPattern: KeyLocks.count))
-    release(stripe)
+    setBucketCount(0, stripe)
+    unsafe tables[stripe].noted = 0
+    unsafe tables[stripe].lost = 0
   }
 
-  /// Bytes that a stripe's table takes.
-  func byteCount(_ stripe: Int) -> Int { unsafe tables[stripe].bucketCount * Self.bucketBytes }
+  /// Bytes that all tables take.
+  var byteCount: Int { growing.withLock { Self.byteCount(ofLevels: levelCount) } }
 
   // MARK: - Tables
 
   @inline(__always)
   private func bucket(_ stripe: Int, _ hash: UInt64) -> UnsafeMutableRawPointer {
-    let mask = unsafe tables[stripe].bucketCount &- 1
-    return unsafe tables[stripe].base!
-      + (Int(truncatingIfNeeded: hash &>> 32) & mask) &* Self.bucketBytes
+    let mask = bucketCount(stripe) &- 1
+    return unsafe bucket(stripe, at: Int(truncatingIfNeeded: hash &>> 32) & mask)!
+  }
+
+  @inline(__always)
+  private func bucketCount(_ stripe: Int) -> Int {
+    unsafe bucketCounts[stripe].load(ordering: .relaxed)
+  }
+
+  private func setBucketCount(_ count: Int, _ stripe: Int) {
+    unsafe bucketCounts[stripe].store(count, ordering: .relaxed)
+  }
+
+  @inline(__always)
+  private func base(_ level: Int) -> UnsafeMutableRawPointer? {
+    unsafe UnsafeMutableRawPointer(bitPattern: levels[level].load(ordering: .relaxed))
+  }
+
+  /// `nil` where the level is not there, for who has no lock.
+  @inline(__always)
+  private func bucket(_ stripe: Int, at index: Int) -> UnsafeMutableRawPointer? {
+    // 1 for the buckets of level 0, 2 for those of level 1, and so on.
+    let log = Int.bitWidth &- 1 &- (index | 3).leadingZeroBitCount
+    let first = (1 &<< log) & ~3
+    let count = max(1 &<< log, Self.firstBuckets)
+    guard let base = unsafe base(log &- 1) else { return nil }
+    return unsafe base + (stripe &* count &+ index &- first) &* Self.bucketBytes
   }
 
   private func clear(_ stripe: Int) {
-    guard let base = unsafe tables[stripe].base else { return }
-    let count = unsafe tables[stripe].bucketCount
-    for index in 0..<count { unsafe Self.setUsed(0, of: base + index * Self.bucketBytes) }
+    for index in 0..<bucketCount(stripe) {
+      unsafe Self.setUsed(0, of: bucket(stripe, at: index)!)
+    }
   }
 
-  private func release(_ stripe: Int) {
-    guard let base = unsafe tables[stripe].base else { return }
-    unsafe memory.giveBack(tables[stripe].bucketCount * Self.bucketBytes)
-    unsafe base.deallocate()
-    unsafe tables[stripe].base = nil
-    unsafe tables[stripe].bucketCount = 0
-    unsafe tables[stripe].lost = 0
+  private static func byteCount(ofLevels count: Int) -> Int {
+    count == 0 ? 0 : firstLevelBytes << (count - 1)
   }
 
   /// Doubles a table, or makes it.
@@ -154,31 +220,58 @@ final class RecentPuts: @unchecked Sendable {
   /// - Returns: `false` where there is no memory for it.
   @inline(never)
   private func grow(_ stripe: Int) -> Bool {
-    let oldCount = unsafe tables[stripe].bucketCount
+    let oldCount = bucketCount(stripe)
+    let level = oldCount == 0 ? 0 : oldCount.trailingZeroBitCount - 1
+    guard hasLevel(level) else { return false }
     let newCount = oldCount == 0 ? Self.firstBuckets : 2 * oldCount
-    guard memory.take((newCount - oldCount) * Self.bucketBytes) else { return false }
-    let bytes = newCount * Self.bucketBytes
-    let made = UnsafeMutableRawPointer.allocate(byteCount: bytes, alignment: Self.bucketBytes)
-    unsafe made.initializeMemory(as: UInt8.self, repeating: 0, count: bytes)
-    let old = unsafe tables[stripe].base
-    unsafe tables[stripe].base = made
-    unsafe tables[stripe].bucketCount = newCount
-    guard let old = unsafe old else { return true }
+    for index in oldCount..<newCount { unsafe Self.setUsed(0, of: bucket(stripe, at: index)!) }
+    setBucketCount(newCount, stripe)
     for index in 0..<oldCount {
-      let bucket = unsafe old + index * Self.bucketBytes
-      var offset = 1
-      let end = unsafe 1 + Self.used(bucket)
-      while offset < end {
-        let count = unsafe Self.keyCount(bucket, offset)
-        let key = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(bucket + offset + 1), byteCount: count)
-        let number = unsafe bucket.loadUnaligned(
-          fromByteOffset: offset + 1 + count, as: UInt64.self)
-        unsafe _ = Self.append(key, number, to: self.bucket(stripe, Self.hash(key)))
-        offset += Self.overheadBytes + count
-      }
+      unsafe Self.part(
+        bucket(stripe, at: index)!, into: bucket(stripe, at: index + oldCount)!,
+        by: UInt64(oldCount) << 32)
     }
-    unsafe old.deallocate()
     return true
+  }
+
+  /// Whether a level is there; the one after the last is made, where there is memory for it.
+  private func hasLevel(_ level: Int) -> Bool {
+    growing.withLock {
+      if level < levelCount { return true }
+      guard level < Self.levelLimit else { return false }
+      let byteCount = Self.byteCount(ofLevels: level + 1) - Self.byteCount(ofLevels: level)
+      guard memory.take(byteCount) else { return false }
+      let memory =
+        unsafe byteCount % LargePages.byteCount == 0
+        ? LargePages.allocate(byteCount: byteCount)
+        : UnsafeMutableRawPointer.allocate(byteCount: byteCount, alignment: Self.bucketBytes)
+      unsafe levels[level].store(UInt(bitPattern: memory), ordering: .relaxed)
+      levelCount = level + 1
+      return true
+    }
+  }
+
+  /// Moves the entries whose hashes have a bit set into an empty bucket, in their order.
+  private static func part(
+    _ bucket: UnsafeMutableRawPointer, into other: UnsafeMutableRawPointer, by bit: UInt64
+  ) {
+    let end = unsafe 1 + used(bucket)
+    var (offset, kept, moved) = (1, 1, 1)
+    while offset < end {
+      let count = unsafe keyCount(bucket, offset)
+      let size = overheadBytes + count
+      let key = unsafe RawSpan(_unsafeStart: UnsafeRawPointer(bucket + offset + 1), byteCount: count)
+      if Self.hash(key) & bit != 0 {
+        unsafe (other + moved).copyMemory(from: bucket + offset, byteCount: size)
+        moved += size
+      } else {
+        if kept != offset { unsafe (bucket + kept).copyMemory(from: bucket + offset, byteCount: size) }
+        kept += size
+      }
+      offset += size
+    }
+    unsafe setUsed(kept - 1, of: bucket)
+    unsafe setUsed(moved - 1, of: other)
   }
 
   // MARK: - Buckets

@@ -1,8 +1,10 @@
 // The record `schema` of the system tree:
 //
-//   schema   := version u8 (2 where a keyspace is transactional, else 1) | revision varint
-//             | count varint | keyspace*
-//   keyspace := id varint | name lengthPrefixed | kind u8 | replicas varint | count varint | index*
+//   schema   := version u8 (3 where a keyspace has quorums of its own, else 2 where one is transactional,
+//               else 1) | revision varint | count varint | keyspace*
+//   keyspace := id varint | name lengthPrefixed | kind u8 | replicas varint | quorums, in version 3
+//             | count varint | index*
+//   quorums  := read varint | write varint (0: a majority)
 //   kind     := 1 siblings, 2 last writer wins, 3 resolved on read, 4 transactional
 //   index    := name lengthPrefixed | extractor version varint | generation varint
 //             | state u8 (1 current, 2 stale)
@@ -11,7 +13,7 @@
 
 /// The keyspaces of a database. Every store has a copy; the highest revision counts.
 package struct Schema: Equatable, Sendable {
-  static let newestVersion: UInt8 = 2
+  static let newestVersion: UInt8 = 3
 
   package struct Keyspace: Equatable, Sendable {
     package var id: UInt64
@@ -19,6 +21,8 @@ package struct Schema: Equatable, Sendable {
     package var kind: KeyspacePolicy.Kind
     package var replicas: Int
     package var indexes: [Index]
+    /// None in a transactional keyspace.
+    package var quorums = KeyspaceQuorums()
   }
 
   package struct Index: Equatable, Sendable {
@@ -41,8 +45,12 @@ package struct Schema: Equatable, Sendable {
 
   package init() {}
 
-  /// Readers of version 1 do not know transactional keyspaces, and refuse version 2 by name.
-  private var version: UInt8 { hasTransactional ? 2 : 1 }
+  /// Readers of version 1 do not know transactional keyspaces, those of version 2 no quorums: they refuse
+  /// a later version by name.
+  private var version: UInt8 {
+    if keyspaces.contains(where: { !$0.quorums.areMajorities }) { return 3 }
+    return hasTransactional ? 2 : 1
+  }
 
   package var hasTransactional: Bool { keyspaces.contains { $0.kind == .transactional } }
 
@@ -81,6 +89,7 @@ package struct Schema: Equatable, Sendable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
+    let version = version
     writer.write(byte: version)
     writer.write(varint: revision)
     writer.write(count: keyspaces.count)
@@ -89,6 +98,7 @@ package struct Schema: Equatable, Sendable {
       writer.write(text: keyspace.name)
       writer.write(byte: keyspace.kind.rawValue)
       writer.write(count: keyspace.replicas)
+      if version >= 3 { keyspace.quorums.write(to: &writer) }
       writer.write(count: keyspace.indexes.count)
       for index in keyspace.indexes {
         writer.write(text: index.name)
@@ -114,6 +124,7 @@ package struct Schema: Equatable, Sendable {
       let replicas = try reader.readVarint()
       guard replicas >= 1, replicas <= 1_000 else { throw reader.damaged("\(replicas) replicas") }
       var keyspace = Keyspace(id: id, name: name, kind: kind, replicas: Int(replicas), indexes: [])
+      if version >= 3 { keyspace.quorums = try KeyspaceQuorums(from: &reader) }
       for _ in 0..<(try reader.readCount(of: 4)) {
         let name = try reader.readText()
         let extractorVersion = try reader.readVarint()
@@ -140,6 +151,13 @@ package struct Schema: Equatable, Sendable {
       guard ids.insert(keyspace.id).inserted else { throw reader.damaged("an id stands twice") }
       if keyspace.kind == .transactional, keyspace.replicas != 1 || !keyspace.indexes.isEmpty {
         throw reader.damaged("a transactional keyspace with replicas or indexes")
+      }
+      let quorums = keyspace.quorums
+      if keyspace.kind == .transactional, !quorums.areMajorities {
+        throw reader.damaged("a transactional keyspace with quorums")
+      }
+      if max(quorums.read ?? 1, quorums.write ?? 1) > keyspace.replicas {
+        throw reader.damaged("a quorum of more than \(keyspace.replicas) replicas")
       }
       if index > 0, keyspaces[index - 1].name >= keyspace.name {
         throw reader.damaged("keyspaces are not sorted")

@@ -39,8 +39,7 @@ package struct IdentityRecord: Equatable, Sendable {
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: Self.version)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
+    writer.write(database)
     writer.write(fixed: member.rawValue)
     writer.write(byte: isComplete ? 1 : 0)
     writer.write(fixed: replica.rawValue)
@@ -65,7 +64,7 @@ package struct IdentityRecord: Equatable, Sendable {
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the store's identity record")
     _ = try reader.readVersion(upTo: Self.version)
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    database = try reader.readDatabase()
     member = MemberID(rawValue: try reader.readFixed())
     isComplete = try reader.readFlag()
     replica = ReplicaID(rawValue: try reader.readFixed())

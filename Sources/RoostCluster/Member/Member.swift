@@ -18,6 +18,8 @@ package final class Member: @unchecked Sendable {
     package static let ring = "ring"
     package static let schema = "schema"
     package static let handover = "handover"
+    /// Begins the keys of what a node of a cluster has given up, one a partition.
+    package static let handovers = "handover/"
   }
 
   /// Its place in the tables of this process.

@@ -68,10 +68,15 @@ package protocol NodeMessageHandler: AnyObject, Sendable {
 
   /// What was just heard of another node: for failure detection and the clock bound.
   func heard(_ sign: NodeSign)
+
+  /// A connection over which messages came has ended: ``ReceivedMessage/connection`` is its number. Those of
+  /// its messages that were in hand have been cancelled before.
+  func ended(_ connection: UInt64, of node: NodeID)
 }
 
 extension NodeMessageHandler {
   package func heard(_ sign: NodeSign) {}
+  package func ended(_ connection: UInt64, of node: NodeID) {}
 }
 
 /// A sign of life of another node.

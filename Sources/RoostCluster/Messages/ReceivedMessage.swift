@@ -16,6 +16,8 @@ package final class ReceivedMessage: @unchecked Sendable {
   package let deadline: UInt64
   /// Whether an answer is waited for.
   package let isRequest: Bool
+  /// Tells the connection that it came over from others of the same receiver; 0 where there are none.
+  package let connection: UInt64
   private let lock = Lock()
   // Guarded by `lock`.
   private var finish: (@Sendable (Answer?) -> Void)?
@@ -24,13 +26,14 @@ package final class ReceivedMessage: @unchecked Sendable {
 
   /// - Parameter finish: called once, with the answer of a request.
   package init(
-    from: NodeID, _ message: NodeMessage, deadline: UInt64, isRequest: Bool,
+    from: NodeID, _ message: NodeMessage, deadline: UInt64, isRequest: Bool, connection: UInt64 = 0,
     _ finish: @escaping @Sendable (Answer?) -> Void
   ) {
     self.from = from
     self.message = message
     self.deadline = deadline
     self.isRequest = isRequest
+    self.connection = connection
     self.finish = finish
   }
 

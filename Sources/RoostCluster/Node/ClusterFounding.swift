@@ -123,7 +123,7 @@ package final class ClusterFounding: @unchecked Sendable {
   package func finish(until deadline: UInt64? = nil) throws(DatabaseError) -> DatabaseCore {
     let limit = cluster.foundingTimeout.map { environment.time.monotonicNanoseconds &+ $0.wholeNanoseconds }
     let deadline = deadline ?? limit ?? .max
-    let (database, schema): (DatabaseRecord, Schema)
+    let (database, schema, isReaped): (DatabaseRecord, Schema, Bool)
     do throws(DatabaseError) {
       database = try waitForDatabase(until: deadline)
       if store.isMember, !cluster.brokenReaping.contains(.rolledBackDisk) {
@@ -134,12 +134,16 @@ package final class ClusterFounding: @unchecked Sendable {
       schema = try directory.record(ClusterRecordName.schema).map { record throws(DatabaseError) in
         try Schema(decoding: record.value)
       } ?? Schema()
+      isReaped =
+        try !directory.records(prefix: ReapingEvidence.names).isEmpty
+        && !cluster.brokenReaping.contains(.earlierTenures)
     } catch {
       letGo()
       throw error
     }
     withdraw()
-    return try store.complete(database.database, database.ring, schema.keyspaces)
+    return try store.complete(
+      database.database, database.ring, schema.keyspaces, isReaped: isReaped)
   }
 
   private func waitForDatabase(until deadline: UInt64) throws(DatabaseError) -> DatabaseRecord {

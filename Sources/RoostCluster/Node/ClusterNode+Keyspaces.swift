@@ -32,11 +32,17 @@ extension ClusterNode {
 
   /// Makes a keyspace in the whole cluster, or finds that it is there.
   ///
-  /// - Throws: `.invalidArgument` (the name), `.wrongPolicy` (it is there with another policy), `.busy`
+  /// - Throws: `.invalidArgument` (the name, a quorum), `.wrongPolicy` (it is there with another policy or
+  ///   quorum; a transactional one with quorums), `.busy`
   ///   (others changed the schema all the while; for a transactional one, the members are being changed),
   ///   what the directory or the store throws.
   package func makeKeyspace(_ request: KeyspaceRequest) throws(DatabaseError) {
     if let problem = Schema.problem(name: request.name, of: "a keyspace's name") { throw problem }
+    if request.kind == .transactional, !request.quorums.areMajorities {
+      throw DatabaseError(
+        .wrongPolicy, "the keyspace `\(request.name)` is to be transactional: it has no quorums")
+    }
+    try request.quorums.check(replicas: core.ring.replicas, of: request.name)
     for _ in 0..<16 {
       let record = try directory.record(ClusterRecordName.schema)
       var schema = Schema()
@@ -47,6 +53,7 @@ extension ClusterNode {
             .wrongPolicy,
             "the keyspace `\(request.name)` was created with the policy \(known.kind), not \(request.kind)")
         }
+        try known.quorums.checkSame(request.quorums, of: request.name)
         return try core.adopt(schema.keyspaces)
       }
       // Before anybody can find it there.
@@ -56,7 +63,8 @@ extension ClusterNode {
         Schema.Keyspace(
           id: id, name: request.name, kind: request.kind,
           // A transactional key is at its partition's first replica alone.
-          replicas: request.kind == .transactional ? 1 : core.ring.replicas, indexes: [])
+          replicas: request.kind == .transactional ? 1 : core.ring.replicas, indexes: [],
+          quorums: request.quorums)
       ])
       schema.revision += 1
       let version = try directory.compareAndSet(

@@ -11,9 +11,9 @@ extension ClusterNode {
   /// - Throws: `.busy` (another change is under way), `.notAMember` (no such member, or no such candidate),
   ///   `.tooManyReplicas` (for the members that there would be), `.invalidMembers` (too many of them, or one
   ///   that is there already), `.invalidArgument` (a weight outside 1
-  ///   to 1000, a zone too long, a member called dead that seems to be there), `.wrongPolicy` (transactional
-  ///   keyspaces, whose partitions do not move between processes), `.indeterminate` (the directory may have
-  ///   it), what the directory throws.
+  ///   to 1000, a zone too long, a member called dead that seems to be there), `.wrongPolicy` (one called
+  ///   dead that has held partitions of a cluster with transactions), `.indeterminate` (the directory may
+  ///   have it), what the directory throws.
   package func changeMembers(_ request: MembersRequest) throws(DatabaseError) -> ChangeProgress {
     try checkServing()
     if request.cancels {
@@ -37,7 +37,8 @@ extension ClusterNode {
     return changeProgress
   }
 
-  /// Says in the directory, for good, that the cluster has transactions: from then on its members stay.
+  /// Says in the directory, for good, that the cluster has transactions: from then on partitions move, and
+  /// members leave, by the word of whoever knows of them.
   ///
   /// - Throws: `.busy` while its members are being changed; what the directory throws.
   package func noteTransactions() throws(DatabaseError) {
@@ -48,6 +49,7 @@ extension ClusterNode {
         throw DatabaseError(.busy, "the cluster's members are being changed: transactions begin after that")
       }
       record.hasTransactions = true
+      record.holders = Set(record.ring.ring.members.map(\.id))
       return true
     }
     lock.withLock { hasNotedTransactions = true }
@@ -113,9 +115,11 @@ extension DatabaseRecord {
   fileprivate mutating func begin(
     _ request: MembersRequest, candidates: [MemberID: FounderRecord]
   ) throws(DatabaseError) -> Bool {
-    if hasTransactions {
+    for member in request.dead where hasTransactions && holders.contains(member) {
       throw DatabaseError(
-        .wrongPolicy, "the cluster has had transactions: their partitions do not move between processes")
+        .wrongPolicy,
+        "the cluster has had transactions, and member \(member) may alone have keys of theirs and know what "
+          + "became of some: it cannot be given up for dead; start it again, and let it leave")
     }
     if let change, !(change.isCancelled && ring.copies.isEmpty) {
       throw DatabaseError(
@@ -157,8 +161,7 @@ extension DatabaseRecord {
         throw DatabaseError(.invalidArgument, error.message)
       }
     }
-    let plan: RingPlan
-    do throws(RingError) { plan = try ring.ring.plan(to: wanted) } catch { throw DatabaseError(error) }
+    let plan = try self.plan(to: wanted)
     if plan.isEmpty, plan.moves.isEmpty, next.dead.isEmpty { return false }
     ring = ring.adopting(plan)
     // One that was admitted and taken out again by the same request has no place.
@@ -168,6 +171,24 @@ extension DatabaseRecord {
     change = next
     forgetDead()
     return true
+  }
+
+  /// How the ring comes to have these members. Where there were transactions, only a move changes who is
+  /// first in a list, and so owns the partition's transactional keys.
+  ///
+  /// - Throws: as `Ring.plan`.
+  func plan(to wanted: [RingMember]) throws(DatabaseError) -> RingPlan {
+    let plan: RingPlan
+    do throws(RingError) { plan = try ring.ring.plan(to: wanted, keepsFirst: hasTransactions) } catch {
+      throw DatabaseError(error)
+    }
+    let isKept = (0..<ring.ring.partitionCount).allSatisfy {
+      plan.start.replica(of: $0, slot: 0) == ring.ring.replica(of: $0, slot: 0)
+    }
+    guard isKept || !hasTransactions else {
+      throw DatabaseError(.corruption, "the plan of the ring gives partitions away that nothing moves")
+    }
+    return plan
   }
 
   private func candidateRecord(
@@ -207,13 +228,12 @@ extension DatabaseRecord {
 
   /// Forgets the change once nothing of it is left to do.
   mutating func settle() {
+    holders = holders.filter { ring.ring.member($0) != nil || ring.places[$0] != nil }
     guard let change, ring.copies.isEmpty, ring.drops.isEmpty,
       ring.places.keys.allSatisfy({ ring.ring.member($0) != nil })
     else { return }
     if !change.isCancelled {
-      guard let plan = try? ring.ring.plan(to: ring.ring.staying), plan.isEmpty, plan.moves.isEmpty else {
-        return
-      }
+      guard let plan = try? self.plan(to: ring.ring.staying), plan.isEmpty, plan.moves.isEmpty else { return }
     }
     self.change = nil
   }

@@ -36,9 +36,12 @@ extension ClusterNode {
     case NodeMessageKind.repair:
       // A little before the client stops waiting, so that it is told what was done by then.
       let left = message.deadline &- min(now, message.deadline)
-      repair(until: message.deadline &- min(left / 10, 1_000_000_000)) { result in
-        message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
-      }
+      do throws(DatabaseError) {
+        let request = try RepairRequest(decoding: message.message.body)
+        repair(until: message.deadline &- min(left / 10, 1_000_000_000), isFull: request.isFull) { result in
+          message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
+        }
+      } catch { message.answer(NodeAnswer.encode(.failure(error))) }
     case NodeMessageKind.compare:
       runComparison { [self] in
         message.answer(
@@ -63,7 +66,10 @@ extension ClusterNode {
       serve(message, .background) { [self] _, answer throws(DatabaseError) in
         answer(.success(ClusterCandidate.encode(try askingToJoin())))
       }
-    case NodeMessageKind.transactions: receiveOfTransactions(message)
+    case NodeMessageKind.transactions, NodeMessageKind.clientTransactions: receiveOfTransactions(message)
+    case NodeMessageKind.handover: serveHandover(message)
+    case NodeMessageKind.naming: serveNaming(message)
+    case NodeMessageKind.bequest: serveBequest(message)
     case NodeMessageKind.reapQuestion:
       serve(message, .background) { [self] body, answer throws(DatabaseError) in
         try answerReaping(body, answer)
@@ -101,7 +107,7 @@ extension ClusterNode {
   func replicaMessage(_ body: [UInt8]) throws(DatabaseError) -> (ReplicaMessage, partition: Int) {
     let message = try ReplicaMessage(decoding: body)
     let partition = partition(of: message.key)
-    try check(message.database, message.ring, partition)
+    try check(message.head, partition)
     return (message, partition)
   }
 
@@ -111,18 +117,18 @@ extension ClusterNode {
     guard let record = message.record else {
       throw DatabaseError(.invalidArgument, "a message without the state that it brings")
     }
-    let keyspace = try keyspace(message.keyspace)
+    let keyspace = try keyspace(message.head.keyspace)
     guard try isWelcome(message, record, keyspace) else { return answer(.success([])) }
     _ = try unsafe keyspace.join(message.key.span.bytes, record)
     // It may have come just before this node took over that the partition moves: then the sender has yet to
     // learn to whom.
-    try check(message.database, message.ring, partition)
+    try check(message.head, partition)
     sync(message.isSynced) { failure in answer(failure.map { .failure($0) } ?? .success([])) }
   }
 
   func fetch(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
     let (message, partition) = try replicaMessage(body)
-    let held = try keyspace(message.keyspace).held(message.key)
+    let held = try keyspace(message.head.keyspace).held(message.key)
     // Asked after it was read: what moved away meanwhile may have been deleted. Whom a partition is moving to
     // has not all of it yet.
     guard view.isReplica(local.id, of: partition) else { throw noReplica(partition) }
@@ -143,7 +149,7 @@ extension ClusterNode {
       record.highestTimestamp, maximumOffsetMilliseconds: core.shared.maximumClockOffsetMilliseconds)
     try checkTimely(message.asOf)
     try keepHint(
-      for: message.target, try keyspace(message.keyspace), message.key, record, asOf: message.asOf)
+      for: message.target, try keyspace(message.head.keyspace), message.key, record, asOf: message.asOf)
     // Asked after it was kept: a node that is about to leave looks at its hints once it has heard of that.
     guard view.ring.member(local.id) != nil else {
       throw DatabaseError(.staleRing, "\(local.path) is about to leave the cluster, and keeps no hints")

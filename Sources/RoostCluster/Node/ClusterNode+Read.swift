@@ -103,8 +103,13 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
               .unreachable,
               "\(count) of \(place.quorum.count) replicas of partition \(place.partition) have answered")))
       case .insufficient(let record, let count):
-        let place = "\(count) of \(place.replicas.count) replicas of partition \(place.partition)"
-        answer(.failure((session ?? SessionDemand()).failure(record.context, place)))
+        let session = session ?? SessionDemand()
+        if count == place.replicas.count, node.mayBeReaped(session) {
+          answer(.success(record == Record() ? nil : record))
+        } else {
+          let found = "\(count) of \(place.replicas.count) replicas of partition \(place.partition)"
+          answer(.failure(session.failure(record.context, found)))
+        }
       case .repair(let member, let record): repair(member, record)
       }
     }

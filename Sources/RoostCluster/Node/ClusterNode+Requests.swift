@@ -66,11 +66,13 @@ extension ClusterNode {
       }
       try checkSize(request)
       let keyspace = try keyspace(request.keyspace)
-      var place = try place(keyspace, request.key, quorum: request.quorum, isSynced: request.isSynced)
+      // By this one is read, what a write is to see too; what is written finds its own.
+      let quorum = request.quorum ?? keyspace.quorums.read
+      var place = try place(keyspace, request.key, quorum: quorum, isSynced: request.isSynced)
       if !place.isReplica, request.isHandedOn {
         // Who handed it on may have heard of a change that this node has not.
         try refreshRing()
-        place = try self.place(keyspace, request.key, quorum: request.quorum, isSynced: request.isSynced)
+        place = try self.place(keyspace, request.key, quorum: quorum, isSynced: request.isSynced)
       }
       let found = place
       let again: Answer<KeyAnswer> = { [self] result in
@@ -191,9 +193,12 @@ extension ClusterNode {
         // By the ring as it is now that the write is in the store: had this partition begun to move just
         // before, the receiver must get it; just after, it is brought with the rest.
         let place = try self.place(
-          place.keyspace, place.key, quorum: request.quorum, isSynced: request.isSynced)
+          place.keyspace, place.key, quorum: request.quorum ?? place.keyspace.quorums.write,
+          isSynced: request.isSynced)
         // Whoever has the write has all that is here with it.
-        if request.session != nil { answer.session = place.mark(try place.keyspace.held(place.key)) }
+        if let session = request.session {
+          answer.session = place.mark(try heldWithWrite(place), for: session)
+        }
         let told = answer
         try replicate(place, deadline) { result in reply(result.map { told }) }
       } catch {
@@ -202,6 +207,21 @@ extension ClusterNode {
           cause: error.cause)
       }
     } catch { reply(.failure(error)) }
+  }
+
+  /// What is here of a key that was written here just now: `nil` where there was nothing, and the write left
+  /// it so, as a delete does.
+  ///
+  /// - Throws: `.unreachable` where the partition has moved away since and took the write along: a session
+  ///   that went by nothing would forget it. And as ``KeyspaceCore/held(_:)``.
+  private func heldWithWrite(_ place: KeyPlace) throws(DatabaseError) -> Record? {
+    if let record = try place.keyspace.held(place.key) { return record }
+    // In this order: the ring changes before the partition is deleted here.
+    guard view.replicas(of: place.partition).contains(local.id) else {
+      throw DatabaseError(
+        .unreachable, "partition \(place.partition) moved away from \(local.path) while it was written to")
+    }
+    return nil
   }
 
   /// Sends a request to the replicas, one after the other, until one has taken it.

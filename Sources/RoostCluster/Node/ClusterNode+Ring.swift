@@ -36,7 +36,9 @@ extension ClusterNode {
     let known = view
     guard record.ring.revision >= known.revision else { return }
     if record.ring.revision == known.revision, known.isConfirmed { return }
-    let next = RingView(record.ring, record.change, isConfirmed: true)
+    let next = RingView(
+      record.ring, record.change, isConfirmed: true, hasTransactions: record.hasTransactions,
+      holders: record.holders)
     let isNews = try core.adopt(record.ring, renews: !subversions.keepsIncarnation) { [self] in
       lock.withLock { if ringView.revision < next.revision { ringView = next } }
     }
@@ -48,6 +50,7 @@ extension ClusterNode {
     if known.knows(local.id), !now.knows(local.id) {
       core.options.warn("this node is no member of the cluster any more: it stops serving")
     }
+    handovers.wake(self)
     moves.wake(self)
   }
 
@@ -89,10 +92,9 @@ extension ClusterNode {
   /// has learned what the directory says.
   ///
   /// - Throws: `.foreignStore`, `.staleRing`, what the directory throws.
-  func check(_ database: DatabaseID, _ print: RingPrint, _ partition: Int) throws(DatabaseError) {
-    guard database == core.id else {
-      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
-    }
+  func check(_ head: MessageHead, _ partition: Int) throws(DatabaseError) {
+    try checkDatabase(head)
+    let print = head.ring
     var view = view
     guard partition < view.ring.partitionCount else {
       throw DatabaseError(.invalidArgument, "there is no partition \(partition)")
@@ -106,10 +108,9 @@ extension ClusterNode {
   /// The same for a message about several partitions, of which this node is to be a replica.
   ///
   /// - Throws: also `.invalidArgument` (no such partition).
-  func check(_ database: DatabaseID, _ print: RingPrint, _ partitions: [Int]) throws(DatabaseError) {
-    guard database == core.id else {
-      throw DatabaseError(.foreignStore, "the message is of the database \(database), not \(core.id)")
-    }
+  func check(_ head: MessageHead, _ partitions: [Int]) throws(DatabaseError) {
+    try checkDatabase(head)
+    let print = head.ring
     var view = view
     for partition in partitions where partition >= view.ring.partitionCount {
       throw DatabaseError(.invalidArgument, "there is no partition \(partition)")
@@ -125,8 +126,14 @@ extension ClusterNode {
 
   /// What was read of partitions counts if they still go by the lists of before: what moves away is deleted
   /// only after this node has heard of it.
-  func checkUnchanged(_ print: RingPrint, _ partitions: [Int]) throws(DatabaseError) {
-    if view.print(of: partitions).print != print.print { throw staleRing(print) }
+  func checkUnchanged(_ head: MessageHead, _ partitions: [Int]) throws(DatabaseError) {
+    if view.print(of: partitions).print != head.ring.print { throw staleRing(head.ring) }
+  }
+
+  private func checkDatabase(_ head: MessageHead) throws(DatabaseError) {
+    guard head.database == core.id else {
+      throw DatabaseError(.foreignStore, "the message is of the database \(head.database), not \(core.id)")
+    }
   }
 
   private func staleRing(_ print: RingPrint) -> DatabaseError {
@@ -167,7 +174,7 @@ extension ClusterNode {
             throw DatabaseError(.staleRing, "member \(member) has partition \(partition) no more")
           }
           var again = message
-          again.ring = view.print(of: partition)
+          again.head.ring = view.print(of: partition)
           counters.staleRings.wrappingAdd(1, ordering: .relaxed)
           send(
             kind, again, to: member, deadline: deadline, retries: retries - 1, caughtUp: caughtUp, reply)
@@ -245,16 +252,27 @@ package struct NodeSubversions: Sendable {
   package init() {}
 }
 
-/// What a node does so that a partition moves, in order; at the node that gets it but for the last two.
+/// What a node does so that a partition moves, in order; at the node that gets it, where nothing else is
+/// said.
 package enum MoveStep: Sendable, Hashable, CaseIterable {
   /// It is written down that the partition moves: from then on the receiver gets all writes.
   case begin
   /// The receiver is brought what was written before.
   case catchUp
+  /// The owner of transactional keys gives no more locks of them.
+  case freeze
+  /// The owner gives them up, durably.
+  case giveUp
+  /// The receiver's clock is set above all that the owner has served.
+  case takeOver
   /// The receiver takes the place.
   case flip
-  /// Who had it makes sure that the others have all.
+  /// The owner hears what became of what it gave up.
+  case takeBack
+  /// Who had it makes sure that the others have all. At that node.
   case compare
   /// It deletes its part.
   case drop
+  /// One that has nothing any more gives away what it knows of transactions.
+  case bequeath
 }

@@ -36,6 +36,7 @@ extension ClusterNode {
     handHintsOver()
     repairInBackground()
     reapInBackground()
+    handovers.wake(self)
     moves.beat(self)
     sweepHints()
     observer?.counted(figures)

@@ -4,11 +4,20 @@ import RoostEnvironment
 
 /// Takes what other nodes say about transactions. Thread-safe.
 package protocol NodeTransactionHandler: AnyObject, Sendable {
-  /// A message of a kind from ``NodeMessageKind/transactions``. Must not wait for long.
+  /// A message of a kind from ``NodeMessageKind/transactions`` or ``NodeMessageKind/clientTransactions``.
+  /// Must not wait for long.
   func receive(_ message: ReceivedMessage)
+
+  /// A connection that messages came over has ended. Must not wait for long.
+  func ended(_ connection: UInt64, of node: NodeID)
 
   /// What was heard of a member's clock.
   func heard(_ sign: NodeSign, of member: MemberID)
+
+  /// The node's transactions, opened where nobody has used them yet; `nil` while they are being opened.
+  ///
+  /// - Throws: `.closed`; what opening them throws.
+  func opened() throws(DatabaseError) -> (any NodeTransactionMoves)?
 }
 
 extension ClusterNode {
@@ -70,20 +79,25 @@ extension ClusterNode {
   /// Whether a member is likely to be down.
   package func isSuspected(_ member: MemberID) -> Bool { peers.isSuspected(member, at: now) }
 
-  /// The ring's members that other nodes have.
-  package var otherMembers: [MemberID] { core.ring.members.map(\.id).filter { $0 != local.id } }
+  /// The members that other nodes have, those among them that are about to be forgotten: they know what
+  /// became of transactions still.
+  package var otherMembers: [MemberID] { view.everybody.filter { $0 != local.id } }
 
   /// The one member that has a partition's transactional keys: replica 0 of its preference list.
   package func transactionalOwner(_ partition: Int) -> MemberID { core.ring.replicas(of: partition)[0] }
 
   /// Whether this node has a partition's transactional keys. No partition is one that there is not.
   package func ownsTransactions(of partition: Int) -> Bool {
-    let ring = core.ring
-    return (0..<ring.partitionCount).contains(partition) && ring.replicas(of: partition)[0] == local.id
+    // Before the ring: see there.
+    if handovers.hasGivenUp(partition) { return false }
+    let ring = view.ring
+    return (0..<ring.partitionCount).contains(partition)
+      && ring.replica(of: partition, slot: 0) == local.id
   }
 
   /// The member that does transactions' effects on a partition's eventual keys: this node's, where it is a
-  /// replica; else the first that is not likely to be down.
+  /// replica; else the first that is not likely to be down. Which one does them is settled at the commit:
+  /// ``lastingTarget(_:_:)``.
   package func effectTarget(_ partition: Int) -> MemberID {
     inOrderOfTrust(core.ring.replicas(of: partition))[0]
   }

@@ -29,6 +29,8 @@ extension ClusterNode {
     }
     run(until: deadline, refused: refused) { [self] in
       do throws(DatabaseError) {
+        // A majority whatever the keyspace says: nobody waits for it, and it is tried until it is done, which
+        // one node that is down must not hold up.
         try replicate(try place(keyspace, key, quorum: nil, isSynced: isSynced), deadline, reply)
       } catch { refused(error) }
     }
@@ -171,7 +173,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     for member in new {
       var message = place.message
       message.record = record
-      message.ring = view.print(of: place.partition)
+      message.head.ring = view.print(of: place.partition)
       let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
       node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
         if case .failure = result { keepHint(for: member) }

@@ -1,6 +1,7 @@
 import RoostCausality
 package import RoostEnvironment
 import RoostStorage
+import Synchronization
 
 // How keys of eventual keyspaces are replicated between processes. Each node holds one store of the database,
 // opened without the others (`FoundingStore`); the others are other nodes'.
@@ -36,6 +37,10 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   let observer: (any NodeObserver)?
   /// Its part in changes of the members.
   let moves = NodeMoves()
+  /// What it gives away of transactional partitions.
+  let handovers: NodeHandovers
+  /// Whether the ring is about to be looked for.
+  let isRefreshing = Atomic<Bool>(false)
   let address: NodeAddress
   let connect: @Sendable ([NodeID: NodeAddress]) -> Void
   /// Runs what writes; what only reads goes on beside it.
@@ -139,6 +144,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     var hintLimits = HintStore.Limits()
     hintLimits.age = founding.cluster.hintAge
     hints = try HintStore(local.store, hintLimits)
+    handovers = try NodeHandovers(local)
     reaping = NodeReaping(try ReapingRule(founding.cluster, founding.options))
     workers = environment.makeWorkers()
     readers = environment.makeWorkers()
@@ -151,12 +157,15 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   func begin() throws(DatabaseError) {
     // Before anybody hears that the node is there.
     transport.attach(self)
-    do throws(DatabaseError) { try beat() } catch {
-      endThreads()
+    do throws(DatabaseError) {
+      try beat()
+      // The watch may tell of it later only: requests that come at once are to find the others.
+      adopt(try directory.records(prefix: ClusterRecordName.nodes))
+    } catch {
+      // By now others may have heard of it, and asked for something.
+      leave()
       throw error
     }
-    // The watch may tell of it later only: requests that come at once are to find the others.
-    adopt(try directory.records(prefix: ClusterRecordName.nodes))
     let watch = directory.watch(prefix: ClusterRecordName.nodes) { [weak self] records in
       self?.adopt(records)
     }
@@ -233,6 +242,12 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   ///
   /// - Throws: the first failure; the store is closed all the same.
   package func close() throws(DatabaseError) {
+    leave()
+    try core.close()
+  }
+
+  /// Takes part no more: all but the store is ended.
+  private func leave() {
     let (operations, lease, watches) = lock.withLock {
       () -> ([any UnderWay], DirectoryLease?, [DirectoryWatch?]) in
       if isClosed { return ([], nil, []) }
@@ -253,11 +268,6 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     observer?.counted(figures)
     // Where the directory cannot be told, the lease tells.
     if let lease { try? directory.revoke(lease) }
-    endThreads()
-    try core.close()
-  }
-
-  func endThreads() {
     timers.stop()
     timers.shutdown()
     keepers.shutdown()

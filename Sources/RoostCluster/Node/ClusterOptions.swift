@@ -32,8 +32,12 @@ public struct ClusterOptions: Sendable {
   /// Bytes a second in which a node is brought partitions that move there.
   public var moveBytesPerSecond = 16 << 20
   /// In which time each partition is compared once with its other replicas, by hash trees: one minute to a
-  /// year, or `nil` for never. It reads all that the node holds, one partition at a time, spread evenly.
+  /// year, or `nil` for never. One partition at a time, spread evenly. It reads the leaves that writes keep,
+  /// some kilobytes a partition, and the records only of partitions in which something differs.
   public var repairInterval: Duration? = .seconds(3_600)
+  /// About every how manieth of these comparisons reads all records of its partition, here and at the other
+  /// replica, and checks the kept leaves by them: 1 (each) to 1,000,000. Which ones, chance decides.
+  public var fullRepairEvery = 24
   /// Bytes a second that these comparisons send and receive, of what differs mostly. Those that are asked for
   /// (`roost cluster repair`) go as fast as they can.
   public var repairBytesPerSecond = 4 << 20
@@ -96,6 +100,9 @@ public struct ClusterOptions: Sendable {
         repairInterval >= .seconds(60) && repairInterval <= .seconds(366 * 86_400),
         "repairInterval is \(repairInterval), must be a minute to a year")
     }
+    try check(
+      (1...1_000_000).contains(fullRepairEvery),
+      "fullRepairEvery is \(fullRepairEvery), must be 1 to 1000000")
     try check(
       (1_024...(1 << 40)).contains(repairBytesPerSecond),
       "repairBytesPerSecond is \(repairBytesPerSecond), must be 1024 to \(1 << 40)")

@@ -1,7 +1,9 @@
 // What nodes write into their cluster's directory:
 //
-//   `database`       := version u8 (2) | cluster lengthPrefixed | database high u64 | low u64
+//   `database`       := version u8 (2, 3) | cluster lengthPrefixed | database high u64 | low u64
 //                     | ring state lengthPrefixed | has change u8 | change, where there is one
+//                     | has had transactions u8 | count varint | holder u64* (version 2 has no holders: it
+//                       is written where there were no transactions)
 //   change           := number varint | flags u8 (bit 0 forced, bit 1 cancelled) | count varint | dead u64*
 //                       (version 1 has none)
 //   `schema`         := a schema, as in the system tree: the cluster's keyspaces, without indexes
@@ -37,20 +39,24 @@ struct DatabaseRecord {
   var ring: RingState
   /// What the ring is on its way to; `nil` where it is there.
   var change: MembershipChange?
-  /// Whether the cluster has had transactions: their partitions, and the stores that do their effects, do not
-  /// move between processes.
+  /// Whether the cluster has had transactions: what moves then needs the word of whoever has it.
   var hasTransactions = false
+  /// Members that have held a partition since: what they know of transactions is not to be lost.
+  var holders: Set<MemberID> = []
 
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 2)
+    writer.write(byte: hasTransactions ? 3 : 2)
     writer.write(text: cluster)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
+    writer.write(database)
     writer.write(lengthPrefixed: ring.encoded())
     writer.write(byte: change == nil ? 0 : 1)
     change?.write(to: &writer)
     writer.write(byte: hasTransactions ? 1 : 0)
+    if hasTransactions {
+      writer.write(count: holders.count)
+      for member in holders.sorted() { writer.write(fixed: member.rawValue) }
+    }
     return writer.bytes
   }
 
@@ -64,13 +70,20 @@ struct DatabaseRecord {
   /// - Throws: `.corruption`, `.newerFormat`.
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the record `database` of the cluster's directory")
-    let version = try reader.readVersion(upTo: 2)
+    let version = try reader.readVersion(upTo: 3)
     cluster = try reader.readText()
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    database = try reader.readDatabase()
     ring = try RingState(decoding: try reader.readLengthPrefixed())
     if version >= 2 {
       if try reader.readFlag() { change = try MembershipChange(from: &reader) }
       hasTransactions = try reader.readFlag()
+    }
+    if version >= 3 {
+      for _ in 0..<(try reader.readCount(of: 8)) {
+        holders.insert(MemberID(rawValue: try reader.readFixed()))
+      }
+    } else if hasTransactions {
+      holders = Set(ring.ring.members.map(\.id))
     }
     try reader.readEnd()
   }

@@ -96,14 +96,18 @@ final class HintHandover: @unchecked Sendable {
     } catch { failed(error) }
   }
 
-  /// Leaves a hint with a member that stays.
+  /// Leaves a hint with a member that stays: with one that is no replica of the key, where there is one. A
+  /// replica may have the state itself, and a hint beside it is no second copy.
   private func leave(_ hint: Hint, _ keyspace: KeyspaceCore, _ view: RingView) {
     let now = node.now
-    let keeper = view.ring.members.map(\.id).first {
+    let others = view.ring.members.map(\.id).filter {
       $0 != hint.target && $0 != node.local.id && !node.peers.isSuspected($0, at: now)
     }
     do throws(DatabaseError) {
-      guard let keeper else { return nextAndOn() }
+      let partition = try keyspace.partition(of: hint.userKey)
+      guard let keeper = others.first(where: { !view.isReplica($0, of: partition) }) ?? others.first else {
+        return nextAndOn()
+      }
       var message = try message(hint, keyspace)
       message.target = hint.target
       let limit = now &+ node.options.replicaTimeout.wholeNanoseconds

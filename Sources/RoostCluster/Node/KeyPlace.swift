@@ -22,8 +22,12 @@ struct KeyPlace: Sendable {
   func context(_ record: Record?) -> CausalContext { unsafe keyspace.context(key.span.bytes, record) }
 
   /// What a session is to remember of a state.
-  func mark(_ record: Record?) -> SessionMark {
-    SessionMark(database: keyspace.shared.id, seen: context(record))
+  ///
+  /// - Parameter session: what it asked for.
+  func mark(_ record: Record?, for session: SessionDemand) -> SessionMark {
+    SessionMark(
+      database: keyspace.shared.id, seen: context(record), since: message.asOf,
+      replaces: !session.isCovered(by: record?.context ?? VersionVector()))
   }
 
   /// What a client is told of a read.
@@ -46,13 +50,12 @@ extension ClusterNode {
       throw DatabaseError(
         .invalidArgument, "a quorum of \(count); the keyspace has \(replicas.count) replicas")
     }
-    var message = ReplicaMessage(
-      database: core.id, ring: view.print(of: partition), keyspace: keyspace.schemaID, key: key)
+    var message = ReplicaMessage(MessageHead(keyspace, view.print(of: partition)), key: key)
     message.isSynced = isSynced
     if reaping.rule != nil { message.asOf = try core.shared.clock.now() }
     return KeyPlace(
       keyspace: keyspace, key: key, partition: partition, replicas: replicas,
-      pending: view.pending(of: partition), ring: message.ring,
+      pending: view.pending(of: partition), ring: message.head.ring,
       isReplica: replicas.contains(local.id), quorum: QuorumSize(count), isSynced: isSynced,
       message: message)
   }

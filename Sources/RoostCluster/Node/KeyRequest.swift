@@ -2,11 +2,14 @@ package import RoostCausality
 
 // What clients ask of a node about a key, and what they are told. Bodies of messages between nodes:
 //
-//   request := version u8 (1; 2 of a session) | keyspace lengthPrefixed | key lengthPrefixed | flags u8
-//            | quorum varint (0: a majority) | context lengthPrefixed (a context token; empty for none)
-//            | demand, in version 2 | operation u8 | what the operation takes
-//   demand  := asks all u8 (0 or 1) | database high u64 | low u64 (0, 0: none yet)
+//   request := version u8 (1; 2 of a session; 3 of one where tombstones are reaped)
+//            | keyspace lengthPrefixed | key lengthPrefixed | flags u8
+//            | quorum varint (0: the keyspace's) | context lengthPrefixed (a context token; empty for none)
+//            | demand, from version 2 on | operation u8 | what the operation takes
+//   demand  := flags u8 (bit 0 asks all; bit 1, in version 3, has since)
+//            | database high u64 | low u64 (0, 0: none yet)
 //            | seen lengthPrefixed (a context token; empty for none)
+//            | since u64, a timestamp, where it has one
 //   flags   := bit 0 conditional, bit 1 handed on by another node, bit 2 synced
 //   put (2)       takes: time to live varint, in ms, 0 for none | value lengthPrefixed
 //   increment (4) takes: amount varint, zigzag
@@ -16,9 +19,12 @@ package import RoostCausality
 //   change (8)    takes: a change (`StateChange`)
 //   get (1) and delete (3) take nothing
 //
-//   answer  := version u8 (1, 2) | context token lengthPrefixed | has record u8 | record, where it has one
-//            | in version 2: changed varint | has mark u8 | mark, where it has one
-//   mark    := database high u64 | low u64 | seen lengthPrefixed (a context token)
+//   answer  := version u8 (1, 2, 3) | context token lengthPrefixed | has record u8 | record, where it has one
+//            | from version 2 on: changed varint | mark
+//   mark    := 0 u8: none
+//            | flags u8 (bit 0 set; in version 3 also bit 1, has since, and bit 2, replaces)
+//              | database high u64 | low u64 | seen lengthPrefixed (a context token)
+//              | since u64, a timestamp, where it has one
 
 /// What is asked about one key of an eventual keyspace.
 package struct KeyRequest: Sendable, Equatable {
@@ -43,7 +49,7 @@ package struct KeyRequest: Sendable, Equatable {
   package var context: CausalContext?
   /// Whether it is done only where nothing was written since the context was read.
   package var isConditional = false
-  /// How many replicas must have answered; `nil` for a majority of them.
+  /// How many replicas must have answered; `nil` for what the keyspace goes by.
   package var quorum: Int?
   /// Whether a replica counts once the write would survive its machine.
   package var isSynced = false
@@ -74,7 +80,7 @@ package struct KeyRequest: Sendable, Equatable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: session == nil ? 1 : 2)
+    writer.write(byte: session == nil ? 1 : session?.since == nil ? 2 : 3)
     writer.write(text: keyspace)
     writer.write(lengthPrefixed: key)
     writer.write(byte: (isConditional ? 1 : 0) | (isHandedOn ? 2 : 0) | (isSynced ? 4 : 0))
@@ -114,7 +120,7 @@ package struct KeyRequest: Sendable, Equatable {
   /// - Throws: `.invalidArgument`, `.newerFormat`, and what a context token is refused with.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a request", .invalidArgument)
-    let version = try reader.readVersion(upTo: 2)
+    let version = try reader.readVersion(upTo: 3)
     keyspace = try reader.readText()
     key = try reader.readLengthPrefixed()
     let flags = try reader.readByte()
@@ -128,7 +134,7 @@ package struct KeyRequest: Sendable, Equatable {
     let token = try reader.readLengthPrefixed()
     context = token.isEmpty ? nil : try CausalContext(bytes: token)
     guard context != nil || !isConditional else { throw reader.damaged("a condition without a context") }
-    if version >= 2 { session = try reader.readSessionDemand() }
+    if version >= 2 { session = try reader.readSessionDemand(version) }
     let code = try reader.readByte()
     switch code {
     case 1: operation = .get
@@ -175,7 +181,8 @@ package struct KeyAnswer: Sendable, Equatable {
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
     let isLong = changed != 0 || session != nil
-    writer.write(byte: isLong ? 2 : 1)
+    let isTimed = session?.since != nil || session?.replaces == true
+    writer.write(byte: isTimed ? 3 : isLong ? 2 : 1)
     writer.write(lengthPrefixed: context.bytes)
     writer.write(byte: record == nil ? 0 : 1)
     if let record {
@@ -185,8 +192,7 @@ package struct KeyAnswer: Sendable, Equatable {
     }
     if isLong {
       writer.write(count: changed)
-      writer.write(byte: session == nil ? 0 : 1)
-      if let session { writer.write(session) }
+      writer.write(session)
     }
     return writer.bytes
   }
@@ -194,14 +200,14 @@ package struct KeyAnswer: Sendable, Equatable {
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "an answer")
-    let version = try reader.readVersion(upTo: 2)
+    let version = try reader.readVersion(upTo: 3)
     context = try CausalContext(bytes: try reader.readLengthPrefixed())
     if try reader.readFlag() {
       let bytes = try reader.readLengthPrefixed()
       record = try causally { () throws(CausalityError) in try unsafe Record(decoding: bytes.span.bytes) }
     }
     changed = version >= 2 ? Int(try reader.readOrdinal()) : 0
-    if version >= 2, try reader.readFlag() { session = try reader.readSessionMark() }
+    if version >= 2 { session = try reader.readSessionMark(version) }
     try reader.readEnd()
   }
 }

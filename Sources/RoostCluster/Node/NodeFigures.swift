@@ -18,6 +18,12 @@ package struct NodeFigures: Sendable, Hashable {
   package var treeRepairs: UInt64 = 0
   /// Replicas of partitions that these could not compare.
   package var notCompared: UInt64 = 0
+  /// Trees for comparisons, this node's and others', that were the leaves which it keeps.
+  package var treesKept: UInt64 = 0
+  /// Those for which all records of a partition were read.
+  package var treesScanned: UInt64 = 0
+  /// Kept leaves that were found wrong by the records, and mended: there should be none.
+  package var wrongLeaves: UInt64 = 0
   /// How often the directory could not be told that the node is there, or had given it up.
   package var failedRenewals: UInt64 = 0
   /// Records of this node that were reaped.
@@ -73,6 +79,7 @@ extension ClusterNode {
     figures.treePasses = passes.count
     figures.treeRepairs = passes.mended
     figures.notCompared = passes.notCompared
+    (figures.treesKept, figures.treesScanned, figures.wrongLeaves) = repairs.trees
     return figures
   }
 }

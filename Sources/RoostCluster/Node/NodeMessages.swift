@@ -17,8 +17,8 @@ package enum NodeMessageKind {
   package static let makeKeyspace: UInt16 = 5
   /// A client asks for the node's ``NodeStatus``.
   package static let status: UInt16 = 6
-  /// A client has the node compare what it holds with the other replicas, and mend what differs: answered
-  /// with a ``RepairReport``.
+  /// A client has the node compare what it holds with the other replicas, and mend what differs:
+  /// ``RepairRequest``, answered with a ``RepairReport``.
   package static let repair: UInt16 = 7
   /// A replica asks about the hash tree of a partition: `TreeRequest`.
   package static let compare: UInt16 = 8
@@ -53,6 +53,26 @@ package enum NodeMessageKind {
   package static let transactionRead: UInt16 = 21
   /// What a node knows of a transaction: `OutcomeQuestion`.
   package static let transactionOutcome: UInt16 = 22
+
+  /// The receiver of a partition asks the owner of its transactional keys for them: `HandoverRequest`.
+  package static let handover: UInt16 = 30
+  /// Whether unfinished transactions name a member: `NamingRequest`.
+  package static let naming: UInt16 = 31
+  /// What a member that leaves has on record of transactions: ``TransactionBequest``.
+  package static let bequest: UInt16 = 32
+
+  /// The kinds of what clients ask about transactions, of any node; the layer above knows what they say.
+  package static let clientTransactions: ClosedRange<UInt16> = 40...49
+  /// A statement of a transaction: `ClientStatement`.
+  package static let clientStatement: UInt16 = 40
+  /// The time of a snapshot: `ClientMoment`.
+  package static let clientMoment: UInt16 = 41
+  /// A read as of a time: `ClientRead`.
+  package static let clientRead: UInt16 = 42
+  /// What became of a transaction: `ClientOutcome`.
+  package static let clientOutcome: UInt16 = 43
+  /// What the node's store has prepared and cannot decide: `ClientDoubt`.
+  package static let clientDoubts: UInt16 = 44
 }
 
 /// An answer's body.
@@ -106,46 +126,54 @@ package enum NodeAnswer {
 
 /// Makes a keyspace in the whole cluster, or finds that it is there.
 ///
-///   request := version u8 (1) | name lengthPrefixed | kind u8 (as in the schema)
+///   request := version u8 (2 with quorums, else 1) | name lengthPrefixed | kind u8 (as in the schema)
+///            | quorums (as in the schema), in version 2
 package struct KeyspaceRequest: Sendable, Equatable {
   package var name: String
   package var kind: KeyspacePolicy.Kind
+  /// Of a keyspace that is there, those that are said must be what it has.
+  package var quorums: KeyspaceQuorums
 
-  package init(name: String, kind: KeyspacePolicy.Kind) {
+  package init(name: String, kind: KeyspacePolicy.Kind, quorums: KeyspaceQuorums = KeyspaceQuorums()) {
     self.name = name
     self.kind = kind
+    self.quorums = quorums
   }
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: quorums.areMajorities ? 1 : 2)
     writer.write(text: name)
     writer.write(byte: kind.rawValue)
+    if !quorums.areMajorities { quorums.write(to: &writer) }
     return writer.bytes
   }
 
   /// - Throws: `.invalidArgument`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a request for a keyspace", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
+    let version = try reader.readVersion(upTo: 2)
     name = try reader.readText()
     let raw = try reader.readByte()
     guard let kind = KeyspacePolicy.Kind(rawValue: raw) else { throw reader.damaged("a kind of \(raw)") }
     self.kind = kind
+    quorums = version >= 2 ? try KeyspaceQuorums(from: &reader) : KeyspaceQuorums()
     try reader.readEnd()
   }
 }
 
 /// What a node says of itself and of the cluster as it sees it.
 ///
-///   status := version u8 (3) | cluster lengthPrefixed | database high u64 | low u64 | epoch varint
+///   status := version u8 (5 where a keyspace has quorums, else 4) | cluster lengthPrefixed
+///           | database high u64 | low u64 | epoch varint
 ///           | partitions varint | replicas varint | member count varint | member*
-///           | keyspace count varint | (name lengthPrefixed, kind u8)* | hints varint | hint bytes varint
+///           | keyspace count varint | (name lengthPrefixed, kind u8, in version 5 quorums as in the schema)*
+///           | hints varint | hint bytes varint
 ///           | hints refused varint | hints handed over varint | repaired by reads varint
 ///           | writes varint | reads varint | indeterminate writes varint | unavailable reads varint
 ///           | last pass | progress of a change (without its version; version 2 has none)
 ///   last pass := was any u8 (0, 1); where 1: ended varint (milliseconds since 1970) | a repair's report
-///             without its version; version 1 has none
+///             without its version, 1 before version 4, then 2; version 1 has none
 ///   member := id u64 | name lengthPrefixed | address lengthPrefixed | zone lengthPrefixed | weight varint
 ///           | partitions varint | state u8 (0 this node, 1 reachable, 2 not reachable)
 package struct NodeStatus: Sendable, Equatable {
@@ -176,10 +204,12 @@ package struct NodeStatus: Sendable, Equatable {
   package struct Keyspace: Sendable, Equatable {
     package var name: String
     package var kind: KeyspacePolicy.Kind
+    package var quorums: KeyspaceQuorums
 
-    package init(name: String, kind: KeyspacePolicy.Kind) {
+    package init(name: String, kind: KeyspacePolicy.Kind, quorums: KeyspaceQuorums = KeyspaceQuorums()) {
       self.name = name
       self.kind = kind
+      self.quorums = quorums
     }
   }
 
@@ -246,10 +276,10 @@ package struct NodeStatus: Sendable, Equatable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 3)
+    let hasQuorums = keyspaces.contains { !$0.quorums.areMajorities }
+    writer.write(byte: hasQuorums ? 5 : 4)
     writer.write(text: cluster)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
+    writer.write(database)
     writer.write(varint: epoch)
     writer.write(count: partitionCount)
     writer.write(count: replicas)
@@ -267,6 +297,7 @@ package struct NodeStatus: Sendable, Equatable {
     for keyspace in keyspaces {
       writer.write(text: keyspace.name)
       writer.write(byte: keyspace.kind.rawValue)
+      if hasQuorums { keyspace.quorums.write(to: &writer) }
     }
     for counter in counters.all { writer.write(varint: counter) }
     writer.write(byte: lastPass == nil ? 0 : 1)
@@ -281,9 +312,9 @@ package struct NodeStatus: Sendable, Equatable {
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a node's status")
-    let version = try reader.readVersion(upTo: 3)
+    let version = try reader.readVersion(upTo: 5)
     cluster = try reader.readText()
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    database = try reader.readDatabase()
     epoch = try reader.readOrdinal()
     partitionCount = Int(try reader.readOrdinal())
     replicas = Int(try reader.readOrdinal())
@@ -307,7 +338,8 @@ package struct NodeStatus: Sendable, Equatable {
       let name = try reader.readText()
       let raw = try reader.readByte()
       guard let kind = KeyspacePolicy.Kind(rawValue: raw) else { throw reader.damaged("a kind of \(raw)") }
-      keyspaces.append(Keyspace(name: name, kind: kind))
+      let quorums = version >= 5 ? try KeyspaceQuorums(from: &reader) : KeyspaceQuorums()
+      keyspaces.append(Keyspace(name: name, kind: kind, quorums: quorums))
     }
     counters = Counters()
     counters.hints = try reader.readVarint()
@@ -321,7 +353,8 @@ package struct NodeStatus: Sendable, Equatable {
     counters.unavailableReads = try reader.readVarint()
     if version >= 2, try reader.readFlag() {
       let ended = try reader.readVarint()
-      lastPass = RepairPass(ended: ended, report: try RepairReport(from: &reader))
+      lastPass = RepairPass(
+        ended: ended, report: try RepairReport(from: &reader, version: version >= 4 ? 2 : 1))
     }
     if version >= 3 { change = try ChangeProgress(from: &reader) }
     try reader.readEnd()

@@ -29,7 +29,9 @@ extension ClusterNode {
     var status = NodeStatus(
       cluster: options.cluster, database: core.id, epoch: ring.epoch, partitionCount: ring.partitionCount,
       replicas: ring.replicas, members: members,
-      keyspaces: core.keyspaceEntries.map { NodeStatus.Keyspace(name: $0.name, kind: $0.kind) },
+      keyspaces: core.keyspaceEntries.map {
+        NodeStatus.Keyspace(name: $0.name, kind: $0.kind, quorums: $0.quorums)
+      },
       counters: counted, lastPass: lastPass)
     status.change = changeProgress
     return status

@@ -17,7 +17,7 @@ package struct ForgedMessage: Sendable {
   ) throws(DatabaseError) -> [UInt8] {
     var message = try ReplicaMessage(decoding: body)
     var forged = ForgedMessage(
-      keyspace: message.keyspace, key: message.key, record: message.record, isSynced: message.isSynced)
+      keyspace: message.head.keyspace, key: message.key, record: message.record, isSynced: message.isSynced)
     change(&forged)
     message.record = forged.record
     message.isSynced = forged.isSynced

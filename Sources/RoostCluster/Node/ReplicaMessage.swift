@@ -2,22 +2,17 @@ import RoostCausality
 
 // What replicas say to each other about a key:
 //
-//   message := version u8 (2) | database high u64 | low u64 | revision varint | print u64
-//            | keyspace id varint | flags u8 (bit 0: synced; bit 1: has `as of`; bit 2: old)
+//   message := version u8 (2) | head (`MessageHead`) | flags u8 (bit 0: synced; bit 1: has `as of`;
+//              bit 2: old)
 //            | as of u64, a timestamp, where it has one | target u64 (of a hint, else 0)
 //            | key lengthPrefixed | record lengthPrefixed (empty in a fetch)
-//
-// Revision and print tell by which ring the sender goes, and by which list of the key's partition: see
-// `RingView`. A message of another list is refused.
 //
 // The answer to an apply or a hint is empty, to a fetch a record, or nothing where the key was never written.
 
 /// A message between replicas of a key.
 struct ReplicaMessage {
-  var database: DatabaseID
-  /// By which list of the key's partition the sender goes.
-  var ring: RingPrint
-  var keyspace: UInt64
+  /// By the list of the key's partition.
+  var head: MessageHead
   var key: [UInt8]
   /// Whether it is to survive the machine before it is acknowledged.
   var isSynced = false
@@ -29,20 +24,15 @@ struct ReplicaMessage {
   /// Whether the record is nothing but what may be reaped where it comes from.
   var isOld = false
 
-  init(database: DatabaseID, ring: RingPrint, keyspace: UInt64, key: [UInt8]) {
-    self.database = database
-    self.ring = ring
-    self.keyspace = keyspace
+  init(_ head: MessageHead, key: [UInt8]) {
+    self.head = head
     self.key = key
   }
 
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 2)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
-    ring.write(to: &writer)
-    writer.write(varint: keyspace)
+    writer.write(head)
     writer.write(byte: (isSynced ? 1 : 0) | (asOf == nil ? 0 : 2) | (isOld ? 4 : 0))
     if let asOf { writer.write(fixed: asOf.rawValue) }
     writer.write(fixed: target.rawValue)
@@ -55,9 +45,7 @@ struct ReplicaMessage {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a replica's message", .invalidArgument)
     guard try reader.readVersion(upTo: 2) == 2 else { throw reader.damaged("a version of no release") }
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    ring = try RingPrint(from: &reader)
-    keyspace = try reader.readOrdinal()
+    head = try reader.readHead()
     let flags = try reader.readByte()
     guard flags < 8 else { throw reader.damaged("flags of \(flags)") }
     isSynced = flags & 1 != 0

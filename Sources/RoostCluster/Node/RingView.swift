@@ -39,14 +39,23 @@ final class RingView: @unchecked Sendable {
   let change: MembershipChange?
   /// Whether the directory said so since this process began: a store may have missed much.
   let isConfirmed: Bool
+  /// Whether the cluster has had transactions.
+  let hasTransactions: Bool
+  /// Members that have held a partition since: none of them is given up for dead.
+  let holders: Set<MemberID>
   private let pending: [Int: MemberID]
   private let prints: [UInt64]
   private let lock = Lock()
   // Guarded by `lock`.
   private var planned: RingPlan?
 
-  init(_ state: RingState, _ change: MembershipChange?, isConfirmed: Bool) {
+  init(
+    _ state: RingState, _ change: MembershipChange?, isConfirmed: Bool, hasTransactions: Bool = false,
+    holders: Set<MemberID> = []
+  ) {
     self.state = state
+    self.hasTransactions = hasTransactions
+    self.holders = holders
     self.change = change
     self.isConfirmed = isConfirmed
     pending = Dictionary(state.copies.map { ($0.partition, $0.to) }, uniquingKeysWith: { first, _ in first })
@@ -92,6 +101,17 @@ final class RingView: @unchecked Sendable {
     pending[partition] == member || isReplica(member, of: partition)
   }
 
+  /// All members, those among them that hold nothing any more and have yet to say that they are gone.
+  var everybody: [MemberID] {
+    ring.members.map(\.id) + state.places.keys.filter { ring.member($0) == nil }.sorted()
+  }
+
+  /// Whether a member is a replica of a partition, and no move of it away has begun.
+  func staysReplica(_ member: MemberID, of partition: Int) -> Bool {
+    isReplica(member, of: partition)
+      && !state.copies.contains { $0.partition == partition && $0.from == member }
+  }
+
   /// Whether it has a part in the cluster, if only to delete what it gave away.
   func knows(_ member: MemberID) -> Bool { ring.member(member) != nil || state.places[member] != nil }
 
@@ -104,7 +124,7 @@ final class RingView: @unchecked Sendable {
   var plan: RingPlan? {
     guard let change, !change.isCancelled else { return nil }
     return lock.withLock {
-      if planned == nil { planned = try? ring.plan(to: ring.staying) }
+      if planned == nil { planned = try? ring.plan(to: ring.staying, keepsFirst: hasTransactions) }
       return planned
     }
   }

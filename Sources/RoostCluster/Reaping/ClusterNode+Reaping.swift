@@ -7,8 +7,7 @@ import RoostEnvironment
 //    the others some time later, for what the first one has no more.
 // 2. It asks all others, in one message, whether each has the same record or nothing. None may be away.
 // 3. What all agree on it orders them to delete, and deletes it itself once they have. Each looks again, with
-// the
-//    key locked, whether the record is the same still.
+//    the key locked, whether the record is the same still.
 
 extension ClusterNode {
   /// Looks for tombstones to reap, as many as are due.
@@ -84,8 +83,8 @@ extension ClusterNode {
       reaping.reach(position)
       if keys.isEmpty { continue }
       return ReapMessage(
-        database: core.id, ring: view.print(of: partition), keyspace: keyspace.schemaID, partition: partition,
-        asked: asked, horizon: rule.horizon, seed: seed, keys: keys)
+        MessageHead(keyspace, view.print(of: partition)), partition: partition, asked: asked,
+        horizon: rule.horizon, seed: seed, keys: keys)
     }
     return nil
   }
@@ -107,7 +106,7 @@ extension ClusterNode {
     guard !message.keys.isEmpty else { return reaping.end() }
     // A partition that moves by now has others that nobody has asked: not now, then.
     guard let replicas = settledReplicas(message.partition), replicas.contains(local.id),
-      view.print(of: message.partition).print == message.ring.print
+      view.print(of: message.partition).print == message.head.ring.print
     else { return reaping.end() }
     let others = replicas.filter { $0 != local.id }
     guard !others.isEmpty else { return reapOwn(message, rule) }
@@ -132,7 +131,7 @@ extension ClusterNode {
   private func unhinted(_ message: ReapMessage) throws(DatabaseError) -> [HashedKey] {
     var keys: [HashedKey] = []
     for key in message.keys
-    where try !hints.holds(keyspace: message.keyspace, partition: message.partition, key.key) {
+    where try !hints.holds(keyspace: message.head.keyspace, partition: message.partition, key.key) {
       keys.append(key)
     }
     return keys
@@ -181,7 +180,7 @@ extension ClusterNode {
   /// - Returns: how many records have gone.
   private func carryOut(_ order: ReapMessage, _ rule: ReapingRule) throws(DatabaseError) -> Int {
     let before = reapBefore(rule, try core.shared.clock.now(), horizon: order.horizon)
-    let keyspace = try keyspace(order.keyspace)
+    let keyspace = try keyspace(order.head.keyspace)
     var count = 0
     for key in order.keys
     where try keyspace.reap(key, of: order.partition, on: local, seed: order.seed, before: before) {
@@ -194,13 +193,12 @@ extension ClusterNode {
   // MARK: - Answering
 
   /// - Throws: `.unreachable` where this node reaps nothing, or goes by another ring; `.clockOutOfBound`
-  /// where
-  ///   the message was very long on its way; `.foreignStore`, `.invalidArgument`.
+  ///   where the message was very long on its way; `.foreignStore`, `.invalidArgument`.
   private func checkReaping(_ message: ReapMessage) throws(DatabaseError) -> ReapingRule {
     guard let rule = reaping.rule else {
       throw DatabaseError(.unreachable, "\(local.path) keeps its tombstones: it has no horizon")
     }
-    try check(message.database, message.ring, message.partition)
+    try check(message.head, message.partition)
     guard message.partition < core.ring.partitionCount,
       settledReplicas(message.partition)?.contains(local.id) == true
     else {
@@ -222,12 +220,12 @@ extension ClusterNode {
     let now = try core.shared.clock.now()
     let before = reapBefore(rule, now, horizon: message.horizon)
     try reaping.evidence.cover(rule.before(now), rule, local.id, directory)
-    let keyspace = try keyspace(message.keyspace)
+    let keyspace = try keyspace(message.head.keyspace)
     var verdicts: [UInt8] = []
     for key in message.keys {
       var verdict = try keyspace.verdict(
         on: key, of: message.partition, on: local, seed: message.seed, before: before)
-      if try hints.holds(keyspace: message.keyspace, partition: message.partition, key.key) {
+      if try hints.holds(keyspace: message.head.keyspace, partition: message.partition, key.key) {
         verdict = .other
       }
       verdicts.append(verdict.rawValue)

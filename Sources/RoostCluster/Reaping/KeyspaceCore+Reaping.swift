@@ -85,20 +85,3 @@ extension KeyspaceCore {
     throw DatabaseError(.unreachable, "the keyspace `\(name)` is not open in \(member.path)")
   }
 }
-
-extension KeyspacePart {
-  /// Deletes a record as if it had never been, in one batch. With its stripe locked.
-  fileprivate func erase(
-    _ stripe: KeyStripe, _ partition: Int, _ storedKey: [UInt8], _ old: StoredRecord, _ keyspace: KeyspaceCore
-  ) throws(DatabaseError) {
-    try stripe.withBatch { batch throws(DatabaseError) in
-      batch.delete(storedKey, in: records)
-      FeedKey.withKey(partition, old.changeNumber) { batch.delete($0, in: changes) }
-      if keyspace.indexes.keepsAny {
-        try addIndexEntries(
-          to: &batch, partition, storedKey, old: old.record, new: Record(), isLocal: false, keyspace)
-      }
-      do throws(StoreError) { try member.store.commit(batch, .applied) } catch { throw DatabaseError(error) }
-    }
-  }
-}

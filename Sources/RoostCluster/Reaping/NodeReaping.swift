@@ -24,8 +24,7 @@ final class NodeReaping: @unchecked Sendable {
   init(_ rule: ReapingRule?) { self.rule = rule }
 
   /// - Returns: from where on how many records may be looked at; `nil` where nothing is due, or the last look
-  /// is
-  ///   under way still.
+  ///   is under way still.
   func begin(at now: UInt64, looksPerSecond: Int) -> (Position, looks: Int)? {
     lock.withLock {
       if isRunning || now < nextRound { return nil }

@@ -1,8 +1,7 @@
 import RoostCausality
 
-//   reap     := version u8 (1) | database high u64 | low u64 | revision varint | print u64 | keyspace varint
-//             | partition varint | asked u64, a timestamp | horizon varint, in milliseconds | seed u64
-//             | count varint | (key lengthPrefixed, hash u64)*
+//   reap     := version u8 (1) | head (`MessageHead`) | partition varint | asked u64, a timestamp
+//             | horizon varint, in milliseconds | seed u64 | count varint | (key lengthPrefixed, hash u64)*
 //
 // The answer to a question (kind 15) is a `ReapVerdict` for each key, one byte; to an order (kind 16) a
 // varint: how many records have gone.
@@ -18,10 +17,8 @@ enum ReapVerdict: UInt8, Sendable {
 
 /// Whether tombstones may be reaped, and that they are to be. A plain value.
 struct ReapMessage: Equatable, Sendable {
-  var database: DatabaseID
-  /// By which list of the partition the sender goes.
-  var ring: RingPrint
-  var keyspace: UInt64
+  /// By the list of the partition.
+  var head: MessageHead
   var partition: Int
   /// When the question was asked, also in the order.
   var asked: Timestamp
@@ -34,10 +31,7 @@ struct ReapMessage: Equatable, Sendable {
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
-    ring.write(to: &writer)
-    writer.write(varint: keyspace)
+    writer.write(head)
     writer.write(count: partition)
     writer.write(fixed: asked.rawValue)
     writer.write(varint: horizon)
@@ -51,12 +45,9 @@ struct ReapMessage: Equatable, Sendable {
   }
 
   init(
-    database: DatabaseID, ring: RingPrint, keyspace: UInt64, partition: Int, asked: Timestamp,
-    horizon: UInt64, seed: UInt64, keys: [HashedKey]
+    _ head: MessageHead, partition: Int, asked: Timestamp, horizon: UInt64, seed: UInt64, keys: [HashedKey]
   ) {
-    self.database = database
-    self.ring = ring
-    self.keyspace = keyspace
+    self.head = head
     self.partition = partition
     self.asked = asked
     self.horizon = horizon
@@ -68,9 +59,7 @@ struct ReapMessage: Equatable, Sendable {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a message about reaping", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    ring = try RingPrint(from: &reader)
-    keyspace = try reader.readOrdinal()
+    head = try reader.readHead()
     let raw = try reader.readVarint()
     guard raw < 1 << 16 else { throw reader.damaged("a partition of \(raw)") }
     partition = Int(raw)

@@ -13,8 +13,11 @@ import RoostEnvironment
 
 /// What a node has told the directory of its reaping. Thread-safe.
 final class ReapingEvidence: @unchecked Sendable {
+  /// What the members' records begin with.
+  static let names = "reaping/"
+
   static func name(_ member: MemberID) -> String {
-    "reaping/" + NodeID(rawValue: member.rawValue).description
+    names + NodeID(rawValue: member.rawValue).description
   }
 
   private let lock = Lock()

@@ -6,11 +6,11 @@ import RoostEnvironment
 // was read from a replica before that replica had the tombstone, and:
 //
 // - each replica, asked in one ring, has had the very same record for longer than the horizon, durably, or
-// has
-//   nothing of the key: so no replica has the value any more, and whoever read it did so longer ago;
+//   has nothing of the key: so no replica has the value any more, and whoever read it did so longer ago;
 // - a state on its way says when it was read (a hint: when the first state in it was), and one that was read
 //   longer ago than `lateAfter` is taken by nobody;
-// - a disk that goes back to before it had the tombstone is not let into the cluster (`ReapingEvidence`).
+// - a disk that goes back to before it had the tombstone is not let into the cluster (`ReapingEvidence`), or,
+//   where it had no part in the partition meanwhile, loses what it has of it (`EarlierTenures`).
 //
 // A tombstone that is still somewhere, because an order to reap was lost, does no harm: it brings nothing
 // back.
@@ -79,6 +79,8 @@ package enum ReapingCondition: Sendable, Hashable, CaseIterable {
   case lateStates
   /// A disk that went back is refused.
   case rolledBackDisk
+  /// What such a disk has of a partition that was others' in between is deleted.
+  case earlierTenures
   /// Old tombstones are not pushed to replicas that have nothing of the key.
   case noPushes
 }

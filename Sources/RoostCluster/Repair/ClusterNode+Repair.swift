@@ -5,14 +5,20 @@ import RoostStorage
 extension ClusterNode {
   /// Compares all that this node holds with the other replicas, by hash trees, and mends what differs.
   ///
-  /// - Parameter reply: called once, by the deadline: with what was compared and what could not be; with
-  ///   `.closed`, or what opening a keyspace throws.
-  package func repair(until deadline: UInt64, _ reply: @escaping Answer<RepairReport>) {
+  /// - Parameters:
+  ///   - isFull: whether all records are read for it, here and there, and the leaves that are kept are
+  ///     checked by them.
+  ///   - reply: called once, by the deadline: with what was compared and what could not be; with `.closed`,
+  ///     or what opening a keyspace throws.
+  package func repair(
+    until deadline: UInt64, isFull: Bool = false, _ reply: @escaping Answer<RepairReport>
+  ) {
     run(.background, until: deadline, refused: { reply(.failure($0)) }) { [self] in
       let number = Guard<UInt64?>(nil)
       do throws(DatabaseError) {
-        let repair = TreeRepair(self, try eventualKeyspaces(), deadline: deadline, isThrottled: false) {
-          [weak self] result in
+        let repair = TreeRepair(
+          self, try eventualKeyspaces(), deadline: deadline, isThrottled: false, fullEvery: isFull ? 1 : nil
+        ) { [weak self] result in
           self?.ended(result)
           if let number = number.value { self?.strike(number) }
           reply(result)
@@ -47,7 +53,8 @@ extension ClusterNode {
     guard let interval = options.repairInterval, core.ring.replicas > 1 else { return }
     repairs.beat(at: now, interval: interval.wholeNanoseconds, bytesPerSecond: options.repairBytesPerSecond) {
       guard let keyspaces = try? eventualKeyspaces(), !keyspaces.isEmpty else { return nil }
-      return TreeRepair(self, keyspaces, isThrottled: true) { [weak self] result in
+      let fullEvery = options.fullRepairEvery
+      return TreeRepair(self, keyspaces, isThrottled: true, fullEvery: fullEvery) { [weak self] result in
         guard let self else { return }
         repairs.backgroundEnded(at: now)
         ended(result)
@@ -64,11 +71,11 @@ extension ClusterNode {
   ///   `.unknownKeyspace`, and what reading the partition throws.
   func compare(_ body: [UInt8], _ isCancelled: () -> Bool) throws(DatabaseError) -> [UInt8] {
     let request = try TreeRequest(decoding: body)
-    try check(request.database, request.ring, request.partition)
+    try check(request.head, request.partition)
     guard view.isReplica(local.id, of: request.partition) else {
       throw DatabaseError(.unreachable, "\(local.path) is no replica of partition \(request.partition)")
     }
-    let keyspace = try keyspace(request.keyspace)
+    let keyspace = try keyspace(request.head.keyspace)
     if request.isSynced, request.question == .root {
       try storing("\(local.path) could not be synced") { () throws(StoreError) in
         try local.store.syncBesideWriters()
@@ -85,13 +92,17 @@ extension ClusterNode {
     }
     // The questions of one comparison come shortly after each other, and mostly there is but the first.
     let name = NodeRepairs.TreeName(
-      keyspace: request.keyspace, partition: request.partition, seed: request.seed)
+      keyspace: request.head.keyspace, partition: request.partition, seed: request.seed)
+    // Comparisons by kept leaves all have one seed: a new one begins with the root.
+    let isNew = request.question == .root && request.seed == keyspace.leafSeed
     let tree: HashTree
-    if let known = repairs.tree(name) {
+    if let known = repairs.tree(name), !isNew {
       tree = known
     } else {
-      tree = try keyspace.hashTree(
+      let made = try keyspace.comparedTree(
         of: request.partition, on: local, seed: request.seed, isCancelled: isCancelled)
+      repairs.count(made)
+      tree = made.tree
       repairs.keep(tree, as: name)
     }
     let hashes: [UInt64] =
@@ -116,14 +127,15 @@ final class NodeRepairs: @unchecked Sendable {
 
   /// The longest page of keys that another node is given, about.
   static let mostPageBytes = 256 << 10
-  /// Trees that are kept for the next question: 8 KiB each.
+  /// Trees that are kept for the next question: 12 KiB each.
   private static let mostTrees = 8
 
   private let lock = Lock()
   // Guarded by `lock`.
-  private var trees: [(name: TreeName, tree: HashTree)] = []
+  private var known: [(name: TreeName, tree: HashTree)] = []
   private var last: NodeStatus.RepairPass?
   private var ended: (count: UInt64, mended: UInt64, notCompared: UInt64) = (0, 0, 0)
+  private var made: (kept: UInt64, scanned: UInt64, wrongLeaves: UInt64) = (0, 0, 0)
   private var schedule: RepairSchedule?
   private var background: TreeRepair?
   private var lastBeat: UInt64 = 0
@@ -134,6 +146,16 @@ final class NodeRepairs: @unchecked Sendable {
   /// Of all passes that have ended.
   var totals: (count: UInt64, mended: UInt64, notCompared: UInt64) { lock.withLock { ended } }
 
+  /// Trees from kept leaves and from records, of this node's comparisons and others', and leaves found wrong.
+  var trees: (kept: UInt64, scanned: UInt64, wrongLeaves: UInt64) { lock.withLock { made } }
+
+  func count(_ tree: MadeTree) {
+    lock.withLock {
+      if tree.isScanned { made.scanned += 1 } else { made.kept += 1 }
+      made.wrongLeaves += UInt64(tree.wrongLeaves)
+    }
+  }
+
   func ended(_ pass: NodeStatus.RepairPass) {
     lock.withLock {
       last = pass
@@ -143,12 +165,13 @@ final class NodeRepairs: @unchecked Sendable {
     }
   }
 
-  func tree(_ name: TreeName) -> HashTree? { lock.withLock { trees.first { $0.name == name }?.tree } }
+  func tree(_ name: TreeName) -> HashTree? { lock.withLock { known.first { $0.name == name }?.tree } }
 
   func keep(_ tree: HashTree, as name: TreeName) {
     lock.withLock {
-      if trees.count == Self.mostTrees { trees.removeFirst() }
-      trees.append((name, tree))
+      known.removeAll { $0.name == name }
+      if known.count == Self.mostTrees { known.removeFirst() }
+      known.append((name, tree))
     }
   }
 

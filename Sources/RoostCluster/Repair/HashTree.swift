@@ -13,13 +13,30 @@ struct HashTree: Equatable, Sendable {
   static let leafShift = UInt64(54)
 
   private(set) var leaves = [UInt64](repeating: 0, count: Self.leafCount)
-  /// How many keys were added.
-  private(set) var keyCount = 0
+  /// Keys of each leaf.
+  private var counts = [UInt32](repeating: 0, count: Self.leafCount)
 
   /// Adds a key, once.
   mutating func add(_ hash: UInt64, toLeaf leaf: Int) {
     leaves[leaf] ^= hash
-    keyCount += 1
+    counts[leaf] &+= 1
+  }
+
+  /// A leaf, with how many keys it has.
+  subscript(_ leaf: Int) -> TreeLeaf {
+    get { TreeLeaf(hash: leaves[leaf], keys: counts[leaf]) }
+    set { (leaves[leaf], counts[leaf]) = (newValue.hash, newValue.keys) }
+  }
+
+  /// How many keys it has. O(leaves).
+  var keyCount: Int { counts.reduce(0) { $0 + Int($1) } }
+
+  /// What must be added to the leaves of `other` to make these, where that is anything.
+  func difference(from other: HashTree) -> [(leaf: Int, by: TreeLeaf)] {
+    leaves.indices.compactMap { leaf in
+      let difference = self[leaf].difference(from: other[leaf])
+      return difference == TreeLeaf() ? nil : (leaf, difference)
+    }
   }
 
   /// The leaves of a group.

@@ -18,12 +18,13 @@ import RoostStorage
 // no tree sees"). Equal input is equal records as far as joins go, since lengths and counts stand before all
 // that varies.
 
-/// Hashes keys with what their records know. Both replicas of a comparison use the same seed, a new one for
-/// each: what chance made equal once is found by the next.
+/// Hashes keys with what their records know. Both replicas of a comparison use the same seed: that of the
+/// leaves that are kept, or, where all records are read, a new one for each; what chance made equal under one
+/// is found under the next.
 ///
 /// Keeps a buffer; used by one thread at a time.
 struct RecordHasher {
-  let seed: UInt64
+  var seed: UInt64
   private var input: [UInt8] = []
 
   init(seed: UInt64) { self.seed = seed }

@@ -1,7 +1,10 @@
 /// What a comparison with the other replicas came to. A plain value.
 ///
-///   report := version u8 (1) | keys varint | differing varint | mended varint | compared varint
-///           | not compared varint | bytes varint | problem lengthPrefixed
+///   report := version u8 (2) | keys varint | differing varint | mended varint | compared varint
+///           | not compared varint | bytes varint | problem lengthPrefixed | scanned varint
+///           | wrong leaves varint
+///
+/// Version 1 ends with the problem.
 package struct RepairReport: Sendable, Equatable {
   /// Keys held here when they were compared, each once however many other replicas it has.
   package var keys: UInt64 = 0
@@ -17,12 +20,18 @@ package struct RepairReport: Sendable, Equatable {
   package var bytes: UInt64 = 0
   /// Why the first of those was not; empty where all were.
   package var problem = ""
+  /// Trees for which this node read all records of a partition, and not the leaves that are kept.
+  package var scanned: UInt64 = 0
+  /// Kept leaves of this node that were found wrong, and mended.
+  package var wrongLeaves: UInt64 = 0
+
+  static let version: UInt8 = 2
 
   package init() {}
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: Self.version)
     write(to: &writer)
     return writer.bytes
   }
@@ -30,8 +39,8 @@ package struct RepairReport: Sendable, Equatable {
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a repair's report")
-    _ = try reader.readVersion(upTo: 1)
-    try self.init(from: &reader)
+    let version = try reader.readVersion(upTo: Self.version)
+    try self.init(from: &reader, version: version)
     try reader.readEnd()
   }
 
@@ -39,9 +48,11 @@ package struct RepairReport: Sendable, Equatable {
   func write(to writer: inout FieldWriter) {
     for count in [keys, differing, mended, compared, notCompared, bytes] { writer.write(varint: count) }
     writer.write(text: problem)
+    writer.write(varint: scanned)
+    writer.write(varint: wrongLeaves)
   }
 
-  init(from reader: inout FieldReader) throws(DatabaseError) {
+  init(from reader: inout FieldReader, version: UInt8) throws(DatabaseError) {
     keys = try reader.readVarint()
     differing = try reader.readVarint()
     mended = try reader.readVarint()
@@ -49,5 +60,28 @@ package struct RepairReport: Sendable, Equatable {
     notCompared = try reader.readVarint()
     bytes = try reader.readVarint()
     problem = try reader.readText()
+    if version == 1 { return }
+    scanned = try reader.readVarint()
+    wrongLeaves = try reader.readVarint()
+  }
+}
+
+/// How a client asks for a comparison. A plain value.
+///
+///   request := nothing | flags u8 (bit 0: full)
+package struct RepairRequest: Sendable, Equatable {
+  /// Whether all records are read, and the leaves that are kept are checked by them.
+  package var isFull: Bool
+
+  package init(isFull: Bool = false) { self.isFull = isFull }
+
+  package func encoded() -> [UInt8] { isFull ? [1] : [] }
+
+  /// - Throws: `.invalidArgument`.
+  package init(decoding bytes: [UInt8]) throws(DatabaseError) {
+    guard bytes.count <= 1, bytes.first ?? 0 <= 1 else {
+      throw DatabaseError(.invalidArgument, "a request for a repair of \(bytes.count) bytes")
+    }
+    isFull = bytes.first == 1
   }
 }

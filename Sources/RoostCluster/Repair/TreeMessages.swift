@@ -1,8 +1,8 @@
 // What replicas say to each other to find the keys in which they differ:
 //
-//   request := version u8 (2) | database high u64 | low u64 | revision varint | print u64
-//            | keyspace id varint | partition varint | seed u64 | flags u8 (bit 0: what the answer is about
-//              is to survive the machine before it comes) | question u8 | rest
+//   request := version u8 (2) | head (`MessageHead`) | partition varint | seed u64
+//            | flags u8 (bit 0: what the answer is about is to survive the machine before it comes)
+//            | question u8 | rest
 //   rest    := of a root (0), of groups (1): nothing
 //            | of leaves (2): groups varint (bit i: group i; at least one)
 //            | of keys (3): leaves 16 × u64 (bit i % 64 of word i / 64: leaf i) | after lengthPrefixed
@@ -15,10 +15,8 @@
 
 /// A question about a partition's tree. A plain value.
 struct TreeRequest: Equatable, Sendable {
-  var database: DatabaseID
-  /// By which list of the partition the sender goes.
-  var ring: RingPrint
-  var keyspace: UInt64
+  /// By the list of the partition.
+  var head: MessageHead
   var partition: Int
   /// Of the hashes: one number for all questions of a comparison.
   var seed: UInt64
@@ -31,10 +29,7 @@ struct TreeRequest: Equatable, Sendable {
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 2)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
-    ring.write(to: &writer)
-    writer.write(varint: keyspace)
+    writer.write(head)
     writer.write(count: partition)
     writer.write(fixed: seed)
     writer.write(byte: isSynced ? 1 : 0)
@@ -51,12 +46,10 @@ struct TreeRequest: Equatable, Sendable {
   }
 
   init(
-    database: DatabaseID, ring: RingPrint, keyspace: UInt64, partition: Int, seed: UInt64,
-    _ question: TreeComparison.Question, byteLimit: Int = 0, isSynced: Bool = false
+    _ head: MessageHead, partition: Int, seed: UInt64, _ question: TreeComparison.Question,
+    byteLimit: Int = 0, isSynced: Bool = false
   ) {
-    self.database = database
-    self.ring = ring
-    self.keyspace = keyspace
+    self.head = head
     self.partition = partition
     self.seed = seed
     self.question = question
@@ -68,9 +61,7 @@ struct TreeRequest: Equatable, Sendable {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a question about a tree", .invalidArgument)
     guard try reader.readVersion(upTo: 2) == 2 else { throw reader.damaged("a version of no release") }
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
-    ring = try RingPrint(from: &reader)
-    keyspace = try reader.readOrdinal()
+    head = try reader.readHead()
     partition = Int(try reader.readOrdinal())
     seed = try reader.readFixed()
     isSynced = try reader.readFlag()

@@ -47,6 +47,7 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     var keyspace: KeyspaceCore
     var partition: Int
     var others: ArraySlice<MemberID>
+    /// Of the leaves that are kept, or, where all records are to be read, one of its own.
     var seed: UInt64
     var tree: HashTree?
     var isCounted = false
@@ -87,6 +88,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   /// The only one to compare with; `nil` for all other replicas.
   private let peer: MemberID?
   private let direction: Direction
+  /// Of how many partitions one is compared by its records, by chance; `nil` for none.
+  private let fullEvery: Int?
   /// The next of keyspaces × partitions.
   private var position = 0
   private var place: Place?
@@ -100,12 +103,16 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
 
   /// A pass that is let go on by ``allow(partitions:bytes:)``.
   ///
-  /// - Parameter done: called once: with `.closed` where the node was closed before the end.
+  /// - Parameters:
+  ///   - fullEvery: of how many partitions one is compared by its records and not by kept leaves, which are
+  ///     checked; by chance, since a count would begin anew with each process. `nil` for none.
+  ///   - done: called once: with `.closed` where the node was closed before the end.
   init(
     _ node: ClusterNode, _ keyspaces: [KeyspaceCore], deadline: UInt64 = .max, isThrottled: Bool,
-    _ done: @escaping ClusterNode.Answer<RepairReport>
+    fullEvery: Int? = nil, _ done: @escaping ClusterNode.Answer<RepairReport>
   ) {
     self.node = node
+    self.fullEvery = fullEvery
     self.keyspaces = keyspaces
     self.deadline = deadline
     self.done = done
@@ -117,7 +124,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     partitions = (0..<view.ring.partitionCount).filter { view.isReplica(node.local.id, of: $0) }
   }
 
-  /// A throttled pass over one partition with one other member, one of its replicas.
+  /// A throttled pass over one partition with one other member, one of its replicas. By the records: what is
+  /// deleted or taken over after it depends on nothing that is kept beside them.
   init(
     _ node: ClusterNode, _ keyspaces: [KeyspaceCore], partition: Int, with peer: MemberID,
     _ direction: Direction, _ done: @escaping ClusterNode.Answer<RepairReport>
@@ -127,6 +135,7 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     self.done = done
     self.peer = peer
     self.direction = direction
+    fullEvery = 1
     deadline = .max
     partitionsAllowed = 0
     bytesAllowed = 0
@@ -280,9 +289,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     _ question: TreeComparison.Question, of member: MemberID, _ place: Place, _ node: ClusterNode
   ) {
     let request = TreeRequest(
-      database: node.core.id, ring: node.view.print(of: place.partition), keyspace: place.keyspace.schemaID,
-      partition: place.partition, seed: place.seed, question, byteLimit: Self.pageBytes,
-      isSynced: direction == .push)
+      MessageHead(place.keyspace, node.view.print(of: place.partition)), partition: place.partition,
+      seed: place.seed, question, byteLimit: Self.pageBytes, isSynced: direction == .push)
     send(
       NodeMessageKind.compare, request.encoded(), to: member, node.options.repairTimeout, node
     ) { [self, number] in post(.answered(number, question, $0)) }
@@ -415,11 +423,18 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     }
     guard position < lock.withLock({ partitionsAllowed }) else { return false }
     let partition = partitions[position % partitions.count]
+    let keyspace = keyspaces[position / partitions.count]
     place = Place(
-      keyspace: keyspaces[position / partitions.count], partition: partition,
-      others: others(of: partition, node)[...], seed: node.environment.randomness.next())
+      keyspace: keyspace, partition: partition, others: others(of: partition, node)[...],
+      seed: seed(of: keyspace, node))
     position += 1
     return true
+  }
+
+  private func seed(of keyspace: KeyspaceCore, _ node: ClusterNode) -> UInt64 {
+    let random = node.environment.randomness.next()
+    let isFull = fullEvery.map { random % UInt64($0) == 0 } ?? false
+    return isFull || !keyspace.shared.keepsLeaves ? random : keyspace.leafSeed
   }
 
   private func others(of partition: Int, _ node: ClusterNode) -> [MemberID] {
@@ -433,12 +448,19 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private func tree(_ node: ClusterNode) throws(DatabaseError) -> HashTree {
     guard let place else { return HashTree() }
     if let tree = place.tree { return tree }
-    let tree = try place.keyspace.hashTree(
+    let made = try place.keyspace.comparedTree(
       of: place.partition, on: node.local, seed: place.seed, isCancelled: isCancelled)
-    self.place?.tree = tree
-    if !place.isCounted { report.keys += UInt64(tree.keyCount) }
+    node.repairs.count(made)
+    if made.isScanned {
+      report.scanned += 1
+      // The next of the partition's other replicas is compared with the same; leaves are read anew, since
+      // each write meanwhile is a difference.
+      self.place?.tree = made.tree
+    }
+    report.wrongLeaves += UInt64(made.wrongLeaves)
+    if !place.isCounted { report.keys += UInt64(made.tree.keyCount) }
     self.place?.isCounted = true
-    return tree
+    return made.tree
   }
 
   // MARK: - Failures

@@ -138,7 +138,8 @@ package final class HintStore: @unchecked Sendable {
   /// - Throws: `.storage`.
   /// - Complexity: a lookup for each target that has hints.
   func holds(keyspace: UInt64, partition: Int, _ userKey: [UInt8]) throws(DatabaseError) -> Bool {
-    let targets = lock.withLock { Array(current.hints.keys) }
+    // In one order in every process: a simulation counts what is read.
+    let targets = lock.withLock { current.hints.keys.sorted() }
     for target in targets where try value(Hint.key(target, keyspace, partition, userKey)) != nil {
       return true
     }

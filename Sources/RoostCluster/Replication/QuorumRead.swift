@@ -53,20 +53,16 @@ public struct QuorumRead<State: Sendable & Equatable>: Sendable {
   /// - Parameters:
   ///   - replicas: of the partition, those to ask first in front. No two are one member.
   ///   - quorum: how many must answer.
-  ///   - askingAll: whether all are asked at once: more load, and repair finds more.
   ///   - suffices: whether what was found may be the answer. Of a join it holds if of one of its parts.
   ///   - join: commutative, associative, idempotent.
   /// - Returns: with the effects to begin with.
   public static func begin(
-    replicas: [QuorumTarget], quorum: QuorumSize, askingAll: Bool = false,
+    replicas: [QuorumTarget], quorum: QuorumSize,
     suffices: @escaping @Sendable (State) -> Bool = { _ in true },
     join: @escaping @Sendable (State, State) -> State
   ) -> (QuorumRead, [Effect]) {
     var read = QuorumRead(replicas, quorum, suffices, join)
     var effects: [Effect] = []
-    if askingAll {
-      for index in replicas.indices { read.ask(index, &effects) }
-    }
     read.decide(&effects)
     return (read, effects)
   }

@@ -5,11 +5,20 @@ import RoostEnvironment
 //
 // 1. A read asks as many replicas as its quorum says; where they hold less together than the session saw, all
 //    others too (`QuorumRead`). Where also they lack it, they are asked again later: a hint, a repair or a
-//    node that comes back may bring it. A little before the deadline that ends, with `.behindSession`.
+//    node that comes back may bring it. A little before the deadline that ends, with `.behindSession`. Where
+//    it may have been reaped, it is looked for no longer (`SessionDemand`).
 // 2. A write is made on a state that covers what the session saw: where this node holds less, it reads first.
 // 3. The answer says what the key's state had seen, which the session remembers.
 
 extension ClusterNode {
+  /// Whether what a session saw may have been reaped since, where all replicas together do not have it.
+  func mayBeReaped(_ session: SessionDemand) -> Bool {
+    guard let rule = reaping.rule, let since = session.since else { return false }
+    let now = Timestamp(milliseconds: core.shared.clock.physicalMilliseconds)
+    // The time is of another node's clock.
+    return since.milliseconds &+ rule.slack < rule.before(now).milliseconds
+  }
+
   /// - Throws: `.foreignToken`, `.foreignContext`, and as ``carryOut(_:_:_:_:)``.
   func carryOut(
     _ request: KeyRequest, in session: SessionDemand, _ place: KeyPlace, _ deadline: UInt64,
@@ -21,7 +30,7 @@ extension ClusterNode {
         reply(
           result.map { record in
             var answer = place.answer(record)
-            answer.session = place.mark(record)
+            answer.session = place.mark(record, for: session)
             return answer
           })
       }

@@ -19,7 +19,9 @@ import RoostEnvironment
 /// Where the replicas that answer hold less, all others are asked too, again and again up to the deadline;
 /// then the operation fails with `.behindSession`, which says what is missing, and a write has done nothing.
 /// That stays so where a write is lost for good, that is where all replicas that had it lost it before it was
-/// durable: then a new session has to be begun.
+/// durable: then a new session has to be begun. In a cluster that reaps tombstones such a write may be one
+/// that was reaped: once the session has seen nothing new of the key for longer than the horizon, what
+/// all replicas have is enough.
 ///
 /// Nothing is promised across keys, nor of scans, queries, changes and exports, which show what is there.
 /// Operations that fail are not remembered. Transactional keyspaces show what was committed last anyway, and

@@ -6,6 +6,13 @@ package import RoostCausality
 // one key's have gaps; but a store's own record of a key holds or has replaced all of its earlier dots of
 // that key, and records travel whole. So a record whose context has reached a dot has all that the dot's
 // store had seen of that key then. No such thing holds across keys: a session remembers each key for itself.
+//
+// Where tombstones are reaped, a key's record may go, and with it all that says that it covers what a session
+// saw. All replicas of a key together have each write that any session saw, or what has replaced it, unless
+// that was reaped, or lost in a crash before it was synced; and what is reaped was there for a horizon. So
+// where all of them have answered, and the session has seen nothing new of the key for longer than a horizon,
+// what they have is enough, and what the session remembered is dropped. Its time says nothing by itself: a
+// write may be at one replica alone for longer, as long as another is away.
 
 /// What the state must cover that a session's operation on a key is done on. A plain value.
 package struct SessionDemand: Sendable, Equatable {
@@ -15,11 +22,16 @@ package struct SessionDemand: Sendable, Equatable {
   package var seen: CausalContext?
   /// Whether it may have seen the key and forgotten it: then every replica has to answer.
   package var asksAll = false
+  /// When it first saw all of that, by the clock of the node that answered; `nil` where nothing is reaped.
+  package var since: Timestamp?
 
-  package init(database: DatabaseID? = nil, seen: CausalContext? = nil, asksAll: Bool = false) {
+  package init(
+    database: DatabaseID? = nil, seen: CausalContext? = nil, asksAll: Bool = false, since: Timestamp? = nil
+  ) {
     self.database = database
     self.seen = seen
     self.asksAll = asksAll
+    self.since = since
   }
 
   /// What the state's context must have reached.
@@ -58,10 +70,18 @@ package struct SessionMark: Sendable, Equatable {
   package var database: DatabaseID
   /// Of a read: what it saw. Of a write: what its replica had seen then, the write among it.
   package var seen: CausalContext
+  /// When that was, where the cluster reaps tombstones: it counts where the session had seen less.
+  package var since: Timestamp?
+  /// Whether it takes the place of what the session asked for, of which nothing is left.
+  package var replaces = false
 
-  package init(database: DatabaseID, seen: CausalContext) {
+  package init(
+    database: DatabaseID, seen: CausalContext, since: Timestamp? = nil, replaces: Bool = false
+  ) {
     self.database = database
     self.seen = seen
+    self.since = since
+    self.replaces = replaces
   }
 }
 
@@ -78,32 +98,45 @@ extension CausalContext {
 
 extension FieldWriter {
   mutating func write(_ demand: SessionDemand) {
-    write(byte: demand.asksAll ? 1 : 0)
-    write(fixed: demand.database?.high ?? 0)
-    write(fixed: demand.database?.low ?? 0)
+    write(byte: (demand.asksAll ? 1 : 0) | (demand.since == nil ? 0 : 2))
+    write(demand.database ?? .unknown)
     write(lengthPrefixed: demand.seen?.bytes ?? [])
+    if let since = demand.since { write(fixed: since.rawValue) }
   }
 
-  mutating func write(_ mark: SessionMark) {
-    write(fixed: mark.database.high)
-    write(fixed: mark.database.low)
+  /// With the byte that says whether there is one.
+  mutating func write(_ mark: SessionMark?) {
+    guard let mark else { return write(byte: 0) }
+    write(byte: 1 | (mark.since == nil ? 0 : 2) | (mark.replaces ? 4 : 0))
+    write(mark.database)
     write(lengthPrefixed: mark.seen.bytes)
+    if let since = mark.since { write(fixed: since.rawValue) }
   }
 }
 
 extension FieldReader {
-  mutating func readSessionDemand() throws(DatabaseError) -> SessionDemand {
-    let asksAll = try readFlag()
-    let database = DatabaseID(high: try readFixed(), low: try readFixed())
+  /// - Parameter version: of the request.
+  mutating func readSessionDemand(_ version: UInt8) throws(DatabaseError) -> SessionDemand {
+    let flags = try readByte()
+    guard flags < (version >= 3 ? 4 : 2) else { throw damaged("flags of a session of \(flags)") }
+    let database = try readDatabase()
     let token = try readLengthPrefixed()
+    let seen = token.isEmpty ? nil : try CausalContext(bytes: token)
     return SessionDemand(
-      database: database == .unknown ? nil : database,
-      seen: token.isEmpty ? nil : try CausalContext(bytes: token), asksAll: asksAll)
+      database: database == .unknown ? nil : database, seen: seen, asksAll: flags & 1 != 0,
+      since: flags & 2 != 0 ? Timestamp(rawValue: try readFixed()) : nil)
   }
 
-  mutating func readSessionMark() throws(DatabaseError) -> SessionMark {
-    let database = DatabaseID(high: try readFixed(), low: try readFixed())
-    return SessionMark(database: database, seen: try CausalContext(bytes: try readLengthPrefixed()))
+  /// - Parameter version: of the answer.
+  mutating func readSessionMark(_ version: UInt8) throws(DatabaseError) -> SessionMark? {
+    let flags = try readByte()
+    if flags == 0 { return nil }
+    guard flags & 1 != 0, flags < (version >= 3 ? 8 : 2) else { throw damaged("flags of a mark of \(flags)") }
+    let database = try readDatabase()
+    let seen = try CausalContext(bytes: try readLengthPrefixed())
+    return SessionMark(
+      database: database, seen: seen, since: flags & 2 != 0 ? Timestamp(rawValue: try readFixed()) : nil,
+      replaces: flags & 4 != 0)
   }
 }
 

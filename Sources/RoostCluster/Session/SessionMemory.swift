@@ -16,6 +16,8 @@ package struct SessionMemory: Sendable {
   private struct Seen: Sendable {
     var binding: UInt64
     var vector: VersionVector
+    /// When the vector last grew, where the cluster said so: what is read again and again is no younger.
+    var since: Timestamp?
     var lastUse: UInt64
   }
 
@@ -62,7 +64,8 @@ package struct SessionMemory: Sendable {
   /// - Complexity: O(1).
   package func use(_ key: UInt64) -> Use {
     let seen = keys[key].map { CausalContext(binding: $0.binding, vector: $0.vector) }
-    let demand = SessionDemand(database: database, seen: seen, asksAll: hasForgotten && seen == nil)
+    let demand = SessionDemand(
+      database: database, seen: seen, asksAll: hasForgotten && seen == nil, since: keys[key]?.since)
     return Use(key: key, demand: demand, evictions: evictions)
   }
 
@@ -75,15 +78,23 @@ package struct SessionMemory: Sendable {
     database = mark.database
     uses += 1
     if var seen = keys[use.key], seen.binding == mark.seen.binding {
+      let grows = !mark.seen.reached.isAtMost(seen.vector) || mark.replaces
       entryCount -= seen.vector.entries.count
+      // Not what another operation has seen since this one began.
+      if mark.replaces, seen.vector == use.demand.vector { seen.vector = VersionVector() }
       seen.vector.merge(mark.seen.reached)
+      // By what it saw before, it may count as reaped no later than that is: else whoever goes on reading a
+      // key that is deleted misses it for another horizon once it is reaped.
+      if grows || seen.since == nil {
+        seen.since = mark.since.map { max($0, seen.since ?? $0) } ?? seen.since
+      }
       seen.lastUse = uses
       entryCount += seen.vector.entries.count
       keys[use.key] = seen
     } else {
       // Another operation's, which saw more, may have fallen out while this one was under way.
       guard use.evictions == evictions else { return }
-      insert(use.key, mark.seen.binding, mark.seen.reached)
+      insert(use.key, mark.seen.binding, mark.seen.reached, mark.since)
     }
     forget()
   }
@@ -92,9 +103,12 @@ package struct SessionMemory: Sendable {
     DatabaseError(.foreignToken, "the session is of the database \(own), not of \(other)")
   }
 
-  private mutating func insert(_ key: UInt64, _ binding: UInt64, _ vector: VersionVector) {
+  private mutating func insert(
+    _ key: UInt64, _ binding: UInt64, _ vector: VersionVector, _ since: Timestamp?
+  ) {
     entryCount += vector.entries.count
-    let old = keys.updateValue(Seen(binding: binding, vector: vector, lastUse: uses), forKey: key)
+    let seen = Seen(binding: binding, vector: vector, since: since, lastUse: uses)
+    let old = keys.updateValue(seen, forKey: key)
     entryCount -= old?.vector.entries.count ?? 0
   }
 
@@ -114,23 +128,25 @@ package struct SessionMemory: Sendable {
 
   // A session token's payload:
   //
-  //   payload := database high u64 | low u64 (0, 0: none yet) | forgotten u8 (0 or 1) | count varint | seen*
-  //   seen    := key hash u64 | context lengthPrefixed
+  //   payload := database high u64 | low u64 (0, 0: none yet) | flags u8 (bit 0 forgotten, bit 1 times)
+  //            | count varint | seen*
+  //   seen    := key hash u64 | context lengthPrefixed | since u64, where there are times: 0 of none
   //
   // The one that was used least recently in front; no key twice. A context is the payload of a context token,
   // without a dot.
 
   package var token: [UInt8] {
     var writer = FieldWriter()
-    writer.write(fixed: database?.high ?? 0)
-    writer.write(fixed: database?.low ?? 0)
-    writer.write(byte: hasForgotten ? 1 : 0)
+    writer.write(database ?? .unknown)
+    let hasTimes = keys.values.contains { $0.since != nil }
+    writer.write(byte: (hasForgotten ? 1 : 0) | (hasTimes ? 2 : 0))
     writer.write(count: keys.count)
     for (key, seen) in keys.sorted(by: { $0.value.lastUse < $1.value.lastUse }) {
       var context: [UInt8] = []
       CausalContext(binding: seen.binding, vector: seen.vector).encode(into: &context)
       writer.write(fixed: key)
       writer.write(lengthPrefixed: context)
+      if hasTimes { writer.write(fixed: seen.since?.rawValue ?? 0) }
     }
     return SealedToken.seal(.session, writer.bytes)
   }
@@ -148,9 +164,12 @@ package struct SessionMemory: Sendable {
   package init(token: [UInt8], capacity: Int) throws(DatabaseError) {
     try self.init(capacity: capacity)
     var reader = FieldReader(try SealedToken.open(.session, token), "a session token", .damagedToken)
-    let database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    let database = try reader.readDatabase()
     self.database = database == .unknown ? nil : database
-    hasForgotten = try reader.readFlag()
+    let flags = try reader.readByte()
+    guard flags < 4 else { throw reader.damaged("flags of \(flags)") }
+    hasForgotten = flags & 1 != 0
+    var hasTimes = false
     for _ in 0..<(try reader.readCount(of: 20)) {
       let key = try reader.readFixed()
       let payload = try reader.readLengthPrefixed()
@@ -162,8 +181,11 @@ package struct SessionMemory: Sendable {
       if keys[key] != nil { throw reader.damaged("a key stands in it twice") }
       if context.dot != nil || self.database == nil { throw reader.damaged("what it saw is no session's") }
       uses += 1
-      insert(key, context.binding, context.vector)
+      let since = flags & 2 == 0 ? 0 : try reader.readFixed()
+      if since != 0 { hasTimes = true }
+      insert(key, context.binding, context.vector, since == 0 ? nil : Timestamp(rawValue: since))
     }
+    guard hasTimes == (flags & 2 != 0) else { throw reader.damaged("times that there are not") }
     try reader.readEnd()
     forget()
   }

@@ -300,23 +300,21 @@ extension DatabaseCore {
   }
 
   /// Deletes a partition from all trees of a store, durably: all but the system's, the transactions' and the
-  /// hints' are ordered by it.
+  /// hints' are ordered by it, those of leaves too.
   ///
   /// - Parameter open: the keyspaces that are open.
   func deletePartition(
     _ partition: Int, in store: Store, _ open: [KeyspaceCore]
   ) throws(DatabaseError) {
-    let start = StoredKey.make(partition)
-    // Partitions are below 32,768.
-    let end = StoredKey.make(partition + 1)
-    defer { for keyspace in open { keyspace.forgetRecentPuts(in: store) } }
+    let leaves = open.compactMap { $0.leaves(in: store) }
+    for leaves in leaves { leaves.block(partition) }
+    defer {
+      for keyspace in open { keyspace.forgetRecentPuts(in: store) }
+      // By then each stripe was free once: nobody writes any more who read a record before.
+      for leaves in leaves { leaves.unblock(partition) }
+    }
     try storing("partition \(partition) could not be dropped") { () throws(StoreError) in
-      var batch = WriteBatch()
-      let others = [Member.systemTree, Member.transactionTree, HintStore.treeName]
-      for name in store.treeNames where !others.contains(name) {
-        if let tree = store.existingTree(name) { batch.deleteRange(from: start, to: end, in: tree) }
-      }
-      try store.commit(batch, .synced)
+      try store.deletePartition(partition)
     }
   }
 

@@ -17,6 +17,9 @@ import RoostStorage
 //    compares with it and sends what it lacks; then it deletes the partition and says so.
 // 5. *Leave.* A member that holds nothing any more hands over the hints that it keeps, and is forgotten.
 //
+// A cluster that has had transactions does more between 2 and 3 (`PartitionHandover.swift`), and in 5
+// (`TransactionLeave.swift`).
+//
 // Every step reads the record anew and changes it by compare-and-set; a node that is killed anywhere finds in
 // the record where it was, and does that step again: comparing twice is comparing once. What a receiver had
 // caught up on is known to its process only.
@@ -221,9 +224,7 @@ final class NodeMoves: @unchecked Sendable {
     let isDone = try node.changeRecord { record throws(DatabaseError) in
       guard let change = record.change, !change.isCancelled else { return false }
       let plan: RingPlan
-      do throws(RingError) { plan = try record.ring.ring.plan(to: record.ring.ring.staying) } catch {
-        throw DatabaseError(error)
-      }
+      plan = try record.plan(to: record.ring.ring.staying)
       if plan.isEmpty { return false }
       record.ring = record.ring.adopting(plan)
       record.forgetDead()
@@ -238,7 +239,7 @@ final class NodeMoves: @unchecked Sendable {
     if node.reaping.rule != nil { try node.core.deleteMoved(move.partition) }
     let isDone = try node.changeRecord { record throws(DatabaseError) in
       guard let change = record.change, !change.isCancelled,
-        let plan = try? record.ring.ring.plan(to: record.ring.ring.staying), plan.isEmpty,
+        let plan = try? record.plan(to: record.ring.ring.staying), plan.isEmpty,
         !record.ring.copies.contains(where: { $0.to == move.to }),
         Self.nextMove(plan, record.ring, to: move.to) == move
       else { return false }
@@ -251,19 +252,13 @@ final class NodeMoves: @unchecked Sendable {
   private func leave(_ node: ClusterNode) {
     let kept = node.hints.statistics.hints
     if kept.isEmpty {
-      return finished(
-        .leave,
-        answered { () throws(DatabaseError) in
-          let local = node.local.id
-          let isDone = try node.changeRecord { record in
-            guard record.ring.ring.member(local) == nil, record.ring.places[local] != nil,
-              !record.ring.drops.contains(where: { $0.member == local })
-            else { return false }
-            record.ring = record.ring.forgetting(local)
-            return true
-          }
-          if !isDone { throw Self.outdated }
-        }, node)
+      let view = node.view
+      guard view.hasTransactions else { return forget(node) }
+      return TransactionLeave(node, view) { [self, weak node] result in
+        guard let node else { return }
+        if case .failure = result { return finished(.leave, result, node) }
+        forget(node)
+      }.begin()
     }
     let before = kept.values.reduce(0, +)
     HintHandover(node, kept.keys.sorted(), byteLimit: node.options.hintBytesPerSecond, isLeaving: true) {
@@ -276,6 +271,38 @@ final class NodeMoves: @unchecked Sendable {
           : .failure(DatabaseError(.busy, "\(left) hints for other members are to be handed over")),
         node)
     }.begin()
+  }
+
+  private func forget(_ node: ClusterNode) {
+    finished(
+      .leave,
+      answered { () throws(DatabaseError) in
+        let local = node.local.id
+        let isDone = try node.changeRecord { record in
+          guard record.ring.ring.member(local) == nil, record.ring.places[local] != nil,
+            !record.ring.drops.contains(where: { $0.member == local })
+          else { return false }
+          record.ring = record.ring.forgetting(local)
+          return true
+        }
+        if !isDone { throw Self.outdated }
+      }, node)
+  }
+
+  // MARK: - Versions
+
+  /// Whether more may be moved now.
+  func mayMove(_ node: ClusterNode) -> Bool {
+    lock.withLock { (credit ?? node.options.moveBytesPerSecond) > 0 }
+  }
+
+  /// Counts what this node was brought of transactional keyspaces.
+  func moved(bytes moved: Int, keys count: Int) {
+    lock.withLock {
+      credit = credit.map { $0 - moved }
+      bytes += UInt64(moved)
+      keys += UInt64(count)
+    }
   }
 
   // MARK: - Comparing

@@ -80,7 +80,7 @@ final class PartitionCatchUp: @unchecked Sendable {
 
   private func compareNext() {
     guard let node else { return }
-    guard let member = toCompare.popFirst() else { return flip() }
+    guard let member = toCompare.popFirst() else { return endTransactions() }
     moves.compare(move.partition, with: member, keyspaces, .both, node) { [self] result in
       switch result {
       case .success: whole.append(member)
@@ -108,6 +108,30 @@ final class PartitionCatchUp: @unchecked Sendable {
     }
   }
 
+  /// In a cluster that has had transactions: waits until no effect is to be done by the source, and, where it
+  /// owns the partition's transactional keys, for these and its word that it has given them up.
+  private func endTransactions() {
+    guard let node else { return }
+    guard view.hasTransactions else { return flip() }
+    guard !isSourceDead || move.slot > 0 else {
+      return done(
+        .failure(
+          DatabaseError(
+            .wrongPolicy,
+            "partition \(move.partition)'s transactional keys are at member \(move.from) alone: nobody takes "
+              + "them over without its word")))
+    }
+    NamingQuestions(move.from, partition: move.partition, node, view) { [self, weak node] result in
+      guard let node else { return }
+      if case .failure(let error) = result { return done(.failure(error)) }
+      guard move.slot == 0 else { return flip() }
+      PartitionTakeover(move, node, moves, view) { [self] result in
+        if case .failure(let error) = result { return done(.failure(error)) }
+        flip()
+      }.begin()
+    }.begin()
+  }
+
   private func flip() {
     guard let node else { return }
     done(
@@ -117,9 +141,15 @@ final class PartitionCatchUp: @unchecked Sendable {
         try storing("\(node.local.path) could not be synced") { () throws(StoreError) in
           try node.local.store.syncBesideWriters()
         }
-        let move = move
+        let (move, view) = (move, view)
+        // What this store gave up of it in its time as the owner is settled first.
+        guard !node.handovers.hasGivenUp(move.partition) else { throw NodeMoves.outdated }
         let isDone = try node.changeRecord { record throws(DatabaseError) in
-          guard record.ring.copies.contains(move) else { return false }
+          // By the same change: what was proved goes by that move, and not by one that was begun anew.
+          guard record.ring.copies.contains(move), record.change?.number == view.change?.number,
+            record.hasTransactions == view.hasTransactions
+          else { return false }
+          if record.hasTransactions { record.holders.insert(move.to) }
           do throws(RingError) { record.ring = try record.ring.moved(move) } catch {
             throw DatabaseError(error)
           }

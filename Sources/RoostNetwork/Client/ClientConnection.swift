@@ -87,6 +87,11 @@ final class ClientConnection: @unchecked Sendable {
     request.reply(.failure(request.error))
   }
 
+  /// Calls `job` some time later; at once where the client is closed.
+  func later(_ nanoseconds: UInt64, _ job: @escaping @Sendable () -> Void) {
+    if !timers.schedule(atMonotonicNanoseconds: time.monotonicNanoseconds &+ nanoseconds, job) { job() }
+  }
+
   /// What became of the connection.
   func saw(_ event: NetworkEvent) {
     guard case .peer(.anyone, let state, let error) = event else { return }

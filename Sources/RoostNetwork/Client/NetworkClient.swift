@@ -12,10 +12,12 @@ package import RoostEnvironment
 package final class NetworkClient: Sendable {
   /// Whom it asks.
   package let address: NodeAddress
-  /// How long a call may take, the connection included.
+  /// How long a call may take, the connection included; a statement of a transaction may take longer.
   package let timeout: Duration
   private let network: Network
   private let connection: ClientConnection
+  private let time: any TimeSource
+  private let randomness: any Randomness
 
   /// Begins to dial; waits for nothing.
   ///
@@ -36,6 +38,8 @@ package final class NetworkClient: Sendable {
     try tls.check(address)
     self.address = address
     self.timeout = timeout
+    time = environment.time
+    randomness = environment.randomness
     network = try Network.start(
       NetworkIdentity(cluster: cluster, database: nil, node: .random(environment.randomness)), at: nil,
       tls: tls, options, environment, logger: logger)
@@ -103,27 +107,67 @@ package final class NetworkClient: Sendable {
 
   /// Has the node compare what it holds with the other replicas, and mend what differs.
   ///
+  /// - Parameter isFull: whether all records are read for it, and the leaves that nodes keep are checked.
   /// - Returns: what it came to, partitions that could not be compared among it.
   /// - Throws: as ``key(_:)``.
-  package func repair() async throws(DatabaseError) -> RepairReport {
+  package func repair(isFull: Bool = false) async throws(DatabaseError) -> RepairReport {
     // What of it was done before a connection is lost need not be taken back: it is asked for again.
-    try RepairReport(decoding: await ask(NodeMessageKind.repair, [], isWrite: false))
+    let request = RepairRequest(isFull: isFull).encoded()
+    return try RepairReport(decoding: await ask(NodeMessageKind.repair, request, isWrite: false))
   }
 
-  func ask(_ kind: UInt16, _ body: [UInt8], isWrite: Bool) async throws(DatabaseError) -> [UInt8] {
-    let message = NodeMessage(kind: kind, body: body)
-    let nanoseconds = timeout.wholeNanoseconds
-    let result = await withCheckedContinuation { continuation in
-      connection.ask(message, for: nanoseconds) { continuation.resume(returning: $0) }
-    }
-    switch result {
+  /// Sends a request, and returns what was asked for.
+  ///
+  /// - Parameter isWrite: whether the request changes anything.
+  /// - Throws: as ``key(_:)``.
+  package func ask(_ kind: UInt16, _ body: [UInt8], isWrite: Bool) async throws(DatabaseError) -> [UInt8] {
+    switch await send(kind, body) {
     case .success(let answer): return try NodeAnswer.decode(answer)
-    case .failure(let error):
-      // Said once which node.
-      let who = error.message.contains("\(address)") ? "no answer" : "\(address)"
-      throw NodeAnswer.failure(error, of: who, isWrite: isWrite)
+    case .failure(let error): throw failure(error, isWrite: isWrite)
     }
   }
+
+  /// Sends a request of a kind that a layer above knows.
+  ///
+  /// - Parameter shortest: for how long an answer is waited for where a call's timeout is shorter: for what
+  ///   the node itself may have to wait.
+  /// - Returns: what the node answered, a failure of its own among it (`NodeAnswer.decode`); or why no answer
+  ///   came.
+  package func send(
+    _ kind: UInt16, _ body: [UInt8], atLeast shortest: Duration = .zero
+  ) async -> Result<[UInt8], TransportError> {
+    let message = NodeMessage(kind: kind, body: body)
+    let nanoseconds = max(timeout, shortest).wholeNanoseconds
+    return await withCheckedContinuation { continuation in
+      connection.ask(message, for: nanoseconds) { continuation.resume(returning: $0) }
+    }
+  }
+
+  /// Sends a request, and waits for no answer. It may be lost.
+  package func post(_ kind: UInt16, _ body: [UInt8]) {
+    connection.ask(NodeMessage(kind: kind, body: body), for: timeout.wholeNanoseconds) { _ in }
+  }
+
+  /// What it comes to that no answer came.
+  ///
+  /// - Parameter isWrite: whether the request would have changed anything.
+  package func failure(_ error: TransportError, isWrite: Bool) -> DatabaseError {
+    // Said once which node.
+    let who = error.message.contains("\(address)") ? "no answer" : "\(address)"
+    return NodeAnswer.failure(error, of: who, isWrite: isWrite)
+  }
+
+  /// Waits some time; less where the client is closed meanwhile.
+  package func pause(milliseconds: UInt64) async {
+    await withCheckedContinuation { continuation in
+      connection.later(milliseconds &* 1_000_000) { continuation.resume() }
+    }
+  }
+
+  package func randomNumber() -> UInt64 { randomness.next() }
+
+  /// The monotonic clock, in milliseconds.
+  package var monotonicMilliseconds: UInt64 { time.monotonicNanoseconds / 1_000_000 }
 
   /// Ends the connection and the threads; calls under way fail with `.closed` or, where the node may have
   /// acted on them, `.indeterminate`. A client that was made has to be closed.

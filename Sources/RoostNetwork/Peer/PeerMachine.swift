@@ -1,44 +1,6 @@
 import RoostCluster
 import RoostEnvironment
 
-/// What happens to a connection that this node dials, or is asked of it.
-enum PeerEvent: Sendable {
-  /// Dial.
-  case begin
-  case request(UInt64, NodeMessage, deadline: UInt64)
-  case cancel(UInt64)
-  /// The connection of this attempt stands, TLS included.
-  case opened(attempt: UInt64)
-  case frame(attempt: UInt64, Frame)
-  /// Bytes came that end within a frame, or not.
-  case bytes(attempt: UInt64, count: Int, isPartial: Bool)
-  /// The other side sent rubbish, or TLS failed.
-  case broke(attempt: UInt64, TransportError)
-  /// The connection failed or ended.
-  case ended(attempt: UInt64, TransportError)
-  /// It is some time later.
-  case tick
-  /// Take nothing new.
-  case drain
-  /// End all.
-  case stop
-}
-
-/// What its driver is to do.
-enum PeerEffect: Sendable {
-  case dial(attempt: UInt64)
-  /// Close the connection of this attempt, after this frame.
-  case close(attempt: UInt64, Frame?)
-  /// There is something to send: ask ``PeerMachine/nextFrame(attempt:at:)``.
-  case flush
-  case complete(UInt64, Result<[UInt8], TransportError>)
-  case wake(at: UInt64)
-  case changed(PeerStatistics.State, TransportError?)
-  case heard(physicalMilliseconds: UInt64, roundTripNanoseconds: UInt64)
-  /// The last request under way has ended, after ``PeerEvent/drain``.
-  case drained
-}
-
 /// The connection to one other node, which this one dials: requests, their queue, deadlines, and dialling
 /// again.
 ///
@@ -49,7 +11,7 @@ enum PeerEffect: Sendable {
 ///
 /// A value of one thread; decides, and does nothing itself.
 struct PeerMachine {
-  private enum Link {
+  enum Link {
     case idle
     case waiting(until: UInt64)
     case dialling(attempt: UInt64, since: UInt64)
@@ -58,7 +20,7 @@ struct PeerMachine {
     case stopped
   }
 
-  private struct Up {
+  struct Up {
     var since: UInt64
     var largestBody: Int
     var window: Int
@@ -66,7 +28,7 @@ struct PeerMachine {
     var isDraining = false
   }
 
-  private struct Item {
+  struct Item {
     /// Until it is sent.
     var message: NodeMessage?
     var deadline: UInt64
@@ -75,22 +37,22 @@ struct PeerMachine {
   }
 
   let node: NodeID
-  private let options: NetworkOptions
-  private let hello: Hello
-  private var backoff: Backoff
-  private var link = Link.idle
-  private var attempt: UInt64 = 0
-  private var isDraining = false
-  private var lastError = TransportError(.unreachable, "no connection was made yet")
-  private(set) var statistics: PeerStatistics
+  let options: NetworkOptions
+  let hello: Hello
+  var backoff: Backoff
+  var link = Link.idle
+  var attempt: UInt64 = 0
+  var isDraining = false
+  var lastError = TransportError(.unreachable, "no connection was made yet")
+  var statistics: PeerStatistics
 
-  private var items: [UInt64: Item] = [:]
+  var items: [UInt64: Item] = [:]
   /// Numbers of what waits, in order; some may be gone.
-  private var queue: [UInt64] = []
-  private var queueStart = 0
-  private var control: [Frame] = []
-  private var deadlines = DeadlineQueue()
-  private var wakeAt: UInt64?
+  var queue: [UInt64] = []
+  var queueStart = 0
+  var control: [Frame] = []
+  var deadlines = DeadlineQueue()
+  var wakeAt: UInt64?
   /// The greatest number that was sent.
   private var lastSent: UInt64 = 0
 
@@ -106,7 +68,7 @@ struct PeerMachine {
   }
 
   /// As errors call the other side: who answers for anyone has no number until it does.
-  private var name: String { node == .anyone ? "the node" : "node \(node)" }
+  var name: String { node == .anyone ? "the node" : "node \(node)" }
 
   /// Entries that are kept for messages, those included that are gone: for tests.
   var keptCount: Int { items.count + queue.count + deadlines.count + control.count }
@@ -260,7 +222,7 @@ struct PeerMachine {
   }
 
   /// Completes a message without an answer from the other side.
-  private mutating func end(_ number: UInt64, _ error: TransportError, _ effects: inout [PeerEffect]) {
+  mutating func end(_ number: UInt64, _ error: TransportError, _ effects: inout [PeerEffect]) {
     guard let item = items.removeValue(forKey: number) else { return }
     var error = error
     if item.message != nil {
@@ -279,7 +241,7 @@ struct PeerMachine {
     noteDrained(&effects)
   }
 
-  private mutating func answer(
+  mutating func answer(
     _ number: UInt64, _ result: Result<[UInt8], TransportError>, _ effects: inout [PeerEffect]
   ) throws(TransportError) {
     guard number != 0, number <= lastSent else {
@@ -298,204 +260,5 @@ struct PeerMachine {
 
   private func noteDrained(_ effects: inout [PeerEffect]) {
     if isDraining, statistics.inFlight + statistics.queuedMessages == 0 { effects.append(.drained) }
-  }
-
-  // MARK: - The connection
-
-  /// Whether the connection of this attempt is the one that counts.
-  func isCurrent(_ number: UInt64) -> Bool {
-    switch link {
-    case .dialling(let attempt, _), .greeting(let attempt, _), .up(let attempt, _): attempt == number
-    case .idle, .waiting, .stopped: false
-    }
-  }
-
-  private mutating func withUp(_ body: (inout Up) -> Void) {
-    guard case .up(let attempt, var up) = link else { return }
-    body(&up)
-    link = .up(attempt: attempt, up)
-  }
-
-  private mutating func counted(_ frame: Frame) -> Frame {
-    statistics.bytesSent += UInt64(frame.encodedCount)
-    return frame
-  }
-
-  private mutating func dial(_ moment: Moment, _ effects: inout [PeerEffect]) {
-    attempt += 1
-    link = .dialling(attempt: attempt, since: moment.nanoseconds)
-    statistics.state = .connecting
-    effects.append(.dial(attempt: attempt))
-  }
-
-  private mutating func receive(
-    _ frame: Frame, at moment: Moment, _ effects: inout [PeerEffect]
-  ) throws(TransportError) {
-    withUp { $0.heartbeat.heard() }
-    switch (frame.kind, link) {
-    case (.goodbye, _):
-      let error = try Notice(decoding: frame.body).error
-      lose(error, goodbye: false, at: moment, &effects)
-    case (.hello, .greeting(let attempt, let since)):
-      try welcome(frame, attempt, since, at: moment, &effects)
-    case (.response, .up): try answer(frame.request, .success(frame.body), &effects)
-    case (.failure, .up):
-      try answer(frame.request, .failure(try Notice(decoding: frame.body).error), &effects)
-    case (.ping, .up):
-      // One that was not sent yet stands for all.
-      control.removeAll { $0.kind == .pong }
-      control.append(try Heartbeat.pong(to: frame, at: moment))
-      effects.append(.flush)
-    case (.pong, .up(_, let up)):
-      if let sign = try up.heartbeat.takePong(frame, at: moment.nanoseconds) {
-        statistics.roundTripNanoseconds = sign.roundTrip
-        effects.append(.heard(physicalMilliseconds: sign.milliseconds, roundTripNanoseconds: sign.roundTrip))
-      }
-    case (.draining, .up):
-      withUp { $0.isDraining = true }
-      statistics.state = .draining
-      let error = TransportError(.unreachable, "\(name) is about to leave")
-      for number in waiting { end(number, error, &effects) }
-      effects.append(.changed(.draining, nil))
-    default: throw TransportError(.rubbish, "a frame of kind \(frame.kind) out of place")
-    }
-  }
-
-  private mutating func welcome(
-    _ frame: Frame, _ attempt: UInt64, _ since: UInt64, at moment: Moment, _ effects: inout [PeerEffect]
-  ) throws(TransportError) {
-    let other = try Hello(decoding: frame.body)
-    var mine = hello
-    mine.physicalMilliseconds = moment.physicalMilliseconds
-    let age = moment.nanoseconds &- since
-    _ = try mine.accept(
-      other, expecting: node == .anyone ? nil : node,
-      clockBound: options.clockBound.map { $0.wholeNanoseconds / 1_000_000 },
-      age: age / 1_000_000 + 1)
-    link = .up(
-      attempt: attempt,
-      Up(
-        since: moment.nanoseconds, largestBody: other.largestBody, window: other.window,
-        heartbeat: Heartbeat(options, at: moment.nanoseconds)))
-    if attempt > 1 { statistics.reconnects += 1 }
-    statistics.state = .connected
-    effects.append(.changed(.connected, nil))
-    effects.append(.heard(physicalMilliseconds: other.physicalMilliseconds, roundTripNanoseconds: age))
-    // What was taken before the other side's limit was known.
-    for number in waiting where (items[number]?.byteCount ?? 0) > other.largestBody {
-      let error = TransportError(
-        .tooLarge, "a body of \(items[number]?.byteCount ?? 0) bytes; \(name) takes \(other.largestBody)"
-      )
-      end(number, error, &effects)
-    }
-    effects.append(.flush)
-  }
-
-  private var waiting: [UInt64] { queue[queueStart...].filter { items[$0]?.message != nil } }
-
-  /// What a message is refused with that finds no connection: why there is none.
-  private var refusal: TransportError {
-    switch lastError.code {
-    case .wrongCluster, .wrongDatabase, .wrongVersion, .wrongNode, .clockOutOfBound, .tls, .notSecure,
-      .certificate:
-      TransportError(lastError.code, lastError.message)
-    default: TransportError(.unreachable, "\(name) is out of reach: \(lastError)")
-    }
-  }
-
-  /// Ends the connection, and what hangs on it.
-  private mutating func lose(
-    _ error: TransportError, goodbye: Bool, closes: Bool = true, at moment: Moment,
-    _ effects: inout [PeerEffect]
-  ) {
-    var upFor: UInt64 = 0
-    if case .up(_, let up) = link { upFor = moment.nanoseconds &- up.since }
-    if closes {
-      effects.append(
-        .close(attempt: attempt, goodbye ? Frame(kind: .goodbye, body: Notice(error).encoded) : nil))
-    }
-    link = .waiting(until: moment.nanoseconds &+ backoff.wait(afterUpFor: upFor))
-    control = []
-    lastError = error
-    statistics.state = .waiting
-    statistics.lastError = error.description
-    effects.append(.changed(.waiting, error))
-    failAll(refusal, &effects)
-  }
-
-  private mutating func failAll(_ refusal: TransportError, _ effects: inout [PeerEffect]) {
-    let all = items.sorted { $0.key < $1.key }
-    for (number, item) in all {
-      let error =
-        item.message != nil
-        ? refusal
-        : TransportError(.disconnected, "the connection ended: \(lastError)", mayHaveArrived: true)
-      end(number, error, &effects)
-    }
-    queue = []
-    queueStart = 0
-    deadlines = DeadlineQueue()
-  }
-
-  private mutating func stop(_ effects: inout [PeerEffect]) {
-    let error = TransportError(.closed, "the network was closed")
-    if isCurrent(attempt) {
-      effects.append(.close(attempt: attempt, Frame(kind: .goodbye, body: Notice(error).encoded)))
-    }
-    link = .stopped
-    control = []
-    lastError = error
-    statistics.state = .closed
-    failAll(error, &effects)
-    effects.append(.changed(.closed, nil))
-  }
-
-  // MARK: - Time
-
-  private mutating func tick(_ moment: Moment, _ effects: inout [PeerEffect]) {
-    let now = moment.nanoseconds
-    if let time = wakeAt, time <= now { wakeAt = nil }
-    while let number = deadlines.take(until: now) {
-      if items[number] == nil { continue }
-      statistics.deadlinesExceeded += 1
-      end(number, TransportError(.deadlineExceeded, "no answer from \(name) in time"), &effects)
-    }
-    switch link {
-    case .waiting(let until): if until <= now { dial(moment, &effects) }
-    case .dialling(_, let since), .greeting(_, let since):
-      if since &+ options.handshakeTimeout.wholeNanoseconds <= now {
-        let error = TransportError(
-          .silent, "\(name) did not introduce itself in \(options.handshakeTimeout)")
-        lose(error, goodbye: true, at: moment, &effects)
-      }
-    case .up(let attempt, var up):
-      do throws(TransportError) {
-        if let ping = try up.heartbeat.beat(at: moment) {
-          // A ping that was not sent yet says the same.
-          control.removeAll { $0.kind == .ping }
-          control.append(ping)
-          effects.append(.flush)
-        }
-        link = .up(attempt: attempt, up)
-      } catch {
-        lose(error, goodbye: true, at: moment, &effects)
-      }
-    case .idle, .stopped: break
-    }
-  }
-
-  /// Asks to be woken for the soonest of what is due, where that was not asked for.
-  private mutating func wake(_ now: UInt64, _ effects: inout [PeerEffect]) {
-    var soonest = deadlines.first ?? .max
-    switch link {
-    case .idle, .stopped: break
-    case .waiting(let until): soonest = min(soonest, until)
-    case .dialling(_, let since), .greeting(_, let since):
-      soonest = min(soonest, since &+ options.handshakeTimeout.wholeNanoseconds)
-    case .up(_, let up): soonest = min(soonest, up.heartbeat.due)
-    }
-    guard soonest < wakeAt ?? .max else { return }
-    wakeAt = soonest
-    effects.append(.wake(at: soonest))
   }
 }

@@ -50,7 +50,8 @@ final class NodeMetrics: NodeObserver, @unchecked Sendable {
       total("read_repairs") { $0.readRepairs }, total("hints_handed_over") { $0.hintsHandedOver },
       total("hints_expired") { $0.hintsExpired }, total("hints_refused") { $0.hintsRefused },
       total("tree_passes") { $0.treePasses }, total("tree_repairs") { $0.treeRepairs },
-      total("tree_not_compared") { $0.notCompared },
+      total("tree_not_compared") { $0.notCompared }, total("trees_kept") { $0.treesKept },
+      total("trees_scanned") { $0.treesScanned }, total("tree_wrong_leaves") { $0.wrongLeaves },
       total("failed_lease_renewals") { $0.failedRenewals }, total("reaped") { $0.reaped },
       total("reaps_put_off") { $0.reapsPutOff }, total("late_states") { $0.lateStates },
     ]

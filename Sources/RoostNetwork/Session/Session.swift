@@ -15,6 +15,8 @@ final class Session: FrameSink, @unchecked Sendable {
   /// Not held: the handler has them, and what it lets go of is answered by that.
   private var inHand: [UInt64: WeakMessage] = [:]
   private var isFlushDue = false
+  /// Who has introduced itself.
+  private var peer: NodeID?
   /// Of the event loop.
   private weak var handler: FrameHandler?
 
@@ -74,6 +76,7 @@ final class Session: FrameSink, @unchecked Sendable {
 
   func ended() {
     run(.ended)
+    if let peer = lock.withLock({ peer }) { services.ended(number, of: peer) }
     whenEnded(self)
   }
 
@@ -103,7 +106,9 @@ final class Session: FrameSink, @unchecked Sendable {
     case .pause: onLoop { session in session.handler?.pause(session.isPaused) }
     case .wake(let time):
       services.timers.schedule(atMonotonicNanoseconds: time) { [weak self] in self?.run(.tick) }
-    case .established(let node): services.tell(.accepted(node))
+    case .established(let node):
+      lock.withLock { peer = node }
+      services.tell(.accepted(node))
     case .heard(let node, let milliseconds, let roundTrip):
       services.heard(node, physicalMilliseconds: milliseconds, roundTripNanoseconds: roundTrip)
     case .close(let frame, let error):
@@ -116,7 +121,7 @@ final class Session: FrameSink, @unchecked Sendable {
     services.metrics.messages.increment()
     let message = ReceivedMessage(
       from: node, NodeMessage(kind: frame.message, body: frame.body), deadline: deadline,
-      isRequest: frame.kind == .request
+      isRequest: frame.kind == .request, connection: self.number
     ) { [weak self] answer in
       guard let self else { return }
       lock.withLock { inHand[number] = nil }

@@ -1,43 +1,5 @@
 import RoostCluster
 
-/// What happens to a connection that another node dialled.
-enum SessionEvent: Sendable {
-  case frame(Frame)
-  /// Bytes came that end within a frame, or not.
-  case bytes(count: Int, isPartial: Bool)
-  /// The other side broke the rules, or TLS failed.
-  case broken(TransportError)
-  /// The handler answered, or finished a message without an answer.
-  case handled(UInt64, Result<[UInt8], TransportError>?)
-  /// So many bytes have left this process.
-  case wrote(Int)
-  /// It is some time later.
-  case tick
-  /// Take nothing new, end what is in hand until then.
-  case drain(until: UInt64)
-  /// There is no room for the connection, or the network is being closed.
-  case refuse(TransportError)
-  /// The connection has ended.
-  case ended
-}
-
-/// What its driver is to do.
-enum SessionEffect: Sendable {
-  /// Hand it to the handler. The number comes back with ``SessionEvent/handled(_:_:)``.
-  case deliver(UInt64, from: NodeID, Frame, deadline: UInt64)
-  /// Nobody waits for the answer any more.
-  case cancelled(UInt64)
-  /// There is something to send: ask ``SessionMachine/nextFrame(at:)``.
-  case flush
-  /// Read nothing more, or go on.
-  case pause(Bool)
-  case wake(at: UInt64)
-  case established(NodeID)
-  case heard(NodeID, physicalMilliseconds: UInt64, roundTripNanoseconds: UInt64)
-  /// Close the connection, after this frame. Why, where this side had a reason.
-  case close(Frame?, TransportError?)
-}
-
 /// A connection that another node dialled: its requests, what of them is in hand, and the answers.
 ///
 /// What one connection can make this process keep is bounded: so many requests in hand, and more are
@@ -46,41 +8,41 @@ enum SessionEffect: Sendable {
 ///
 /// A value of one thread; decides, and does nothing itself.
 struct SessionMachine {
-  private enum Link {
+  enum Link {
     case greeting(since: UInt64)
     case up(NodeID, Heartbeat)
     case ended
   }
 
-  private struct InHand {
+  struct InHand {
     /// 0 of a message without an answer.
     var request: UInt64
     var byteCount: Int
     var isCancelled = false
   }
 
-  private let options: NetworkOptions
-  private let hello: Hello
-  private var link: Link
-  private var inHand: [UInt64: InHand] = [:]
+  let options: NetworkOptions
+  let hello: Hello
+  var link: Link
+  var inHand: [UInt64: InHand] = [:]
   private var numbers: [UInt64: UInt64] = [:]
-  private var deadlines = DeadlineQueue()
+  var deadlines = DeadlineQueue()
   private var nextNumber: UInt64 = 0
   /// The longest answer that both sides allow.
   private var longestAnswer: Int
-  private var oneWaysInHand = 0
+  var oneWaysInHand = 0
   private(set) var bytesInHand = 0
-  private var control: [Frame] = []
-  private var answers: [Frame] = []
-  private var answersStart = 0
+  var control: [Frame] = []
+  var answers: [Frame] = []
+  var answersStart = 0
   /// Bytes of answers that wait, and of frames that are being written.
-  private var bytesWaiting = 0
-  private var bytesLeaving = 0
+  var bytesWaiting = 0
+  var bytesLeaving = 0
   /// When something was last written, while something has to be.
-  private var lastProgress: UInt64 = 0
-  private(set) var isPaused = false
-  private var drainUntil: UInt64?
-  private var wakeAt: UInt64?
+  var lastProgress: UInt64 = 0
+  var isPaused = false
+  var drainUntil: UInt64?
+  var wakeAt: UInt64?
 
   // Counted since the connection began.
   private(set) var bytesReceived: UInt64 = 0
@@ -262,124 +224,5 @@ struct SessionMachine {
     answers.append(frame)
     bytesWaiting += frame.encodedCount
     effects.append(.flush)
-  }
-
-  // MARK: - The connection
-
-  private mutating func withHeartbeat(_ body: (inout Heartbeat) -> Void) {
-    guard case .up(let node, var heartbeat) = link else { return }
-    body(&heartbeat)
-    link = .up(node, heartbeat)
-  }
-
-  private mutating func end(_ error: TransportError?, _ effects: inout [SessionEffect]) {
-    if isEnded { return }
-    link = .ended
-    effects.append(.close(error.map { Frame(kind: .goodbye, body: Notice($0).encoded) }, error))
-    control = []
-    answers = []
-    answersStart = 0
-    bytesWaiting = 0
-    for number in inHand.keys.sorted() where inHand[number]?.isCancelled == false {
-      inHand[number]?.isCancelled = true
-      effects.append(.cancelled(number))
-    }
-  }
-
-  private mutating func drain(_ until: UInt64, _ effects: inout [SessionEffect]) {
-    if drainUntil == nil, case .up = link {
-      control.append(Frame(kind: .draining))
-      effects.append(.flush)
-    }
-    drainUntil = min(until, drainUntil ?? .max)
-    if case .greeting = link {
-      end(TransportError(.unreachable, "node \(hello.node) is about to leave"), &effects)
-    }
-    settleIfDrained(&effects)
-  }
-
-  private mutating func settleIfDrained(_ effects: inout [SessionEffect]) {
-    guard drainUntil != nil, inHand.isEmpty, control.isEmpty, answersStart == answers.count, bytesLeaving == 0
-    else { return }
-    end(TransportError(.unreachable, "node \(hello.node) has left"), &effects)
-  }
-
-  /// Stops reading where too much is kept, and goes on once a quarter of it is gone.
-  private mutating func pace(_ now: UInt64, _ effects: inout [SessionEffect]) {
-    let kept = bytesWaiting + bytesLeaving
-    if isPaused {
-      func isBelow(_ value: Int, _ limit: Int) -> Bool { value == 0 || value < limit - limit / 4 }
-      guard
-        isBelow(oneWaysInHand, options.window), isBelow(bytesInHand, options.bytesInHand),
-        isBelow(kept, options.queuedBytes)
-      else { return }
-      isPaused = false
-      withHeartbeat { $0.resumed(at: now) }
-    } else {
-      guard
-        oneWaysInHand >= options.window || bytesInHand >= options.bytesInHand || kept >= options.queuedBytes
-      else { return }
-      isPaused = true
-      withHeartbeat { $0.isPaused = true }
-    }
-    if !isEnded { effects.append(.pause(isPaused)) }
-  }
-
-  // MARK: - Time
-
-  private mutating func tick(_ moment: Moment, _ effects: inout [SessionEffect]) {
-    let now = moment.nanoseconds
-    if let time = wakeAt, time <= now { wakeAt = nil }
-    while let number = deadlines.take(until: now) {
-      guard inHand[number]?.isCancelled == false else { continue }
-      inHand[number]?.isCancelled = true
-      effects.append(.cancelled(number))
-    }
-    do throws(TransportError) { try checkLink(moment, &effects) } catch { end(error, &effects) }
-  }
-
-  private mutating func checkLink(
-    _ moment: Moment, _ effects: inout [SessionEffect]
-  ) throws(TransportError) {
-    let now = moment.nanoseconds
-    switch link {
-    case .ended: return
-    case .greeting(let since):
-      if since &+ options.handshakeTimeout.wholeNanoseconds <= now {
-        throw TransportError(.silent, "no introduction came in \(options.handshakeTimeout)")
-      }
-    case .up(let node, var heartbeat):
-      if bytesWaiting + bytesLeaving > 0, lastProgress &+ stallTimeout <= now {
-        throw TransportError(
-          .silent, "node \(node) took none of its answers in \(stallTimeout / 1_000_000) ms")
-      }
-      let ping = try heartbeat.beat(at: moment)
-      link = .up(node, heartbeat)
-      if let ping {
-        // A ping that was not sent yet says the same.
-        control.removeAll { $0.kind == .ping }
-        control.append(ping)
-        effects.append(.flush)
-      }
-    }
-    if let drainUntil, drainUntil <= now {
-      throw TransportError(
-        .closed, "node \(hello.node) has left before all was answered", mayHaveArrived: true)
-    }
-  }
-
-  private var stallTimeout: UInt64 { options.frameTimeout.wholeNanoseconds }
-
-  /// Asks to be woken for the soonest of what is due, where that was not asked for.
-  private mutating func wake(_ now: UInt64, _ effects: inout [SessionEffect]) {
-    var soonest = min(deadlines.first ?? .max, drainUntil ?? .max)
-    switch link {
-    case .ended: return
-    case .greeting(let since): soonest = min(soonest, since &+ options.handshakeTimeout.wholeNanoseconds)
-    case .up(_, let heartbeat): soonest = min(soonest, heartbeat.due)
-    }
-    guard soonest < wakeAt ?? .max else { return }
-    wakeAt = soonest
-    effects.append(.wake(at: soonest))
   }
 }

@@ -26,7 +26,9 @@ extension CallHistory {
     let calls = calls(of: key)
     var found: [String] = []
     for read in calls where read.asked.isRead {
-      guard let content = read.found, let end = read.endedAt else { continue }
+      guard let content = read.found, let end = read.endedAt, end < membersChangedAt ?? .max else {
+        continue
+      }
       let lastLoss = losses.last { $0 <= end }
       let judgement = Judgement(
         calls: calls, content: content,

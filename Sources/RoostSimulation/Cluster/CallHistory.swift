@@ -12,18 +12,29 @@ import RoostCluster
 
 /// All calls of a simulation, by key. Used by one thread.
 final class CallHistory: @unchecked Sendable {
-  /// The beginning or the end of a call.
+  /// What begins and ends: a call, or a transaction, by its number.
+  private enum Subject: Hashable {
+    case call(Int)
+    case transaction(Int)
+  }
+
+  /// The beginning or the end of one.
   private struct Moment {
-    var call: Int
+    var subject: Subject
     var kind: HistoryLine.Kind
     var process: Int
     var nanoseconds: UInt64
   }
 
   private(set) var calls: [RecordedCall] = []
+  private(set) var transactions: [RecordedTransaction] = []
   /// Whether a read of a quorum must see what was acknowledged before it: where no store but a replica counts
   /// for a write, and the quorums of reads and writes meet.
   var checksReads = false
+  /// Whether that goes on to hold while partitions move: where nothing else goes wrong.
+  var checksMovedReads = false
+  /// Where, among the moments, the members began to change: reads are judged up to there.
+  private(set) var membersChangedAt: Int?
   private var byKey: [String: [Int]] = [:]
   /// Numbers of the puts of a value.
   private var puts: [String: [String: [Int]]] = [:]
@@ -34,8 +45,8 @@ final class CallHistory: @unchecked Sendable {
   /// The process as which a client acts now. One whose call was in doubt acts as another from then on.
   private var processes: [Int: Int] = [:]
   private var processCount = 0
-  /// The processes of calls that have not ended.
-  private var busy: [Int: (client: Int, process: Int)] = [:]
+  /// The processes of what has not ended.
+  private var busy: [Subject: (client: Int, process: Int)] = [:]
 
   var keys: [String] { byKey.keys.sorted() }
 
@@ -55,10 +66,20 @@ final class CallHistory: @unchecked Sendable {
     case .add(let key, _), .remove(let key, _): kinds[key] = .set
     case .get, .delete: break
     }
-    let process = freeProcess(of: client)
-    busy[number] = (client, process)
-    moments.append(Moment(call: number, kind: .invoke, process: process, nanoseconds: nanoseconds))
+    begin(.call(number), client: client, at: nanoseconds)
     return number
+  }
+
+  private func begin(_ subject: Subject, client: Int, at nanoseconds: UInt64) {
+    let process = freeProcess(of: client)
+    busy[subject] = (client, process)
+    moments.append(Moment(subject: subject, kind: .invoke, process: process, nanoseconds: nanoseconds))
+  }
+
+  private func end(_ subject: Subject, _ kind: HistoryLine.Kind, at nanoseconds: UInt64) {
+    guard let (client, process) = busy.removeValue(forKey: subject) else { return }
+    if kind == .info, processes[client] == process { processes[client] = nil }
+    moments.append(Moment(subject: subject, kind: kind, process: process, nanoseconds: nanoseconds))
   }
 
   /// A process does one call at a time.
@@ -81,9 +102,44 @@ final class CallHistory: @unchecked Sendable {
       // A read that failed has done nothing.
       case .inDoubt, .open: calls[number].asked.isRead ? .fail : .info
       }
-    guard let (client, process) = busy.removeValue(forKey: number) else { return }
-    if kind == .info, processes[client] == process { processes[client] = nil }
-    moments.append(Moment(call: number, kind: kind, process: process, nanoseconds: nanoseconds))
+    end(.call(number), kind, at: nanoseconds)
+  }
+
+  // MARK: - Transactions
+
+  /// - Parameter nanoseconds: since the simulation began.
+  func beginTransaction(
+    node: Int, isSnapshot: Bool = false, client: Int, at nanoseconds: UInt64
+  ) -> Int {
+    let number = transactions.count
+    transactions.append(
+      RecordedTransaction(
+        number: number, node: node, isSnapshot: isSnapshot, begun: nanoseconds / 1_000_000,
+        beganAt: moments.count))
+    begin(.transaction(number), client: client, at: nanoseconds)
+    return number
+  }
+
+  /// Changes what is noted of a transaction that has not ended.
+  func note(_ number: Int, _ change: (inout RecordedTransaction) -> Void) { change(&transactions[number]) }
+
+  func endTransaction(_ number: Int, _ outcome: RecordedTransaction.Outcome, at nanoseconds: UInt64) {
+    transactions[number].outcome = outcome
+    transactions[number].ended = nanoseconds / 1_000_000
+    transactions[number].endedAt = moments.count
+    let kind: HistoryLine.Kind =
+      switch outcome {
+      case .committed: .ok
+      case .aborted: .fail
+      case .open, .unknown: .info
+      }
+    end(.transaction(number), kind, at: nanoseconds)
+  }
+
+  /// The members are about to change: a hint may count for a write from now on, and who a partition moves to
+  /// may know of a write by a hint that is on its way.
+  func noteMembersChange() {
+    if !checksMovedReads, membersChangedAt == nil { membersChangedAt = moments.count }
   }
 
   /// A disk is lost, or goes back to what it was.
@@ -113,27 +169,36 @@ final class CallHistory: @unchecked Sendable {
   var jsonLines: String {
     var text = ""
     for (index, moment) in moments.enumerated() {
-      let call = calls[moment.call]
-      let kind = kinds[call.asked.key] ?? .values
-      let isBeginning = moment.kind == .invoke
-      var more: [(name: String, value: String)] = [("node", "\(call.node + 1)")]
-      if isBeginning, !call.asked.isRead {
-        more.append(("synced", call.isSynced ? "true" : "false"))
-        if !call.seen.isEmpty {
-          more.append(("replaces", HistoryLine.json(call.seen.sorted().map { "\($0)" })))
+      let described =
+        switch moment.subject {
+        case .call(let number): line(index, moment, calls[number])
+        case .transaction(let number):
+          transactions[number].line(
+            index, moment.kind, process: moment.process, nanoseconds: moment.nanoseconds)
         }
-      }
-      switch call.outcome {
-      case .refused(let reason), .inDoubt(let reason):
-        if !isBeginning { more.append(("error", HistoryLine.json(reason))) }
-      case .open, .acknowledged: break
-      }
-      text += HistoryLine(
-        index: index, moment.kind, process: moment.process, id: "\(call.number)",
-        nanoseconds: moment.nanoseconds,
-        [call.asked.operation(isBeginning ? nil : call.found, kind)], more: more
-      ).text
+      text += described.text
     }
     return text
+  }
+
+  private func line(_ index: Int, _ moment: Moment, _ call: RecordedCall) -> HistoryLine {
+    let kind = kinds[call.asked.key] ?? .values
+    let isBeginning = moment.kind == .invoke
+    var more: [(name: String, value: String)] = [("node", "\(call.node + 1)")]
+    if isBeginning, !call.asked.isRead {
+      more.append(("synced", call.isSynced ? "true" : "false"))
+      if !call.seen.isEmpty {
+        more.append(("replaces", HistoryLine.json(call.seen.sorted().map { "\($0)" })))
+      }
+    }
+    switch call.outcome {
+    case .refused(let reason), .inDoubt(let reason):
+      if !isBeginning { more.append(("error", HistoryLine.json(reason))) }
+    case .open, .acknowledged: break
+    }
+    return HistoryLine(
+      index: index, moment.kind, process: moment.process, id: "\(call.number)",
+      nanoseconds: moment.nanoseconds, [call.asked.operation(isBeginning ? nil : call.found, kind)],
+      more: more)
   }
 }

@@ -1,7 +1,7 @@
 /// What happens in a simulated cluster, as its trace tells it. A plain value.
 struct EventLabel: Sendable {
   enum Kind: UInt8, Sendable {
-    case work, request, answer, timeout, heartbeat, beat, tick, call, step, disconnect
+    case work, request, answer, timeout, heartbeat, beat, tick, call, step, disconnect, alarm
   }
 
   var kind: Kind

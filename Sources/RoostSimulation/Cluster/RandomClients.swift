@@ -12,6 +12,8 @@ final class RandomClients: @unchecked Sendable {
   private var contexts: [[String: SimulatedContext]]
   /// Those that may be removed.
   private var elements: [String] = []
+  /// Where tombstones are reaped.
+  private let brief: BriefKeys?
   private var minute: UInt64 = 0
   private var nextElement = 0
   private var nextValue = 0
@@ -20,6 +22,7 @@ final class RandomClients: @unchecked Sendable {
     self.world = world
     self.faults = faults
     contexts = Array(repeating: [:], count: count)
+    brief = world.reaps ? BriefKeys(world) : nil
   }
 
   func begin() {
@@ -46,8 +49,11 @@ final class RandomClients: @unchecked Sendable {
     world.begin(asked, at: host, isSynced: isSynced, client: client) { [self] result in
       openCalls -= 1
       switch result {
-      case .read(let read): contexts[client][key] = read.context
+      case .read(let read):
+        contexts[client][key] = read.context
+        brief?.saw(key, read.context)
       case .written(let context):
+        brief?.saw(key, context)
         // Now and then a client goes on with what it read before, and so makes a sibling.
         if world.below(4) > 0 { contexts[client][key] = context }
         if isSynced { faults.acknowledged(at: host.index) }
@@ -79,6 +85,7 @@ final class RandomClients: @unchecked Sendable {
   private func plainKey(_ number: Int) -> String { "key\(number).\(minute)" }
 
   private func chosenCall(of client: Int) -> AskedCall {
+    if let brief, world.below(3) == 0 { return brief.chosenCall(newValue()) }
     switch world.below(10) {
     case 0..<5: return chosenPlainCall(of: client)
     case 5..<8:

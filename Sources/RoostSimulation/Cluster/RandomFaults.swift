@@ -7,6 +7,9 @@
 // Faults that come at any moment seldom hit the moment that matters. So some wait for it: right after a write
 // was acknowledged, all that is allowed to forget it does (a *storm*), most of all where the node that took
 // it was cut off from most others, and a hint may be the only copy left.
+//
+// Nodes that come later are no victims. Where tombstones are reaped hints live for some seconds only, and one
+// that has become too old is a copy less: then disks are lost only where no hint counts for a write.
 
 /// Lets things go wrong in a world, by events. Used by one thread.
 final class RandomFaults: @unchecked Sendable {
@@ -16,15 +19,20 @@ final class RandomFaults: @unchecked Sendable {
   let victims: [Int]
   private var backups: [Int: SimulatedDisk] = [:]
   private var isOver = false
+  private var members: RandomMembers?
   /// A key that many clients write: some cuts leave nodes alone with stores that do not hold it.
   var hotKey: String?
 
   init(_ world: SimulatedWorld, _ kinds: SimulationFaults) {
     self.world = world
+    var kinds = kinds
+    // What transactions write is on one disk, and stays there.
+    if world.hasTransactions { kinds.subtract([.lostDisks, .members]) }
     self.kinds = kinds
     var hosts = Array(world.hosts.indices)
     var victims: [Int] = []
-    if kinds.contains(.lostDisks), world.replicaCount >= 3 {
+    let hintsCount = world.hosts.count > world.replicaCount || kinds.contains(.members)
+    if kinds.contains(.lostDisks), world.replicaCount >= 3, !(world.reaps && hintsCount) {
       for _ in 1..<max(1, world.writeQuorumCount) {
         victims.append(hosts.remove(at: world.below(hosts.count)))
       }
@@ -36,6 +44,10 @@ final class RandomFaults: @unchecked Sendable {
     if kinds.contains(.network) { world.weather = .rough }
     for victim in victims { backUp(victim) }
     planFault()
+    guard kinds.contains(.members) else { return }
+    members = RandomMembers(world) { [unowned self] node in try strike(node) }
+    // At first all reads are judged.
+    later(world.below(10_000_000_000)) { [self] in lookAtMembers() }
   }
 
   func end() { isOver = true }
@@ -57,8 +69,14 @@ final class RandomFaults: @unchecked Sendable {
     }
   }
 
+  private func lookAtMembers() {
+    try? members?.step()
+    later(300_000_000 + world.below(2_500_000_000)) { [self] in lookAtMembers() }
+  }
+
   private func fault() throws {
-    let nodes = world.nodes
+    let nodes = world.presentNodes
+    guard !nodes.isEmpty else { return }
     let node = nodes[world.below(nodes.count)]
     let other = nodes[world.below(nodes.count)]
     let choice = world.below(32)
@@ -72,8 +90,9 @@ final class RandomFaults: @unchecked Sendable {
     case 11, 12: try world.crash(node, afterOperations: 1 + world.below(60), losing: policy())
     case 13: if mayFall(node) { try world.kill(node) }
     case 14: if mayFall(node) { try world.close(node) }
-    case 15: try world.setClock(node, ahead: .milliseconds(Int64(world.below(600)) - 300))
-    case 16: try world.setClock(node, ahead: .milliseconds(Int64(world.below(24_000)) - 12_000))
+    case 15: try world.setClock(node, ahead: jump(300))
+    case 16 where world.reaps: break  // It relies on clocks that differ by no more than they may.
+    case 16: try world.setClock(node, ahead: jump(12_000))
     case 17: try world.setClock(node, ahead: .zero)
     case 18: try world.slow(node, by: 1 + world.below(80))
     case 19: for node in nodes { try world.slow(node, by: 1) }
@@ -100,12 +119,18 @@ final class RandomFaults: @unchecked Sendable {
     }
   }
 
+  /// A clock is off by so much at most; where transactions run, so that no two are apart by their bound.
+  private func jump(_ mostMilliseconds: Int) -> Duration {
+    let most = world.hasTransactions ? Int(SimulatedWorld.clockBoundMilliseconds) * 9 / 20 : mostMilliseconds
+    return .milliseconds(Int64(world.below(2 * most)) - Int64(most))
+  }
+
   // MARK: - The network
 
   private func partition() {
     // Else the cuts add up.
     if world.below(2) == 0 { world.heal() }
-    let nodes = world.nodes
+    let nodes = world.presentNodes
     var side = nodes.filter { _ in world.below(2) == 0 }
     if let hotKey, !victims.isEmpty, nodes.count > world.replicaCount, world.below(2) == 0 {
       let holders = world.replicas(of: hotKey)
@@ -116,7 +141,7 @@ final class RandomFaults: @unchecked Sendable {
 
   /// Whether a host is cut off from half of the others or more.
   private func isLonely(_ host: Int) -> Bool {
-    let others = world.hosts.indices.filter { $0 != host }
+    let others = world.presentNodes.map(\.index).filter { $0 != host }
     let cut = others.filter { world.network.isCut(from: host, to: $0) }
     return !others.isEmpty && 2 * cut.count >= others.count
   }
@@ -135,7 +160,20 @@ final class RandomFaults: @unchecked Sendable {
   private func mayFall(_ node: SimulatedNode) -> Bool {
     let running = world.runningNodes
     guard running.contains(node) else { return false }
-    return running.count - 1 > world.hosts.count / 2 || world.below(10) == 0
+    return running.count - 1 > world.presentNodes.count / 2 || world.below(10) == 0
+  }
+
+  /// One that a partition moves from or to goes down in the middle of that.
+  private func strike(_ node: SimulatedNode) throws {
+    guard mayFall(node) else { return }
+    if kinds.contains(.power), world.below(2) == 0 {
+      try world.crash(node, afterOperations: 1 + world.below(20), losing: policy())
+    } else if kinds.contains(.processes) {
+      try world.kill(node)
+    }
+    later(500_000_000 + world.below(2_000_000_000)) { [self] in
+      if isDown(node) { try world.restart(node) }
+    }
   }
 
   private func crashSome(_ node: SimulatedNode) throws {

@@ -1,5 +1,6 @@
 import RoostCluster
 import RoostEnvironment
+import RoostTransactions
 
 /// One machine of a simulated cluster: a disk, clocks, and the process that runs on it now, if any.
 /// Used by one thread.
@@ -29,6 +30,11 @@ final class SimulatedHost: @unchecked Sendable {
     self.index = index
     time = HostTime(world.clock, offset: UInt64(index + 1) &* 3_600_000_000_000)
     randomness = SeededRandomness(seed: seed)
+    time.plan = { [weak self] nanoseconds, job in
+      guard let self else { return }
+      let label = EventLabel(kind: .alarm, from: index, to: index)
+      world.plan(after: nanoseconds &+ workDelay(), label, job)
+    }
   }
 
   /// How long a job waits for its turn.
@@ -49,6 +55,8 @@ final class SimulatedHost: @unchecked Sendable {
       options.keepsIncarnations = world.subversion == .keepsIncarnations
       var cluster = world.clusterOptions
       cluster.joins = joins
+      cluster.subversions = world.nodeSubversions
+      cluster.brokenReaping = world.brokenReaping
       let founding = try ClusterFounding(
         at: Self.path, options, cluster, directory: process.directory,
         address: address, process.environment)
@@ -71,8 +79,12 @@ final class SimulatedHost: @unchecked Sendable {
       let node = try ClusterNode.start(
         founding, transport: SimulatedTransport(process), address: try address, keepsTime: false
       ) { _ in }
-      process.begin(node)
       member = node.local.id
+      do { try process.begin(node) } catch {
+        process.shut()
+        process.letGo()
+        throw error
+      }
       world.network.add(process)
     } catch {
       failed(process)
@@ -89,7 +101,11 @@ final class SimulatedHost: @unchecked Sendable {
       process.end()
       process.letGo()
     }
-    do { try process.node?.close() } catch {
+    let transactions = Result { try process.transactions?.close(waits: false) }
+    do {
+      try process.node?.close()
+      try transactions.get()
+    } catch {
       exit()
       throw error
     }
@@ -119,7 +135,7 @@ final class SimulatedHost: @unchecked Sendable {
     old.powerOff()
     // What it still does reaches nobody; it is closed so that its memory is let go of.
     process.end()
-    try? process.node?.close()
+    process.shut()
     process.letGo()
   }
 
@@ -158,6 +174,7 @@ final class HostProcess: @unchecked Sendable {
   let host: SimulatedHost
   let nodeID: NodeID
   private(set) var node: ClusterNode?
+  private(set) var transactions: NodeTransactions?
   var phase = Phase.opening
   var isOver = false
   weak var handler: (any NodeMessageHandler)?
@@ -165,6 +182,9 @@ final class HostProcess: @unchecked Sendable {
   /// Calls of clients that it has not answered.
   var calls: [UInt64: ClientCall] = [:]
   private var nextRequest: UInt64 = 0
+  /// Who is told when it is gone: clients of transactions that wait for an answer.
+  private var waiting: [UInt64: @Sendable () -> Void] = [:]
+  private var nextWaiting: UInt64 = 0
 
   init(_ host: SimulatedHost, _ nodeID: NodeID) {
     self.host = host
@@ -189,9 +209,13 @@ final class HostProcess: @unchecked Sendable {
     }
   }
 
-  func begin(_ node: ClusterNode) {
+  /// - Throws: what opening the transactions throws, where an earlier process may have left some.
+  func begin(_ node: ClusterNode) throws {
     self.node = node
     phase = .running
+    let transactions = NodeTransactions(node)
+    self.transactions = transactions
+    try transactions.start()
     host.world.plan(after: UInt64(host.world.below(25_000_000)), label(.tick)) { [self] in tick() }
     host.world.plan(after: UInt64(host.world.below(1_000_000_000)), label(.beat)) { [self] in beat() }
   }
@@ -233,6 +257,9 @@ final class HostProcess: @unchecked Sendable {
     let lost = calls.sorted { $0.key < $1.key }.map(\.value)
     calls = [:]
     for call in lost { call.end(.lost) }
+    let told = waiting.sorted { $0.key < $1.key }.map(\.value)
+    waiting = [:]
+    for tell in told { tell() }
     var waiting: [SimulatedRequest] = []
     for other in host.world.hosts {
       guard let process = other.process, process !== self else { continue }
@@ -242,45 +269,24 @@ final class HostProcess: @unchecked Sendable {
     host.world.network.disconnect(self, waiting.filter { _ in host.world.below(2) == 0 })
   }
 
-  func letGo() { node = nil }
-}
-
-/// A cluster's directory as one process sees it: nothing that a process does after its end gets there.
-private final class HostDirectory: ClusterDirectory {
-  private let process: HostProcess
-
-  init(_ process: HostProcess) { self.process = process }
-
-  private func reached() throws(DatabaseError) -> MemoryDirectory {
-    guard process.isAlive else { throw DatabaseError(.storage, "the directory is out of reach") }
-    guard !process.host.world.hidesDirectory.contains(process.host.index) else {
-      throw DatabaseError(.storage, "the directory is out of reach for now")
-    }
-    return process.host.world.directory
+  /// Has a client wait for it: told when it is gone, unless struck before.
+  func enlist(_ isGone: @escaping @Sendable () -> Void) -> UInt64 {
+    nextWaiting += 1
+    waiting[nextWaiting] = isGone
+    return nextWaiting
   }
 
-  func record(_ name: String) throws(DatabaseError) -> DirectoryRecord? { try reached().record(name) }
+  /// - Returns: whether it was still waiting.
+  func strike(_ number: UInt64) -> Bool { waiting.removeValue(forKey: number) != nil }
 
-  func records(prefix: String) throws(DatabaseError) -> [DirectoryRecord] {
-    try reached().records(prefix: prefix)
+  /// Closes what is open, whatever comes of it.
+  func shut() {
+    try? transactions?.close(waits: false)
+    try? node?.close()
   }
 
-  func compareAndSet(
-    _ name: String, version: UInt64, _ value: [UInt8]?, lease: DirectoryLease?
-  ) throws(DatabaseError) -> UInt64? {
-    try reached().compareAndSet(name, version: version, value, lease: lease)
-  }
-
-  func grantLease(_ duration: Duration) throws(DatabaseError) -> DirectoryLease {
-    try reached().grantLease(duration)
-  }
-
-  func renew(_ lease: DirectoryLease) throws(DatabaseError) -> Bool { try reached().renew(lease) }
-  func revoke(_ lease: DirectoryLease) throws(DatabaseError) { try reached().revoke(lease) }
-
-  func watch(
-    prefix: String, _ observer: @escaping @Sendable ([DirectoryRecord]) -> Void
-  ) -> DirectoryWatch {
-    process.host.world.directory.watch(prefix: prefix, observer)
+  func letGo() {
+    transactions = nil
+    node = nil
   }
 }

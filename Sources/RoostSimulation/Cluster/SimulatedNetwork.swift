@@ -1,5 +1,6 @@
 import RoostCluster
 import RoostEnvironment
+import RoostTransactions
 
 /// How a simulated network treats messages. Chances are in a thousand.
 public struct NetworkWeather: Sendable {
@@ -40,6 +41,7 @@ final class SimulatedNetwork: @unchecked Sendable {
 
   private unowned let world: SimulatedWorld
   var weather = NetworkWeather.fair
+  var transactionFate: (@Sendable (Envelope, _ from: Int, _ to: Int) -> TransactionFate)?
   private var cuts: Set<Way> = []
   private var processes: [NodeID: HostProcess] = [:]
 
@@ -54,6 +56,7 @@ final class SimulatedNetwork: @unchecked Sendable {
   func remove(_ process: HostProcess) { processes[process.nodeID] = nil }
 
   func end() {
+    transactionFate = nil
     processes = [:]
     cuts = []
   }
@@ -66,21 +69,25 @@ final class SimulatedNetwork: @unchecked Sendable {
   ) {
     guard from.isAlive else { return }
     let target = processes[node]
+    if target == nil, let heir = world.heir(message, from: from) {
+      return send(heir.message, from: from, to: heir.process.nodeID, remaining: remaining, request)
+    }
     // One that is gone is out of reach at once: its host refuses.
     let host = target?.host.index ?? world.host(ofFormer: node) ?? from.host.index
     let label = EventLabel(
       kind: .request, from: from.host.index, to: host, detail: Self.checksum(message))
     let isDoubled =
       message.kind == NodeMessageKind.key ? world.repeats(message) : world.chance(weather.doubled)
-    let isLost = world.chance(weather.lost) || isCut(from: from.host.index, to: host)
+    let (isDropped, extra) = fate(message, from: from.host.index, to: host)
+    let isLost = world.chance(weather.lost) || isCut(from: from.host.index, to: host) || isDropped
     if !isLost {
-      let way = delay(from.host, target?.host)
+      let way = delay(from.host, target?.host) + extra
       world.plan(after: way, label, byteCount: message.body.count) { [self] in
         deliver(message, from: from, to: node, host, remaining - min(remaining, way), request, isDoubled)
       }
     }
-    if isDoubled {
-      let way = delay(from.host, target?.host) + 1_000_000
+    if isDoubled, !isDropped {
+      let way = delay(from.host, target?.host) + 1_000_000 + extra
       world.plan(after: way, label, byteCount: message.body.count) { [self] in
         deliver(message, from: from, to: node, host, remaining - min(remaining, way), nil, true)
       }
@@ -88,6 +95,18 @@ final class SimulatedNetwork: @unchecked Sendable {
     if let request {
       let late = EventLabel(kind: .timeout, from: host, to: from.host.index, detail: label.detail)
       world.plan(after: remaining, late) { request.expire() }
+    }
+  }
+
+  /// What a script does to a message about a transaction.
+  private func fate(_ message: NodeMessage, from: Int, to: Int) -> (isDropped: Bool, extra: UInt64) {
+    guard let transactionFate, message.kind == NodeMessageKind.transaction,
+      let remote = try? RemoteEnvelope(decoding: message.body)
+    else { return (false, 0) }
+    switch transactionFate(remote.envelope, from, to) {
+    case .arrives: return (false, 0)
+    case .lost: return (true, 0)
+    case .late(let duration): return (false, SimulatedWorld.nanoseconds(duration))
     }
   }
 
@@ -101,8 +120,17 @@ final class SimulatedNetwork: @unchecked Sendable {
         .unreachable, "node \(node) is out of reach", mayHaveArrived: mayHaveComeBefore)
       return answer(.failure(error), from: host, to: from, request)
     }
-    if world.swallows(message) {
-      return answer(.success(NodeAnswer.encode(.success([]))), from: host, to: from, request)
+    if let swallowed = world.answerOfSwallowed(message) {
+      return answer(.success(NodeAnswer.encode(.success(swallowed))), from: host, to: from, request)
+    }
+    if let body = world.forgottenOutcome(message) {
+      return answer(.success(body), from: host, to: from, request)
+    }
+    if let answer = world.presumed(message, at: target) {
+      return send(answer, from: target, to: from.nodeID, remaining: 1_000_000_000, nil)
+    }
+    if let release = world.release(message, at: target) {
+      send(release, from: target, to: from.nodeID, remaining: 1_000_000_000, nil)
     }
     hear(target, of: from)
     let received = ReceivedMessage(

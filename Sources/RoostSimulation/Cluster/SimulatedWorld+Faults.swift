@@ -16,7 +16,9 @@ extension SimulatedWorld {
   /// ``settle()``. What a fault had befallen before stays as it is.
   ///
   /// A fault of a disk, or a node that is down, may keep a node from what is asked of it: calls then fail as
-  /// they would in production.
+  /// they would in production. Among `.members` nodes leave for good: the others are in ``runningNodes``.
+  /// Once there were transactions random faults leave the members alone and lose no disk, since what
+  /// transactions write is on one, and clocks stay within the bound that transactions need.
   ///
   /// - Parameter kinds: what may go wrong.
   /// - Throws: ``SimulationError`` where the world has no cluster yet, or faults are under way.
@@ -100,12 +102,18 @@ extension SimulatedWorld {
 
   /// Starts the process again, where it does not run.
   ///
-  /// - Throws: `DatabaseError`: as opening a store, and `.notAMember` once the disk was wiped.
+  /// - Throws: `DatabaseError`: as opening a store, and `.notAMember` once the disk was wiped, or has gone
+  ///   back too far where tombstones are reaped: then it stays down.
   ///   ``SimulationError`` where there is no such node.
   public func restart(_ node: SimulatedNode) throws {
     let host = try host(node)
     guard host.process == nil else { return }
-    try host.start(try host.founding())
+    do { try host.start(try host.founding()) } catch let error as DatabaseError
+      where error.code == .notAMember
+    {
+      host.isLost = true
+      throw error
+    }
     if let disk = host.crashedDisk { host.die(leaving: disk) }
   }
 
@@ -191,6 +199,9 @@ extension SimulatedWorld {
   public func setClock(_ node: SimulatedNode, ahead duration: Duration) throws {
     let (seconds, attoseconds) = duration.components
     try host(node).time.skewNanoseconds = seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+    let skews = hosts.map(\.time.skewNanoseconds)
+    let bound = Self.clockBoundMilliseconds * 1_000_000
+    if (skews.max() ?? 0) - (skews.min() ?? 0) > bound { clocksWereApart = true }
   }
 
   /// From now on all that the node does, and its messages, take so many times as long; 1 is as fast as

@@ -6,21 +6,26 @@ import RoostCluster
 
 extension SimulatedWorld {
   /// Makes all well, starts all nodes again, and lets the world run until the replicas agree: hints are
-  /// handed over, and each node compares what it has with the others.
+  /// handed over, a change of the members that is under way is finished, and each node compares what it has
+  /// with the others. What became of transactions is asked, and all that they wrote is read.
   ///
-  /// Nodes whose disks were wiped stay down. Whether the replicas agree in the end, ``replicasAgree`` says.
+  /// Nodes whose disks were wiped stay down; where a change of the members waits for one, others take its
+  /// place. Whether the replicas agree in the end, ``replicasAgree`` says.
   ///
-  /// - Throws: ``SimulationError`` where no more events may happen, or a node does not come back.
+  /// - Throws: ``SimulationError`` where no more events may happen, a node does not come back, or a change of
+  ///   the members does not end.
   public func settle() throws {
     try makeWell()
     // Longer than leases last and clocks were ahead.
     run(for: .seconds(40))
+    try settleMembers()
     for _ in 0..<6 {
       try checkSteps()
       for host in hosts where host.node != nil { try repair(host) }
       run(for: .seconds(3))
-      if replicasAgree, !hasHints { return }
+      if replicasAgree, !hasHints { break }
     }
+    try settleTransactions()
   }
 
   private func makeWell() throws {
@@ -28,7 +33,8 @@ extension SimulatedWorld {
     faults = nil
     heal()
     weather = .fair
-    subversion = .none
+    transactionFate = nil
+    subvert(.none)
     hidesDirectory = []
     for node in nodes {
       let host = hosts[node.index]
@@ -42,6 +48,7 @@ extension SimulatedWorld {
     }
     for node in nodes where !hosts[node.index].isLost {
       do { try restart(node) } catch {
+        if hosts[node.index].isLost { continue }
         throw SimulationError("\(node) does not come back: \(error)")
       }
     }
@@ -64,8 +71,8 @@ extension SimulatedWorld {
     let deadline = host.time.monotonicNanoseconds &+ 120_000_000_000
     node.repair(until: deadline) { _ in isDone.value = true }
     try run(untilTrue: { isDone.value }, within: .seconds(180))
-    guard hosts.contains(where: { $0.node == nil }) else { return }
-    for key in history.keys {
+    guard hasLostMembers else { return }
+    for key in history.keys + history.effectKeys {
       let holders = holders(of: key)
       guard holders.contains(where: { $0 === host }) else { continue }
       var request = KeyRequest(.get, Array(key.utf8), in: Self.keyspace)
@@ -78,7 +85,7 @@ extension SimulatedWorld {
 
   /// The hosts that are up and are replicas of a key.
   func holders(of key: String) -> [SimulatedHost] {
-    guard let node = hosts.lazy.compactMap(\.node).first,
+    guard let node = hosts.lazy.compactMap(\.node).first(where: { !$0.isDismissed }),
       let partition = try? node.keyspace(Self.keyspace).partition(of: Array(key.utf8))
     else { return [] }
     let members = node.core.ring.replicas(of: partition)
@@ -90,24 +97,28 @@ extension SimulatedWorld {
     holders(of: key).map { SimulatedNode(index: $0.index) }
   }
 
-  private func held(_ key: String, at host: SimulatedHost) -> Result<Record?, any Error> {
+  func held(_ key: String, at host: SimulatedHost) -> Result<Record?, any Error> {
     Result { try host.node?.keyspace(Self.keyspace).held(Array(key.utf8)) }
   }
 
   /// Whether, for every key that a client has written, all its replicas that are up hold the same.
-  public var replicasAgree: Bool { history.keys.allSatisfy { disagreement(on: $0) == nil } }
+  public var replicasAgree: Bool {
+    (history.keys + history.effectKeys).allSatisfy { disagreement(on: $0) == nil }
+  }
 
-  private func disagreement(on key: String) -> String? {
+  func disagreement(on key: String) -> String? {
     let holders = holders(of: key)
     var first: Record??
     for host in holders {
       switch held(key, at: host) {
       case .failure(let error): return "node \(host.index + 1) cannot read it: \(error)"
       case .success(let record):
-        if let first, first != record {
+        // One may have reaped what another has yet to.
+        let shown = reaps && record?.isTombstone == true ? nil : record
+        if let first, first != shown {
           return "nodes \(holders[0].index + 1) and \(host.index + 1) differ"
         }
-        first = .some(record)
+        first = .some(shown)
       }
     }
     return nil
@@ -117,10 +128,15 @@ extension SimulatedWorld {
   /// replaced; a value that was deleted and is back; a counter that is out of its bounds; an element that is
   /// lost; a value that nobody wrote, or whose write was refused; replicas that differ. Where quorums of
   /// reads and writes meet, and no store but a replica counts for a write, also a read that was told such a
-  /// thing. To be asked once the world has settled.
+  /// thing; and what is wrong with transactions: reads that do not return what the last one before them
+  /// wrote, acknowledged ones that are not there, effects that were done not at all or twice, and those that
+  /// are in doubt for long. A counter that transactions change and others too is not judged. To be asked once
+  /// the world has settled.
   public func violations() -> [String] {
     var found: [String] = []
-    for key in history.keys {
+    found += transactionViolations()
+    let effects = Set(history.effectKeys)
+    for key in history.keys where !effects.contains(key) || !history.hasWrites(of: key) {
       found += history.readViolations(of: key)
       if let difference = disagreement(on: key) {
         found.append(history.explained(key, "replicas differ: \(difference)"))

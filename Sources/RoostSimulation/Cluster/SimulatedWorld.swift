@@ -26,6 +26,10 @@ public struct SimulatedNode: Hashable, Sendable, CustomStringConvertible {
 /// ``run(for:)``, let events happen. Used by one thread.
 public final class SimulatedWorld: @unchecked Sendable {
   static let keyspace = "data"
+  /// Of a cluster that reaps.
+  static let tombstoneHorizon = Duration.seconds(32)
+  /// How far apart any two clocks may be while transactions run.
+  static let clockBoundMilliseconds: Int64 = 200
 
   public let seed: UInt64
   /// How many events may happen.
@@ -41,7 +45,9 @@ public final class SimulatedWorld: @unchecked Sendable {
   let history = CallHistory()
   private(set) var network: SimulatedNetwork!
   var hosts: [SimulatedHost] = []
-  var subversion = Subversion.none
+  private(set) var subversion = Subversion.none
+  /// Conditions of reaping that nodes leave out which are started from now on.
+  var brokenReaping: Set<ReapingCondition> = []
   /// Hosts from which the cluster's directory cannot be reached.
   var hidesDirectory: Set<Int> = []
   /// Those that come at random, while they do.
@@ -50,6 +56,14 @@ public final class SimulatedWorld: @unchecked Sendable {
   private(set) var readQuorum: Int?
   private(set) var writeQuorum: Int?
   private(set) var hasEnded = false
+  /// Whether a transaction was begun.
+  var hasTransactions = false
+  /// Accounts between which money is moved, and how much there is.
+  var bank: (accounts: [String], total: Int)?
+  /// Whether clocks were ever apart by more than that.
+  var clocksWereApart = false
+  /// What is wrong with transactions, as it was found when the world settled.
+  var transactionProblems: [String] = []
   private(set) var databaseOptions = DatabaseOptions()
   private(set) var clusterOptions = ClusterOptions(cluster: "simulated")
   private var queue = EventQueue()
@@ -69,12 +83,17 @@ public final class SimulatedWorld: @unchecked Sendable {
     network = SimulatedNetwork(self)
   }
 
-  /// The nodes of the cluster.
+  /// The nodes of the cluster, those that are gone for good among them.
   public var nodes: [SimulatedNode] { hosts.map { SimulatedNode(index: $0.index) } }
 
   /// Those that are up.
   public var runningNodes: [SimulatedNode] {
     hosts.filter { $0.process != nil }.map { SimulatedNode(index: $0.index) }
+  }
+
+  /// Those that are up, or may be again.
+  var presentNodes: [SimulatedNode] {
+    hosts.filter { !$0.isLost }.map { SimulatedNode(index: $0.index) }
   }
 
   /// A checksum over all events so far: the same for the same seed.
@@ -88,6 +107,8 @@ public final class SimulatedWorld: @unchecked Sendable {
 
   /// How many nodes hold each key, and how many stores acknowledge a write before its client is told.
   var replicaCount: Int { clusterOptions.replicas ?? 1 }
+  /// Whether tombstones are reaped.
+  var reaps: Bool { clusterOptions.tombstoneHorizon != nil }
   var writeQuorumCount: Int { writeQuorum ?? replicaCount / 2 + 1 }
 
   /// What all calls of clients asked and were told so far, one JSON object a line, for outside checkers. The
@@ -95,7 +116,10 @@ public final class SimulatedWorld: @unchecked Sendable {
   public var jsonHistory: String { history.jsonLines }
 
   /// Breaks a rule from now on, until the world settles.
-  package func subvert(_ subversion: Subversion) { self.subversion = subversion }
+  package func subvert(_ subversion: Subversion) {
+    self.subversion = subversion
+    for host in hosts { host.node?.subversions = nodeSubversions }
+  }
 
   // MARK: - Chance
 
@@ -114,11 +138,14 @@ public final class SimulatedWorld: @unchecked Sendable {
   ///   - readQuorum: how many of these a read asks (R): a majority where nothing is said.
   ///   - writeQuorum: how many stores acknowledge a write before its client is told (W): a majority where
   ///     nothing is said.
+  ///   - reaping: whether tombstones are reaped, after 32 s. Hints then live for four, and a disk that goes
+  ///     back further is refused.
   /// - Throws: ``SimulationError`` where the world has one already, or a number is out of its limits;
   ///   `DatabaseError` with `.invalidOption`.
   @discardableResult
   public func cluster(
-    of count: Int, replicas: Int? = nil, readQuorum: Int? = nil, writeQuorum: Int? = nil
+    of count: Int, replicas: Int? = nil, readQuorum: Int? = nil, writeQuorum: Int? = nil,
+    reaping: Bool = false
   ) throws -> [SimulatedNode] {
     guard hosts.isEmpty else { throw SimulationError("the world has a cluster already") }
     guard (1...64).contains(count) else { throw SimulationError("a cluster of \(count) nodes: 1 to 64") }
@@ -134,9 +161,10 @@ public final class SimulatedWorld: @unchecked Sendable {
     self.readQuorum = readQuorum
     self.writeQuorum = writeQuorum
     let majority = replicas / 2 + 1
-    // Else a hint counts for a write, and a read does not ask who keeps it.
-    history.checksReads =
-      count == replicas && (readQuorum ?? majority) + (writeQuorum ?? majority) > replicas
+    let (read, write) = (readQuorum ?? majority, writeQuorum ?? majority)
+    // Else a hint counts for a write, and a read does not ask who keeps it. Where one store is enough, that
+    // is the replica which the client's node handed the write on to.
+    history.checksReads = (count == replicas || write == 1) && read + write > replicas
     databaseOptions.partitionCount = count <= 8 ? 16 : 128
     // Small, so that memtables are flushed and tables are merged.
     databaseOptions.store.memtableBytes = 64 << 10
@@ -146,10 +174,17 @@ public final class SimulatedWorld: @unchecked Sendable {
     databaseOptions.store.logLimitBytes = 256 << 10
     // A writer that waits for a full disk holds up the whole world.
     databaseOptions.store.stallDeadline = .seconds(1)
+    databaseOptions.transactions.clockBound = .milliseconds(Self.clockBoundMilliseconds)
     clusterOptions.foundingNodes = count
     clusterOptions.replicas = replicas
     clusterOptions.requestTimeout = .seconds(3)
     clusterOptions.replicaTimeout = .milliseconds(600)
+    if reaping {
+      // As near as the others' limits allow: so that it comes within a minute.
+      clusterOptions.repairTimeout = .seconds(3)
+      clusterOptions.hintAge = .seconds(4)
+      clusterOptions.tombstoneHorizon = Self.tombstoneHorizon
+    }
     hosts = (0..<count).map { SimulatedHost(self, $0, seed: number()) }
     // All register before one of them founds: none waits for the others.
     let foundings = try hosts.map { try $0.founding() }

@@ -11,6 +11,10 @@ public struct SimulationReport: Sendable {
   public var acknowledged = 0
   public var refused = 0
   public var inDoubt = 0
+  /// Transactions that committed, were aborted, and of which the client was told neither.
+  public var committed = 0
+  public var aborted = 0
+  public var unknown = 0
   /// What a client would have cause to complain about, each with the history of its key.
   public var violations: [String] = []
 
@@ -54,8 +58,10 @@ public struct Simulation: Sendable {
 
   /// Runs clients against a cluster where all goes wrong: cuts of any shape, messages that are lost, late
   /// and doubled, kills, losses of power in the middle of a write and right after it, full and failing disks,
-  /// disks that go back to old backups or are lost, clocks that are off and jump, slow nodes. Then all is
-  /// made well, and what the cluster holds, and what reads returned, is compared with what was acknowledged.
+  /// disks that go back to old backups or are lost, clocks that are off and jump, slow nodes, while nodes
+  /// come and go. Then all is made well, and what the cluster holds, and what reads returned, is compared
+  /// with what was acknowledged. With ``SimulationOptions/transactions`` transactions between the nodes are
+  /// part of it.
   ///
   /// - Parameters:
   ///   - seed: with the options decides everything.
@@ -84,13 +90,18 @@ public struct Simulation: Sendable {
         try options.validate()
         try world.cluster(
           of: options.nodes, replicas: options.replicas, readQuorum: options.readQuorum,
-          writeQuorum: options.writeQuorum)
+          writeQuorum: options.writeQuorum, reaping: world.chosenReaping(options.reaping))
         world.subvert(subversion)
+        world.weather = options.weather
+        world.history.checksMovedReads = options.checksMovedReads
         // Some ten times what is needed.
         let minutes = Int(options.minutes.rounded(.up))
-        world.eventLimit = 2_000_000 + minutes * options.nodes * 200_000
+        let each = options.transactions ? 600_000 : 200_000
+        world.eventLimit = 2_000_000 + minutes * options.nodes * each
         try world.runRandomly(options)
         try world.settle()
+        // With all well what was deleted last is reaped too.
+        if world.reaps { world.run(for: SimulatedWorld.tombstoneHorizon + .seconds(10)) }
         report.violations = world.violations()
       } catch {
         report.violations = ["the simulation ended early: \(error)"]
@@ -102,23 +113,41 @@ public struct Simulation: Sendable {
       report.acknowledged = counts.acknowledged
       report.refused = counts.refused
       report.inDoubt = counts.inDoubt
+      let transactions = world.history.transactionCounts
+      report.committed = transactions.committed
+      report.aborted = transactions.aborted
+      report.unknown = transactions.unknown
     }
     return report
   }
 }
 
 extension SimulatedWorld {
+  fileprivate func chosenReaping(_ reaping: SimulationReaping) -> Bool {
+    switch reaping {
+    case .sometimes: below(3) == 0
+    case .always: true
+    case .never: false
+    }
+  }
+
   /// Lets clients act and things go wrong for so long, and then until all calls have ended.
   ///
   /// - Throws: ``SimulationError`` where no more events may happen.
   func runRandomly(_ options: SimulationOptions) throws {
+    let bankers = options.transactions ? RandomTransactions(self, count: options.clients) : nil
+    // While nothing goes wrong yet.
+    try bankers?.open()
     try beginFaults(options.faults)
     guard let faults else { return }
     let clients = RandomClients(self, count: options.clients, faults)
     clients.begin()
+    bankers?.begin()
     run(for: .milliseconds(Int64(options.minutes * 60_000)))
     clients.end()
+    bankers?.end()
     faults.end()
-    try run(untilTrue: { clients.openCalls == 0 }, within: .seconds(30))
+    try run(
+      untilTrue: { clients.openCalls == 0 && (bankers?.openCalls ?? 0) == 0 }, within: .seconds(30))
   }
 }

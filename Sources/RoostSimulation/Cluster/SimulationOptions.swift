@@ -21,14 +21,27 @@ public struct SimulationFaults: OptionSet, Hashable, Sendable {
   public static let lostDisks = SimulationFaults(rawValue: 64)
   /// Nodes cannot reach the cluster's directory.
   public static let directory = SimulationFaults(rawValue: 128)
+  /// Nodes join, leave, are weighed anew and replaced, one change at a time; changes are cancelled. Among
+  /// processes and power, who gives or gets a partition goes down in the middle. There are no fewer nodes
+  /// than replicas, and no more than two beside those at the beginning.
+  public static let members = SimulationFaults(rawValue: 256)
 
-  public static let all = SimulationFaults(rawValue: 255)
+  public static let all = SimulationFaults(rawValue: 511)
 
   /// Each, with what it is called at the prompt.
   public static let named: [(name: String, faults: SimulationFaults)] = [
     ("network", .network), ("power", .power), ("processes", .processes), ("clocks", .clocks),
     ("slowness", .slowness), ("disks", .disks), ("lost-disks", .lostDisks), ("directory", .directory),
+    ("members", .members),
   ]
+}
+
+/// Whether a random simulation reaps tombstones.
+public enum SimulationReaping: String, Sendable, CaseIterable {
+  /// By the seed: one of three does.
+  case sometimes
+  case always
+  case never
 }
 
 /// What a random simulation is like. The same options and seed do the same each time.
@@ -46,8 +59,19 @@ public struct SimulationOptions: Sendable {
   /// Clients that act at a time: 1 to 64.
   public var clients = 4
   public var faults = SimulationFaults.all
+  /// Whether tombstones are reaped, after 32 s. Clients then delete much and go on to other keys; hints live
+  /// for four seconds, clocks do not jump far, and disks are lost only where no hint counts for a write.
+  public var reaping = SimulationReaping.sometimes
+  /// Whether as many clients run transactions besides: they move money between accounts, append to lists and
+  /// read all of it. What transactions write is on one disk, so none is lost then and members stay, whatever
+  /// ``faults`` says, and clocks stay within the bound that transactions need.
+  public var transactions = false
   /// Whether the report has the history of all calls, which takes some hundred bytes a call.
   public var keepsHistory = false
+  /// How the network treats messages, where that is not among what goes wrong.
+  package var weather = NetworkWeather.fair
+  /// Whether reads are judged also once members change: where nothing else goes wrong.
+  package var checksMovedReads = false
 
   public init() {}
 

@@ -2,7 +2,7 @@ import RoostCausality
 import RoostCluster
 
 /// How a simulation is subverted, so that its checks can be checked: each breaks one rule of the database.
-/// All but one are done by the network, which the database's own code never hears of.
+/// Most are done by the network, which the database's own code never hears of.
 package enum Subversion: Sendable, Hashable, CaseIterable {
   case none
   /// A replica acknowledges a state and forgets it.
@@ -20,16 +20,50 @@ package enum Subversion: Sendable, Hashable, CaseIterable {
   case keepsIncarnations
   /// What a node hands on for a client comes twice now and then.
   case repeatsRequests
+  /// A replica reaps its tombstones as soon as it finds them old enough: the network says in the others'
+  /// place that they have nothing of the key.
+  case reapsEarly
+  /// What is written while a partition moves is not sent on to whom it moves to.
+  case dropsForwards
+  /// Whom a partition moves to counts for the quorums of writes as its replicas do.
+  case countsPending
+  /// Reads of transactional keys at other nodes do not wait for commits in flight.
+  case readsThePast
+  /// A store that has only been read from lets go of its locks once it has voted.
+  case releasesReadLocks
+  /// An effect goes to another store where its target is down.
+  case reroutesEffects
+  /// Who is asked by one in doubt says "aborted" merely from having nothing.
+  case presumesAbort
+  /// Other nodes say that there is no record of a transaction, and will be none.
+  case forgetsOutcomes
+
+  /// Whether it is about transactions.
+  package var isOfTransactions: Bool {
+    switch self {
+    case .readsThePast, .releasesReadLocks, .reroutesEffects, .presumesAbort, .forgetsOutcomes: true
+    default: false
+    }
+  }
 }
 
 extension SimulatedWorld {
-  /// Whether a message is acknowledged, and gets no further.
-  func swallows(_ message: NodeMessage) -> Bool {
+  /// What a message is answered with that gets no further; `nil` of one that does.
+  func answerOfSwallowed(_ message: NodeMessage) -> [UInt8]? {
     switch subversion {
-    case .forgetsApplied: message.kind == NodeMessageKind.apply
-    case .dropsHints: message.kind == NodeMessageKind.hint
-    default: false
+    case .forgetsApplied: message.kind == NodeMessageKind.apply ? [] : nil
+    case .dropsHints: message.kind == NodeMessageKind.hint ? [] : nil
+    case .reapsEarly: ForgedMessage.agreement(to: message)
+    default: nil
     }
+  }
+
+  /// What nodes themselves are told to break.
+  var nodeSubversions: NodeSubversions {
+    var broken = NodeSubversions()
+    broken.dropsForwards = subversion == .dropsForwards
+    broken.countsPending = subversion == .countsPending
+    return broken
   }
 
   /// Whether a message comes twice.
@@ -40,6 +74,9 @@ extension SimulatedWorld {
   /// A message as it arrives.
   func forged(_ message: NodeMessage, at process: HostProcess) -> NodeMessage {
     let isState = message.kind == NodeMessageKind.apply
+    if subversion == .readsThePast, message.kind == NodeMessageKind.transactionRead {
+      return staleRead(message)
+    }
     let change: (inout ForgedMessage) -> Void
     switch subversion {
     case .acknowledgesUnsynced where isState: change = { $0.isSynced = false }

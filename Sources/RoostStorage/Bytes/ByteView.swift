@@ -52,12 +52,6 @@ struct ByteView: @unchecked Sendable {
   @inline(__always) func prefix(_ n: Int) -> ByteView { slice(0, n) }
 
   @inline(__always)
-  func loadUInt16(at offset: Int) -> UInt16 {
-    precondition(offset >= 0 && offset &+ 2 <= count)
-    return unsafe UInt16(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
-  }
-
-  @inline(__always)
   func loadUInt32(at offset: Int) -> UInt32 {
     precondition(offset >= 0 && offset &+ 4 <= count)
     return unsafe UInt32(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt32.self))

@@ -24,13 +24,13 @@ struct ListedOperation {
   /// Bytes of its encoding.
   @inline(__always)
   var byteCount: Int {
-    OperationEncoding.byteCount(treeID, key, kind == .delete ? nil : value)
+    OperationEncoding.byteCount(treeID, key, kind.hasSecond ? value : nil)
   }
 
   /// Stores the encoding at `at`, and moves `at` behind it.
   @inline(__always)
   func encode(_ at: inout UnsafeMutableRawPointer) {
-    unsafe OperationEncoding.store(kind, treeID, key, kind == .delete ? nil : value, &at)
+    unsafe OperationEncoding.store(kind, treeID, key, kind.hasSecond ? value : nil, &at)
   }
 }
 
@@ -111,7 +111,8 @@ extension Store {
   ///
   /// - Parameters:
   ///   - tree: of this store, as `other` is.
-  ///   - replaced: the key in `other` that is deleted, where there is one.
+  ///   - replaced: the key in `other` that is deleted late, where there is one: see
+  ///     ``WriteBatch/deleteLate(_:in:)``.
   /// - Throws: as ``commit(_:_:)``.
   package func commit(
     putting key: RawSpan, _ value: RawSpan, in tree: Tree, andPutting otherKey: RawSpan,
@@ -124,7 +125,7 @@ extension Store {
       var count = 1
       unsafe list.initialize(to: ListedOperation(.put, tree.core, ByteView(key), ByteView(value)))
       if let replaced {
-        unsafe (list + 1).initialize(to: ListedOperation(.delete, other.core, ByteView(replaced)))
+        unsafe (list + 1).initialize(to: ListedOperation(.deleteLate, other.core, ByteView(replaced)))
         count = 2
       }
       unsafe (list + count).initialize(

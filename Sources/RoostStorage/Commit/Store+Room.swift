@@ -193,7 +193,6 @@ extension Store {
 /// What slows writers down, shared between those who cause it and the commit leader.
 final class WritePressure: @unchecked Sendable {
   private let lock = Lock()
-  private var logIsFull = false
   private var owedNanoseconds: UInt64 = 0
   // Read by the leader without the lock: a stale value costs one write's delay.
   private let flags = AtomicWord(0)

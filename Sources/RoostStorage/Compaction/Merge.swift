@@ -1,4 +1,4 @@
-// What a merge keeps (a flush is a merge of one memtable, at level 0):
+// What a merge keeps (a flush is a merge of one memtable, its late deletes besides, at level 0):
 //
 // 1. Entries come in internal order: of each key the newest version first.
 // 2. A version is dropped when a newer version of its key lies in the same snapshot stripe: nobody

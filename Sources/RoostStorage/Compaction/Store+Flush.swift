@@ -139,7 +139,7 @@ extension Store {
     addingTo keyFilter: KeyFilter? = nil
   ) throws(StoreError) -> TableMetadata? {
     let merge = Merge(
-      source: memtable.makeCursor(), tombstones: memtable.rangeTombstones(), filter: filter,
+      source: memtable.makeFlushCursor(), tombstones: memtable.rangeTombstones(), filter: filter,
       isBottom: { _ in false }, isBottomRange: { _, _ in false }, keyFilter: keyFilter,
       isStopping: { [shared] in shared.isClosed.load(ordering: .acquiring) })
     let output = makeOutput(

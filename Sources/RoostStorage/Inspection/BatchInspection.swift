@@ -8,6 +8,7 @@ package struct BatchInspection: Sendable {
     case put
     case delete
     case deleteRange
+    case deleteLate
   }
 
   package struct Operation: Sendable {
@@ -44,7 +45,7 @@ package struct BatchInspection: Sendable {
             sequence: baseSequence + UInt64(operations.count), offset: offset,
             key: operation.key.array, value: operation.value.array))
         // Operations follow each other without gaps, and each ends with its last field.
-        let last = operation.kind == .delete ? operation.key : operation.value
+        let last = operation.kind.hasSecond ? operation.value : operation.key
         offset = unsafe last.base - payload.base + last.count
       }
     } catch {
@@ -57,6 +58,7 @@ package struct BatchInspection: Sendable {
     case .put: .put
     case .delete: .delete
     case .deleteRange: .deleteRange
+    case .deleteLate: .deleteLate
     }
   }
 }

@@ -2,7 +2,7 @@
 // little-endian; offsets count from the start of the file.
 //
 //   log    := header frame* rest header := magic "ROOSTLOG"   8 bytes
-//             format version     u32, 1
+//             format version     u32, 1; of a write-ahead log 2
 //             purpose            u32, 1 write-ahead log, 2 manifest, 3 coordinator log
 //             file number        u64
 //             salt               u64, random for every use of a file
@@ -40,6 +40,10 @@ enum LogPurpose: UInt32, Sendable {
     }
   }
 
+  /// The version that its logs are written in; all up to it are read. Write-ahead logs of version 1 hold no
+  /// late deletes.
+  var formatVersion: UInt32 { self == .writeAhead ? 2 : 1 }
+
   func fileName(_ number: UInt64) -> String {
     self == .manifest ? FileNames.manifest(number) : FileNames.log(number)
   }
@@ -48,7 +52,6 @@ enum LogPurpose: UInt32, Sendable {
 /// The first 64 bytes of a log file.
 struct LogHeader: Equatable, Sendable {
   static let byteCount = 64
-  static let formatVersion: UInt32 = 1
   /// "ROOSTLOG" as a little-endian number.
   static let magic: UInt64 = 0x474F_4C54_534F_4F52
 
@@ -61,7 +64,7 @@ struct LogHeader: Equatable, Sendable {
   func encode(into buffer: inout ByteBuffer) {
     let start = buffer.count
     buffer.append(littleEndian: Self.magic)
-    buffer.append(littleEndian: Self.formatVersion)
+    buffer.append(littleEndian: purpose.formatVersion)
     buffer.append(littleEndian: purpose.rawValue)
     buffer.append(littleEndian: number)
     buffer.append(littleEndian: salt)
@@ -84,13 +87,13 @@ struct LogHeader: Equatable, Sendable {
       throw .corruption("the checksum of a log's header does not match", file: file, offset: 0)
     }
     let version = bytes.loadUInt32(at: 8)
-    guard version <= formatVersion else {
+    let purpose = LogPurpose(rawValue: bytes.loadUInt32(at: 12))
+    let latest = (purpose ?? .writeAhead).formatVersion
+    guard version <= latest else {
       throw StoreError(
-        .newerFormat, "log format \(version); this Roost reads up to \(formatVersion)", file: file,
-        offset: 8)
+        .newerFormat, "log format \(version); this Roost reads up to \(latest)", file: file, offset: 8)
     }
-    guard version == formatVersion, let purpose = LogPurpose(rawValue: bytes.loadUInt32(at: 12))
-    else {
+    guard version >= 1, let purpose else {
       throw .corruption("a log's header with an unknown version or purpose", file: file, offset: 8)
     }
     return LogHeader(

@@ -12,11 +12,11 @@ enum MemtableLookup {
 
 /// The newest writes of a tree, in order, in memory.
 ///
-/// One thread at a time writes (`insert`, `insertRangeTombstone`); any number of threads read
-/// beside it without locks. Reads see all that was inserted before they began and may see some of
-/// what is inserted meanwhile, so a reader loads the sequence number it reads at first and passes
-/// it on. Entries are never changed or removed; their bytes stay where they are until the memtable
-/// goes, so whoever stores a view of them holds the memtable.
+/// One thread at a time writes (`insert`, `insertRangeTombstone`, `insertLateDelete`); any number of
+/// threads read beside it without locks. Reads see all that was inserted before they began and may see
+/// some of what is inserted meanwhile, so a reader loads the sequence number it reads at first and
+/// passes it on. Late deletes are seen by no read. Entries are never changed or removed; their bytes stay
+/// where they are until the memtable goes, so whoever stores a view of them holds the memtable.
 @safe
 final class Memtable: @unchecked Sendable {
   /// What other threads read and the writer stores, away from the cache line of the object's
@@ -27,6 +27,7 @@ final class Memtable: @unchecked Sendable {
     let smallestSequence = Atomic<UInt64>(.max)
     let largestSequence = Atomic<UInt64>(0)
     let rangeTombstoneCount = Atomic<Int>(0)
+    let lateDeleteCount = Atomic<Int>(0)
   }
 
   private struct RangeTombstone {
@@ -37,6 +38,9 @@ final class Memtable: @unchecked Sendable {
 
   /// What a range tombstone is charged beside its keys: its place here and in the cached list.
   private static let rangeTombstoneBytes = 256
+
+  /// How many late deletes are charged at once for the memory that sorting them takes.
+  private static let lateDeleteStep = 64
 
   /// A memtable that is to hold as much takes large pages.
   static let leastBytesInPages = 16 * LargePages.byteCount
@@ -105,6 +109,21 @@ final class Memtable: @unchecked Sendable {
     widen(sequence)
   }
 
+  /// Notes that the entry under `key` is dead. Reads do not know of it: it deletes in the table that the
+  /// memtable becomes (``makeFlushCursor()``). O(1).
+  @inline(__always)
+  func insertLateDelete(_ key: ByteView, sequence: UInt64) {
+    unsafe writer.pointee.insertLateDelete(key, Tag(sequence: sequence, .delete))
+    let count = unsafe counters.pointee.lateDeleteCount.load(ordering: .relaxed)
+    // In steps: a charge that changes is told to all.
+    if count % Memtable.lateDeleteStep == 0 {
+      unsafe counters.pointee.chargedBytes.wrappingAdd(
+        Memtable.lateDeleteStep * LateDeleteCursor.bytesEach, ordering: .relaxed)
+    }
+    unsafe counters.pointee.lateDeleteCount.store(count &+ 1, ordering: .releasing)
+    widen(sequence)
+  }
+
   @inline(__always)
   private func widen(_ sequence: UInt64) {
     if unsafe sequence > counters.pointee.largestSequence.load(ordering: .relaxed) {
@@ -128,6 +147,15 @@ final class Memtable: @unchecked Sendable {
 
   /// A cursor over all entries, whatever their sequence numbers; nowhere at first.
   func makeCursor() -> MemtableCursor { MemtableCursor(self, index.directory) }
+
+  /// A cursor over all entries and late deletes, as a flush writes them: one way, from the first to the
+  /// last. Only once nobody writes any more. O(n log n) in the late deletes.
+  func makeFlushCursor() -> SourceCursor {
+    let entries = makeCursor()
+    guard lateDeleteCount > 0 else { return entries }
+    let late = unsafe LateDeleteCursor(self, writer.pointee.lastLateDelete, count: lateDeleteCount)
+    return MergingCursor([entries, late])
+  }
 
   /// All range tombstones inserted so far, or `nil` where there are none, which costs one load.
   ///
@@ -159,13 +187,16 @@ final class Memtable: @unchecked Sendable {
   var rangeTombstoneCount: Int {
     unsafe counters.pointee.rangeTombstoneCount.load(ordering: .acquiring)
   }
-  /// Whether there is neither an entry nor a range tombstone.
-  var isEmpty: Bool { entryCount == 0 && rangeTombstoneCount == 0 }
-  /// The least sequence number of any entry or range tombstone; `UInt64.max` where there are none.
+  var lateDeleteCount: Int { unsafe counters.pointee.lateDeleteCount.load(ordering: .acquiring) }
+  /// Entries and late deletes: what a flush writes at most.
+  var operationCount: Int { entryCount + lateDeleteCount }
+  /// Whether there is neither an entry nor a range tombstone nor a late delete.
+  var isEmpty: Bool { entryCount == 0 && rangeTombstoneCount == 0 && lateDeleteCount == 0 }
+  /// The least sequence number of anything that was inserted; `UInt64.max` where nothing was.
   var smallestSequence: UInt64 {
     unsafe counters.pointee.smallestSequence.load(ordering: .relaxed)
   }
-  /// The greatest sequence number of any entry or range tombstone; 0 where there are none.
+  /// The greatest sequence number of anything that was inserted; 0 where nothing was.
   var largestSequence: UInt64 {
     unsafe counters.pointee.largestSequence.load(ordering: .relaxed)
   }

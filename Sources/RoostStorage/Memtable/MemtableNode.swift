@@ -163,12 +163,12 @@ struct MemtableNode {
   /// word, still inside the node.
   @inline(__always)
   func head(_ slot: Int) -> UInt64 {
-    unsafe base.load(fromByteOffset: 16 &+ 8 &* slot, as: UInt64.self)
+    unsafe base.loadUnaligned(fromByteOffset: 16 &+ 8 &* slot, as: UInt64.self)
   }
 
   @inline(__always)
   private func pointer(_ slot: Int) -> UnsafeMutableRawPointer {
-    unsafe base.load(fromByteOffset: 136 &+ 8 &* slot, as: UnsafeMutableRawPointer.self)
+    unsafe base.loadUnaligned(fromByteOffset: 136 &+ 8 &* slot, as: UnsafeMutableRawPointer.self)
   }
 
   @inline(__always) func entry(_ slot: Int) -> MemtableEntry { unsafe MemtableEntry(pointer(slot)) }

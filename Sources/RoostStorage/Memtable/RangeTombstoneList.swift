@@ -201,11 +201,6 @@ final class RangeTombstoneList: Sendable {
     return RangeTombstoneList(pieces)
   }
 
-  /// The list without the sequence numbers that `keep` refuses.
-  func filteringSequences(_ keep: (UInt64) -> Bool) -> RangeTombstoneList {
-    mapSequences { $0.filter(keep) }
-  }
-
   /// The list with each fragment's sequence numbers replaced by what `body` makes of them, which
   /// must descend; a fragment left with none goes.
   func mapSequences(_ body: (ArraySlice<UInt64>) -> [UInt64]) -> RangeTombstoneList {

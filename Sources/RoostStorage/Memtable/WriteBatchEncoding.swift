@@ -4,8 +4,8 @@
 //   operation := kind u8 | tree id varint | key | (put: value) (deleteRange: end key)
 //   key, end key, value := length varint | bytes
 //
-// Kinds: 0 delete, 1 put, 2 deleteRange. Integers are little-endian. Operation i, from 0, has the
-// sequence number base + i. A key has 1 to 65,535 bytes, a value at most 2^30; in a deleteRange the
+// Kinds: 0 delete, 1 put, 2 deleteRange, 3 deleteLate. Integers are little-endian. Operation i, from 0,
+// has the sequence number base + i. A key has 1 to 65,535 bytes, a value at most 2^30; in a deleteRange the
 // key is less than the end key, and the keys from the one up to the other are deleted.
 
 /// What an operation of a batch does.
@@ -13,6 +13,11 @@ enum BatchOperationKind: UInt8 {
   case delete = 0
   case put = 1
   case deleteRange = 2
+  /// Deletes an entry that is dead already, when the memtable is flushed: ``LateDeleteCursor``.
+  case deleteLate = 3
+
+  /// Whether something follows the key: a value, or an end key.
+  @inline(__always) var hasSecond: Bool { self == .put || self == .deleteRange }
 }
 
 /// One operation of a batch. Its views are of the batch's bytes.
@@ -20,7 +25,7 @@ struct BatchOperation {
   var kind: BatchOperationKind
   var treeID: UInt64
   var key: ByteView
-  /// A put's value; a range deletion's end key; empty for a deletion.
+  /// A put's value; a range deletion's end key; empty for the other deletions.
   var value: ByteView
 }
 
@@ -54,6 +59,10 @@ struct WriteBatchEncoder: ~Copyable {
   @inline(__always)
   mutating func delete(treeID: UInt64, key: ByteView) {
     begin(.delete, treeID, key, 0)
+  }
+
+  mutating func deleteLate(treeID: UInt64, key: ByteView) {
+    begin(.deleteLate, treeID, key, 0)
   }
 
   mutating func deleteRange(treeID: UInt64, from start: ByteView, to end: ByteView) {
@@ -133,7 +142,7 @@ struct WriteBatchDecoder {
       throw damaged("has a key of no allowed length")
     }
     var value = key.prefix(0)
-    if kind != .delete {
+    if kind.hasSecond {
       guard let bytes = reader.readLengthPrefixed() else {
         throw damaged("ends within an operation")
       }

@@ -62,9 +62,6 @@ struct BlockCursor<Payload: EntryPayload> {
     keyCount = 0
   }
 
-  /// Whether the block was just entered.
-  var isBeforeFirst: Bool { keyCount == 0 }
-
   @inline(__always) var key: ByteView { unsafe ByteView(keyBase, count: keyCount) }
 
   @inline(__always)

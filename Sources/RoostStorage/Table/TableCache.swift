@@ -21,7 +21,6 @@ final class TableCache: @unchecked Sendable {
   private var hand = 0
   private var obsolete: [UInt64] = []
   private let hasObsolete = Atomic<Bool>(false)
-  private let opens = Atomic<Int>(0)
   /// Called, on whatever thread let go of a file last, when there is something to remove.
   private let onObsolete: @Sendable () -> Void
 
@@ -39,8 +38,6 @@ final class TableCache: @unchecked Sendable {
 
   /// How many tables are open.
   var openCount: Int { lock.withLock { open.count } }
-  /// How often a table was opened.
-  var openedTotal: Int { opens.load(ordering: .relaxed) }
 
   /// The reader of a table, opened where it is not. The caller holds what it gets.
   ///
@@ -75,7 +72,6 @@ final class TableCache: @unchecked Sendable {
       byteSize: UInt64(metadata.byteCount), treeID: file.treeID, cache: blockCache)
     file.slot.reader.swap(reader, retiringIn: epochs)
     file.slot.noteUse()
-    opens.add(1, ordering: .relaxed)
     lock.withLock { open.append(file.slot) }
     return reader
   }

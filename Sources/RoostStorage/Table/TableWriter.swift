@@ -121,7 +121,6 @@ private struct TableEncoder: ~Copyable {
   var lastKey = ByteBuffer(capacity: 1024)
   var lastTag = Tag(word: 0)
   var summary = TableSummary()
-  var largestPoint: [UInt8] = []
 
   /// Finished blocks, the first of which goes to `written` in the file.
   var output = ByteBuffer(capacity: TableEncoder.chunkBytes + (64 << 10))

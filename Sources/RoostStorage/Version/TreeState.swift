@@ -173,7 +173,4 @@ final class Level: @unchecked Sendable {
     let index = index(for: key)
     return index < count && files[index].smallest <= key ? files[index] : nil
   }
-
-  /// The files that share a key with the range, in the level's order.
-  func overlapping(_ range: KeyRange) -> [TableFile] { files.filter { $0.overlaps(range) } }
 }

@@ -35,8 +35,7 @@ package struct TransactionBuffer: Sendable {
   /// - Throws: `.transactionTooLarge`; nothing was noted then.
   package mutating func add(_ effect: EventualEffect) throws(DatabaseError) {
     try check(count: writes.count + effects.count + 1)
-    var bytes = byteCount + effect.key.count + 16
-    if case .put(let value, let context) = effect.change { bytes += value.count + (context?.count ?? 0) }
+    let bytes = byteCount + effect.byteCount
     try check(bytes: bytes)
     byteCount = bytes
     effects.append(effect)

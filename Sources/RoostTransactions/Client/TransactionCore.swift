@@ -89,6 +89,9 @@ package final class TransactionCore: @unchecked Sendable {
     }
   }
 
+  /// Bytes of keys and values that it keeps to write.
+  var byteCount: Int { lock.withLock { buffer.byteCount } }
+
   // MARK: - The end
 
   /// Commits; the reply comes when the outcome is known, or that it cannot be.
@@ -111,7 +114,7 @@ package final class TransactionCore: @unchecked Sendable {
         let owner = try manager.owner(of: target.partition)
         writes[owner, default: []].append(TransactionWrite(target, value))
       }
-      try manager.checkFits(writes)
+      try manager.checkFits(writes, buffer.effects)
     } catch {
       manager.abort(id, .unreachable(error.message))
       throw error
@@ -120,7 +123,14 @@ package final class TransactionCore: @unchecked Sendable {
     // What is in several places survives a power loss whole only where each is on disk before the next
     // builds on it.
     let isSpread = !buffer.effects.isEmpty || writes.values.count { !$0.isEmpty } > 1
-    manager.commit(id, writes, buffer.effects, isSynced: isSynced || isSpread, mayWait: mayWait, reply)
+    try manager.naming(buffer.effects) { effects in
+      guard let effects else {
+        // Nobody keeps the partition that could be named: it is to be begun anew once that has moved.
+        manager.abort(id, .moving)
+        return reply(.aborted(.moving))
+      }
+      manager.commit(id, writes, effects, isSynced: isSynced || isSpread, mayWait: mayWait, reply)
+    }
   }
 
   /// Lets go of everything. Nothing after the end.

@@ -163,8 +163,6 @@ package struct Coordinator: Sendable {
   /// Whether all that it decided is done.
   package var isIdle: Bool { active.isEmpty }
 
-  package var activeCount: Int { active.count }
-
   // MARK: Events
 
   package mutating func receive(_ event: CoordinatorEvent, at now: Instant) -> [CoordinatorEffect] {

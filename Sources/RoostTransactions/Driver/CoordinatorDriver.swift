@@ -92,7 +92,7 @@ final class CoordinatorDriver: @unchecked Sendable {
       }
       return (self.acquires, answered(self.commits))
     }
-    for waiting in acquires.values {
+    for (_, waiting) in acquires.sorted(by: { $0.key < $1.key }) {
       waiting.reply(.failure(TransactionAborted(.failed("the database was closed"))))
     }
     for (reply, outcome) in commits { reply(outcome) }
@@ -103,7 +103,7 @@ final class CoordinatorDriver: @unchecked Sendable {
   private func answered(
     _ commits: [UInt64: WaitingCommit]
   ) -> [(reply: CommitReply, outcome: TransactionOutcome)] {
-    commits.values.map { waiting in
+    commits.sorted { $0.key < $1.key }.map { _, waiting in
       (waiting.reply, machine.finalOutcome(of: waiting.transaction) ?? .unknown(waiting.transaction))
     }
   }
@@ -145,6 +145,16 @@ final class CoordinatorDriver: @unchecked Sendable {
 
   /// Whether nothing that it began is under way, and all that it decided is done everywhere.
   var isIdle: Bool { lock.withLock { machine.isIdle } && loop.isIdle }
+
+  /// How many of its unfinished transactions name a member for anything.
+  func unfinished(naming member: MemberID) -> Int {
+    lock.withLock { machine.unfinished(naming: member) }
+  }
+
+  /// The same, for effects that are meant.
+  func unfinishedEffects(at member: MemberID, where isMeant: (EventualEffect) -> Bool) -> Int {
+    lock.withLock { machine.unfinishedEffects(at: member, where: isMeant) }
+  }
 
   /// Whether it would answer "aborted" of what it has no record of.
   var presumesAbort: Bool { lock.withLock { machine.presumesAbort } }
@@ -303,7 +313,7 @@ final class CoordinatorDriver: @unchecked Sendable {
       for request in commits.keys { self.commits[request] = nil }
       return (acquires, answered(commits))
     }
-    for waiting in acquires.values {
+    for (_, waiting) in acquires.sorted(by: { $0.key < $1.key }) {
       waiting.reply(.failure(TransactionAborted(.failed(error.description))))
     }
     // What is not decided yet is not before the clock goes on.

@@ -43,6 +43,7 @@ final class DepartedStore: Sendable {
       writes.run(blocks: true) { [self] _ in apply(effect, index, outcome, envelope) }
     case .forgetEffects:
       writes.run { [self] _ in
+        outbox.forget(envelope.message.transaction, told: envelope.timestamp)
         do throws(DatabaseError) {
           for store in stores.all { try store.forgetEffects(of: envelope.message.transaction) }
         } catch {
@@ -103,7 +104,10 @@ final class DepartedStore: Sendable {
     let transaction = envelope.message.transaction
     do throws(DatabaseError) {
       let now = try services.instant()
-      try outbox.apply(effect, of: transaction, index: index, outcome: outcome, at: now.timestamp)
+      let isDone = try outbox.apply(
+        effect, of: transaction, index: index, outcome: outcome, told: envelope.timestamp,
+        at: now.timestamp)
+      if !isDone { return }
     } catch {
       if EffectWriter.isPermanent(error) {
         return reply(to: envelope, .effectFailed(index: index, error.description))

@@ -7,12 +7,14 @@ import RoostStorage
 ///
 /// An effect is done at the store that has its key, in one batch with a mark. The mark is looked for in
 /// every open store, because the key's partition may have moved since: a store that did the effect keeps
-/// the mark, wherever the key goes; one that leaves hands its marks over first.
+/// the mark, wherever the key goes; one that leaves hands its marks over first. The mark goes once the
+/// coordinator will not tell the effect again; what it told before that and comes late is passed over.
 final class EffectWriter: Sendable {
   private let core: DatabaseCore
   private let stores: OpenStores
   /// Sends what was done to the key's other replicas; `nil` where they are in this process.
   private let node: ClusterNode?
+  private let forgotten = ForgottenEffects()
 
   init(_ core: DatabaseCore, _ stores: OpenStores, _ node: ClusterNode?) {
     self.core = core
@@ -22,12 +24,16 @@ final class EffectWriter: Sendable {
 
   /// Does an effect, and makes it durable, before anyone sees it. Waits for the disk.
   ///
-  /// - Parameter outcome: when the transaction committed, where nobody else records it.
+  /// - Parameters:
+  ///   - outcome: when the transaction committed, where nobody else records it.
+  ///   - told: when the coordinator told it, by the coordinator's clock.
+  /// - Returns: whether it is done. Where not, the transaction may be one of long ago, whose marks are gone,
+  ///   and nothing is to be answered: if it is another, the effect is told again.
   /// - Throws: what writing to the keyspace throws, `.unreachable` among it.
   func apply(
     _ effect: EventualEffect, of transaction: TransactionID, index: Int, outcome: Timestamp?,
-    at now: Timestamp
-  ) throws(DatabaseError) {
+    told: Timestamp, at now: Timestamp
+  ) throws(DatabaseError) -> Bool {
     let keyspace = try core.keyspace(id: effect.keyspace)
     let owners = keyspace.owners(of: effect.key).map(\.id)
     guard stores.beginEffect(at: owners) else {
@@ -39,8 +45,11 @@ final class EffectWriter: Sendable {
       if owners.count > 1 {
         try effect.key.withKeyBytes { key throws(DatabaseError) in try keyspace.repair(key) }
       }
-      return
+      return true
     }
+    // After the marks, which go after this is noted.
+    if forgotten.contains(transaction) { return true }
+    if forgotten.isPassed(told) { return false }
     // The mark may be in a store that is missing. In a cluster it is in the one store that an effect is told
     // to, and that is here.
     guard node != nil || core.isWhole else {
@@ -58,7 +67,13 @@ final class EffectWriter: Sendable {
         try keyspace.delete(key, context: try decoded(context), marking: mark)
       }
     }
+    return true
   }
+
+  /// Says that the marks of a transaction are about to go: all its effects are done, and that is durable.
+  ///
+  /// - Parameter told: when the coordinator said so, by the coordinator's clock.
+  func forget(_ transaction: TransactionID, told: Timestamp) { forgotten.add(transaction, told: told) }
 
   private func decoded(_ context: [UInt8]?) throws(DatabaseError) -> CausalContext? {
     guard let context else { return nil }

@@ -21,7 +21,7 @@ final class ParticipantDriver: @unchecked Sendable {
     /// What an event that entered led to, in the order in which events entered.
     case effects([ParticipantEffect], Instant)
     case effect(Envelope)
-    case forgetEffects(TransactionID)
+    case forgetEffects(Envelope)
   }
 
   typealias ReadReply = @Sendable (Result<ReadAnswer, DatabaseError>) -> Void
@@ -105,8 +105,10 @@ final class ParticipantDriver: @unchecked Sendable {
       }
       return (self.reads, self.forces)
     }
-    for reply in reads.values { reply(.failure(DatabaseError(.closed, "the database was closed"))) }
-    for reply in forces.values { reply(.failed("the database was closed")) }
+    for (_, reply) in reads.sorted(by: { $0.key < $1.key }) {
+      reply(.failure(DatabaseError(.closed, "the database was closed")))
+    }
+    for (_, reply) in forces.sorted(by: { $0.key < $1.key }) { reply(.failed("the database was closed")) }
   }
 
   // MARK: - Events
@@ -121,7 +123,7 @@ final class ParticipantDriver: @unchecked Sendable {
     case .effect:
       loop.post(.effect(envelope), isDroppable: true)
     case .forgetEffects:
-      loop.post(.forgetEffects(envelope.message.transaction), isDroppable: true)
+      loop.post(.forgetEffects(envelope), isDroppable: true)
     case .acquire, .commitAtOnce:
       enter(.received(envelope))
     default:
@@ -144,8 +146,8 @@ final class ParticipantDriver: @unchecked Sendable {
       case .effect(let envelope):
         let now = try services.instant()
         writes.run(blocks: true) { [self] _ in apply(envelope, now) }
-      case .forgetEffects(let transaction):
-        writes.run { [self] _ in forgetEffects(of: transaction) }
+      case .forgetEffects(let envelope):
+        writes.run { [self] _ in forgetEffects(envelope) }
       }
     } catch { postpone(work, error) }
   }
@@ -283,7 +285,9 @@ final class ParticipantDriver: @unchecked Sendable {
     } catch { post(.found(number, nil, failure: error.description)) }
   }
 
-  private func forgetEffects(of transaction: TransactionID) {
+  private func forgetEffects(_ envelope: Envelope) {
+    let transaction = envelope.message.transaction
+    outbox.forget(transaction, told: envelope.timestamp)
     do throws(DatabaseError) { try store.forgetEffects(of: transaction) } catch {
       services.warn("the marks of transaction \(transaction) could not be removed: \(error)")
     }
@@ -298,7 +302,9 @@ final class ParticipantDriver: @unchecked Sendable {
         services.envelope(from: endpoint, to: envelope.from, Message(transaction, body), now))
     }
     do throws(DatabaseError) {
-      try outbox.apply(effect, of: transaction, index: index, outcome: outcome, at: now.timestamp)
+      let isDone = try outbox.apply(
+        effect, of: transaction, index: index, outcome: outcome, told: envelope.timestamp, at: now.timestamp)
+      if !isDone { return }
     } catch {
       // Told again later, unless no later try can go better.
       if EffectWriter.isPermanent(error) {

@@ -7,12 +7,16 @@ extension TransactionManager {
   ///
   /// - Throws: `.closed`.
   package func pause(afterAttempt attempt: Int) async throws(DatabaseError) {
-    let longest = min(UInt64(1) << UInt64(min(attempt, 7)), 100)
-    let wait = randomNumber() % longest + 1
+    let wait = pauseMilliseconds(afterAttempt: attempt)
     await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
       afterMilliseconds(wait) { continuation.resume() }
     }
     try core.shared.throwIfClosed()
+  }
+
+  func pauseMilliseconds(afterAttempt attempt: Int) -> UInt64 {
+    let longest = min(UInt64(1) << UInt64(min(attempt, 7)), 100)
+    return randomNumber() % longest + 1
   }
 
   /// Whether a read at a store failed because its partition was given up, or the store left, since it was

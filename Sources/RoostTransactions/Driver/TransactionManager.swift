@@ -2,6 +2,7 @@ package import RoostCausality
 package import RoostCluster
 import RoostEnvironment
 import RoostStorage
+import Synchronization
 
 /// The transactions of a database in this process: the participants of its stores, its coordinator,
 /// and what was left undecided by an earlier process.
@@ -17,6 +18,10 @@ package final class TransactionManager: @unchecked Sendable {
   private let holds: SnapshotHolds
   /// Of a node of a cluster.
   let fence: ClockFence?
+  /// The highest clock of another node that has refused a read.
+  private let ahead = Atomic<UInt64>(0)
+  let tickets = NamingTickets()
+  let missedNames = MissedNames()
   let lock = Lock()
   // Guarded by `lock`.
   var state = State()
@@ -37,6 +42,9 @@ package final class TransactionManager: @unchecked Sendable {
     /// Quiet stores whose records another one has: nothing is added to them before they resume.
     var copied: [MemberID: MemberID] = [:]
     var isClosed = false
+
+    /// A simulation of the same seed is to be the same each time.
+    var coordinatorsInOrder: [CoordinatorDriver] { coordinators.values.sorted { $0.id < $1.id } }
   }
 
   /// - Throws: `.corruption`, `.newerFormat`, `.storage`: what reading the stores' records and the
@@ -68,7 +76,7 @@ package final class TransactionManager: @unchecked Sendable {
     outbox = EffectWriter(core, stores, node)
     do throws(DatabaseError) {
       try openAll()
-      for driver in state.coordinators.values { driver.resume() }
+      for driver in state.coordinatorsInOrder { driver.resume() }
       try core.attach(self)
     } catch {
       try? close()
@@ -94,18 +102,13 @@ package final class TransactionManager: @unchecked Sendable {
     }
     for store in stores.all {
       for id in try store.endedCoordinators() where state.coordinators[id] == nil {
-        // Its log is in no open store. Where one is missing it may be there all the same: it was about to
-        // leave, and stayed, or came back.
-        let machine = Coordinator(
-          id, times: services.times, committed: [], outcomes: [:], presumesAbort: core.isWhole,
-          at: try services.instant())
-        let driver = CoordinatorDriver(machine, nil, workers, services)
-        driver.retire()
+        let driver = try makeEnded(id)
         state.coordinators[id] = driver
       }
     }
-    // What was decided before a store left may be told again, or an effect be left over.
-    for id in left where core.ring.member(id) == nil {
+    // What was decided before a store left may be told again, or an effect be left over. Between nodes the
+    // transport answers for those that have left.
+    for id in left where services.node == nil && core.ring.member(id) == nil {
       state.departed[id] = DepartedStore(id, heir: first, stores, outbox, services)
     }
     for member in members {
@@ -129,7 +132,7 @@ package final class TransactionManager: @unchecked Sendable {
     // A copy finishes what the original had decided, under its name; what it lacks proves nothing.
     let byID = Dictionary(grouping: recovered.commits) { $0.transaction.coordinator }
     var own: CoordinatorDriver?
-    for id in Set(byID.keys).union([log.id]) {
+    for id in Set(byID.keys).union([log.id]).sorted() {
       let machine = Coordinator(
         id, times: services.times, committed: byID[id] ?? [],
         outcomes: Dictionary(
@@ -141,6 +144,19 @@ package final class TransactionManager: @unchecked Sendable {
       if id == log.id { own = driver }
     }
     return (own!, recovered.commits)
+  }
+
+  /// A coordinator that is over, which answers those who ask.
+  ///
+  /// Its log is in no open store. Where one of this database's is missing it may be there all the same: it
+  /// was about to leave, and stayed, or came back. A node that leaves its cluster does not.
+  func makeEnded(_ id: CoordinatorID) throws(DatabaseError) -> CoordinatorDriver {
+    let machine = Coordinator(
+      id, times: services.times, committed: [], outcomes: [:],
+      presumesAbort: core.isWhole || services.node != nil, at: try services.instant())
+    let driver = CoordinatorDriver(machine, nil, workers, services)
+    driver.retire()
+    return driver
   }
 
   func makeParticipant(_ member: Member) throws(DatabaseError) -> ParticipantDriver {
@@ -159,8 +175,10 @@ package final class TransactionManager: @unchecked Sendable {
   /// Ends all transactions. What is decided is finished first, as far as the stores do it at once; the rest
   /// at the next open.
   ///
+  /// - Parameter waits: whether this thread waits for that, two seconds at the longest; where nothing happens
+  ///   beside it (in a simulation) it would do so in vain.
   /// - Throws: what closing the coordinator's log throws.
-  package func close() throws(DatabaseError) {
+  package func close(waits: Bool = true) throws(DatabaseError) {
     let (state, wasClosed) = lock.withLock {
       defer { self.state.isClosed = true }
       return (self.state, self.state.isClosed)
@@ -168,15 +186,16 @@ package final class TransactionManager: @unchecked Sendable {
     if wasClosed { return }
     // Moves wait until transactions are open again.
     try? core.attach(nil)
-    let deadline = services.monotonicMilliseconds + Self.closingMilliseconds
-    for driver in state.coordinators.values { driver.retire() }
-    for driver in state.coordinators.values {
+    let deadline = services.monotonicMilliseconds + (waits ? Self.closingMilliseconds : 0)
+    let coordinators = state.coordinatorsInOrder
+    for driver in coordinators { driver.retire() }
+    for driver in coordinators {
       driver.finish(untilMonotonicMilliseconds: deadline) {
         state.participants[$0] != nil || state.departed[$0] != nil
       }
     }
     services.timers.stop()
-    for driver in state.coordinators.values { driver.stop() }
+    for driver in coordinators { driver.stop() }
     for driver in state.participants.values { driver.stop() }
     for store in state.departed.values { store.stop() }
     services.timers.shutdown()
@@ -279,8 +298,21 @@ package final class TransactionManager: @unchecked Sendable {
     lock.withLock { state.participants.values.sorted { $0.member.id < $1.member.id } }
   }
 
-  /// The present, for a snapshot: above everything that was acknowledged before.
-  package func now() throws(DatabaseError) -> Timestamp { try services.instant().timestamp }
+  /// The present, for a snapshot: above everything that was acknowledged before, and above the clocks of
+  /// nodes that have refused a read as too old.
+  package func now() throws(DatabaseError) -> Timestamp {
+    let ahead = Timestamp(rawValue: ahead.load(ordering: .acquiring))
+    if ahead.rawValue > 0 { try core.shared.observe(ahead) }
+    return try services.instant().timestamp
+  }
+
+  /// Notes the clock of a node that has refused a read. Waits for no disk.
+  ///
+  /// - Throws: `.clockOutOfBound` where it is further ahead than clocks may be.
+  func noteAhead(_ clock: Timestamp) throws(DatabaseError) {
+    try core.shared.check(clock)
+    ahead.max(clock.rawValue, ordering: .acquiringAndReleasing)
+  }
 
   package func snapshot(
     _ read: TransactionRead, at timestamp: Timestamp, of member: MemberID,

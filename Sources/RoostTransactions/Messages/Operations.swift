@@ -145,4 +145,15 @@ package struct EventualEffect: Hashable, Sendable {
     self.change = change
     self.target = target
   }
+
+  /// Of key, value and context, and the lengths and numbers beside them.
+  var byteCount: Int {
+    let bytes =
+      switch change {
+      case .increment: 0
+      case .put(let value, let context): value.count + (context?.count ?? 0)
+      case .delete(let context): context?.count ?? 0
+      }
+    return key.count + 16 + bytes
+  }
 }

@@ -25,6 +25,8 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
   private let readers: any Workers
   private let clockBoundMilliseconds: UInt64
   private let fence: ClockFence
+  /// What programs that are no nodes ask.
+  let clients: ClientService
   private let lock = Lock()
   private let changed: Condition
   // Guarded by `lock`.
@@ -35,9 +37,11 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
 
   /// Takes the node's messages about transactions from now on; it is held by whoever made it.
   ///
-  /// - Parameter makeTransport: given the bound of the clocks.
+  /// - Parameters:
+  ///   - limits: of what is kept for clients.
+  ///   - makeTransport: given the bound of the clocks.
   package init(
-    _ node: ClusterNode,
+    _ node: ClusterNode, _ limits: ServedLimits = ServedLimits(),
     makeTransport: @escaping @Sendable (ClusterNode, UInt64) -> RemoteTransport = {
       RemoteTransport($0, clockBoundMilliseconds: $1)
     }
@@ -52,6 +56,7 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
     fence = ClockFence(
       boundMilliseconds: clockBoundMilliseconds, lifeMilliseconds: 2 * times.durationMilliseconds
     ) { [weak node] in node?.otherMembers.count ?? 0 }
+    clients = ClientService(node, limits)
     changed = Condition(lock)
     node.attach(self)
   }
@@ -99,7 +104,7 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
     lock.unlock()
     // Not with the lock held: what is in doubt asks other nodes at once, and their answers come here.
     do throws(DatabaseError) {
-      // Before the first one: from then on the cluster's members stay.
+      // Before the first one: from then on what moves needs the word of whoever has it.
       if !node.core.mayHaveTransactions { try node.noteTransactions() }
       let manager = try TransactionManager(node.core, transport: transport, node, fence)
       let isLate = lock.withLock {
@@ -120,10 +125,14 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
     }
   }
 
-  /// Ends all transactions, before the node is closed. Closing twice does nothing.
+  /// Ends all transactions, before the node is closed: those of clients first, of which COMMITs in hand are
+  /// waited for, two seconds at the longest. Closing twice does nothing.
   ///
-  /// - Throws: as ``TransactionManager/close()``.
-  package func close() throws(DatabaseError) {
+  /// - Parameter waits: as there; and whether COMMITs are waited for.
+  /// - Throws: as ``TransactionManager/close(waits:)``.
+  package func close(waits: Bool = true) throws(DatabaseError) {
+    // Before the state is: until they are answered other nodes' votes are needed.
+    clients.close(waits: waits)
     let (manager, wasClosed): (TransactionManager?, Bool) = lock.withLock {
       defer {
         state = .closed
@@ -137,18 +146,23 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
     }
     if wasClosed { return }
     // What is decided is told, and acknowledged, as far as it comes at once.
-    let failure = answered { () throws(DatabaseError) in try manager?.close() }
+    let failure = answered { () throws(DatabaseError) in try manager?.close(waits: waits) }
     node.attach(nil)
     workers.shutdown()
     readers.shutdown()
+    clients.shutdown()
     try failure.get()
   }
+
+  package func opened() throws(DatabaseError) -> (any NodeTransactionMoves)? { try open(waits: false) }
 
   // MARK: - What other nodes say
 
   package func heard(_ sign: NodeSign, of member: MemberID) {
     tell(fence.heard(sign, of: member, at: monotonicMilliseconds))
   }
+
+  package func ended(_ connection: UInt64, of node: NodeID) { clients.ended(connection, of: node) }
 
   package func receive(_ message: ReceivedMessage) {
     switch message.message.kind {
@@ -161,6 +175,11 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
       readers.submit(.urgent) { [weak self] in self?.read(message) }
     case NodeMessageKind.transactionOutcome:
       readers.submit(.background) { [weak self] in self?.answerQuestion(message) }
+    case NodeMessageKind.clientTransactions:
+      clients.receive(message) { [weak self] () throws(DatabaseError) in
+        guard let self else { throw DatabaseError(.closed, "the database is closed") }
+        return try manager()
+      }
     default:
       message.answer(
         .failure(TransportError(.failed, "there are no messages of kind \(message.message.kind)")))
@@ -220,6 +239,11 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
       try node.learn(keyspaces: request.read.keyspaces)
       let limit = node.largestTransactionBody
       manager.snapshot(request.read, at: request.time, of: node.local.id) { result in
+        if case .failure(let error) = result, error.code == .snapshotTooOld {
+          // So that whoever has read nothing yet can ask for a time that is kept.
+          let refusal = RemoteReadAnswer.tooOld(clock: manager.core.shared.latestTimestamp, error.message)
+          return answer(.success(refusal.encoded()))
+        }
         answer(
           result.flatMap { found in
             guard let part = found.fitting(byteCount: limit) else {
@@ -229,7 +253,7 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
               return .failure(
                 DatabaseError(.invalidArgument, "the values of all keys are more than a message takes"))
             }
-            return .success(RemoteRead.encode(part))
+            return .success(RemoteReadAnswer.found(part).encoded())
           })
       }
     } catch { answer(.failure(error)) }

@@ -15,7 +15,10 @@ package import RoostCluster
 //             | 4 u8, no record, and so never to commit by it | 5 u8, no record | 6 u8, too old
 //   record   := 0 u8, none | 1 u8 | committed u64 | 2 u8, aborted
 //
-// A read is answered with the answer of a read, as messages have it; a question with a standing.
+// A read is answered with the answer of a read, as messages have it, or with a refusal; a question with a
+// standing.
+//
+//   refusal  := 4 u8 | clock u64 | text lengthPrefixed
 
 /// What begins each message about transactions: whose it is, and the sender's clock.
 package struct RemoteHeader: Hashable, Sendable {
@@ -42,8 +45,7 @@ package struct RemoteHeader: Hashable, Sendable {
 
   func write(to writer: inout FieldWriter) {
     writer.write(byte: Self.version)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
+    writer.write(database)
     writer.write(fixed: member.rawValue)
     writer.write(varint: clockBoundMilliseconds)
     writer.write(fixed: timestamp.rawValue)
@@ -52,7 +54,7 @@ package struct RemoteHeader: Hashable, Sendable {
 
   init(from reader: inout FieldReader) throws(DatabaseError) {
     _ = try reader.readVersion(upTo: Self.version)
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    database = try reader.readDatabase()
     member = MemberID(rawValue: try reader.readFixed())
     clockBoundMilliseconds = try reader.readVarint()
     timestamp = try reader.readTimestamp()
@@ -134,17 +136,40 @@ package struct RemoteRead: Hashable, Sendable {
     try reader.readEnd()
   }
 
-  static func encode(_ answer: ReadAnswer) -> [UInt8] {
+}
+
+/// What a read as of a time is answered with.
+package enum RemoteReadAnswer: Hashable, Sendable {
+  case found(ReadAnswer)
+  /// The node keeps no versions of that time any more. Reads above its clock, which it tells, it answers.
+  case tooOld(clock: Timestamp, String)
+
+  /// In place of the flags that begin what was found.
+  private static let refusal: UInt8 = 4
+
+  package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    answer.write(to: &writer)
+    switch self {
+    case .found(let answer): answer.write(to: &writer)
+    case .tooOld(let clock, let text):
+      writer.write(byte: Self.refusal)
+      writer.write(fixed: clock.rawValue)
+      writer.write(text: text)
+    }
     return writer.bytes
   }
 
-  static func answer(_ bytes: [UInt8]) throws(DatabaseError) -> ReadAnswer {
+  /// - Throws: `.corruption`.
+  package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the answer of a read")
-    let answer = try ReadAnswer(from: &reader)
+    if bytes.first == Self.refusal {
+      _ = try reader.readByte()
+      let clock = try reader.readTimestamp()
+      self = .tooOld(clock: clock, try reader.readText())
+    } else {
+      self = .found(try ReadAnswer(from: &reader))
+    }
     try reader.readEnd()
-    return answer
   }
 }
 

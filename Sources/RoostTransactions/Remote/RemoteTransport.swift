@@ -7,6 +7,7 @@ import RoostEnvironment
 // with backoff and deadlines; nothing is queued here.
 //
 // - A participant is where its member is: the directory tells.
+// - A member that has left is answered for here: see `answer`.
 // - A coordinator is where its messages come from. One that has not been heard of since this process began (a
 //   participant in doubt asks it) is asked for at all nodes: the one that has it answers.
 
@@ -55,6 +56,8 @@ package final class RemoteTransport: Transport, @unchecked Sendable {
         seats[id] = member
       }
     }
+    // Who does not have a partition that was asked for knows of a later ring, or will.
+    if envelope.message.body.tellsOfMove { node.refreshRingSoon() }
     _ = local.send(envelope)
   }
 
@@ -63,7 +66,10 @@ package final class RemoteTransport: Transport, @unchecked Sendable {
     switch envelope.to {
     case .participant(let member): return send(envelope, to: member)
     case .coordinator(let id):
-      if let member = lock.withLock({ seats[id] }) { return send(envelope, to: member) }
+      // One of a member that is gone is another's by now.
+      if let member = lock.withLock({ seats[id] }), !node.hasForgotten(member) {
+        return send(envelope, to: member)
+      }
       for member in node.otherMembers { _ = send(envelope, to: member) }
       // Where it is not known nobody can say that it is not there.
       return true
@@ -72,6 +78,7 @@ package final class RemoteTransport: Transport, @unchecked Sendable {
 
   private func send(_ envelope: Envelope, to member: MemberID) -> Bool {
     guard member != node.local.id, node.isServing else { return false }
+    if node.hasForgotten(member) { return answer(envelope, for: member) }
     if case .acquire = envelope.message.body, node.isSuspected(member) { return false }
     let deadline = node.core.shared.environment.time.monotonicNanoseconds &+ Self.patience
     let message = RemoteEnvelope(
@@ -86,6 +93,22 @@ package final class RemoteTransport: Transport, @unchecked Sendable {
     }
   }
 
+  /// Answers a decision that is told to a member which has left. It did not before every node had said that
+  /// no unfinished transaction names it: so this one was done there, and its end lost since.
+  private func answer(_ envelope: Envelope, for member: MemberID) -> Bool {
+    let body: Message.Body
+    switch envelope.message.body {
+    case .commit: body = .acknowledged
+    case .effect(_, let index, _): body = .effectDone(index: index)
+    case .forgetEffects, .abort: return true
+    default: return false
+    }
+    return local.send(
+      Envelope(
+        from: .participant(member), to: envelope.from, timestamp: envelope.timestamp,
+        physicalMilliseconds: envelope.physicalMilliseconds, Message(envelope.message.transaction, body)))
+  }
+
   /// What was read may be more than a message takes: then a part of it goes, and its reader goes on behind
   /// it.
   private func fitting(_ envelope: Envelope) -> Envelope {
@@ -97,5 +120,15 @@ package final class RemoteTransport: Transport, @unchecked Sendable {
       fitting.message.body = .refused(request: request, .failed("what was read is more than a message takes"))
     }
     return fitting
+  }
+}
+
+extension Message.Body {
+  /// Whether it says that the sender does not have a partition that was asked for.
+  fileprivate var tellsOfMove: Bool {
+    switch self {
+    case .refused(_, .notOwner), .vote(.no(.notOwner)): true
+    default: false
+    }
   }
 }

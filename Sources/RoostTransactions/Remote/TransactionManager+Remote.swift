@@ -22,26 +22,49 @@ extension TransactionManager {
     return node.effectTarget(partition)
   }
 
-  /// - Throws: `.transactionTooLarge`: what a member is to write is more than a message takes.
-  func checkFits(_ writes: [MemberID: [TransactionWrite]]) throws(DatabaseError) {
+  /// Looks whether what a transaction is about to decide can be sent: before anybody is asked to promise it,
+  /// since what was decided and cannot be told would never be done.
+  ///
+  /// - Throws: `.transactionTooLarge`: another member's writes, one of this node's, or an effect, are more
+  ///   than a message takes.
+  func checkFits(
+    _ writes: [MemberID: [TransactionWrite]], _ effects: [EventualEffect]
+  ) throws(DatabaseError) {
     guard let node = services.node else { return }
-    for (member, writes) in writes where member != node.local.id {
-      // Of the lengths and numbers beside key and value.
-      let bytes = writes.reduce(0) { $0 + $1.target.key.count + ($1.value?.count ?? 0) + 32 }
-      guard bytes <= node.largestTransactionBody else {
+    let limit = node.largestTransactionBody
+    for (member, writes) in writes {
+      // With the lengths and numbers beside key and value.
+      let sizes = writes.map { $0.target.key.count + ($0.value?.count ?? 0) + 32 }
+      // What this node keeps travels too once its partition moves, if each by itself.
+      let bytes = member == node.local.id ? sizes.max() ?? 0 : sizes.reduce(0, +)
+      guard bytes <= limit else {
         throw DatabaseError(
           .transactionTooLarge,
-          "\(bytes) bytes of keys and values for member \(member): a message takes "
-            + "\(node.largestTransactionBody)")
+          "\(bytes) bytes of keys and values for member \(member): a message takes \(limit)")
       }
+    }
+    // Each goes alone, and what this node does itself goes to the other replicas.
+    for (index, effect) in effects.enumerated() where effect.byteCount > limit {
+      throw DatabaseError(
+        .transactionTooLarge,
+        "effect \(index), on a key of \(effect.key.count) bytes, has \(effect.byteCount) bytes: a message "
+          + "takes \(limit)")
     }
   }
 
-  /// - Throws: `.clockOutOfBound`, `.unreachable`: this node runs no transactions.
+  /// - Throws: this node begins no transactions: `.busy` (not yet: it was admitted, and no partition has come
+  ///   to it), `.notAMember`, `.clockOutOfBound`, `.unreachable`.
   func checkMayBegin() throws(DatabaseError) {
     guard let node = services.node else { return }
     guard node.isServing else {
       throw DatabaseError(.unreachable, "another process has this node's store")
+    }
+    guard node.isInRing else {
+      throw DatabaseError(.notAMember, "this node is about to leave the cluster: it begins no transactions")
+    }
+    guard node.mayCoordinate else {
+      throw DatabaseError(
+        .busy, "this node was admitted to the cluster, and begins transactions once it has a partition")
     }
     if fence?.isFenced(at: services.monotonicMilliseconds) ?? false {
       throw DatabaseError(
@@ -85,7 +108,8 @@ extension TransactionManager {
 
   // MARK: - Reads as of a time
 
-  /// Reads at another node. `reply` gets `.unreachable`, `.deadlineExceeded`, and what reading there throws.
+  /// Reads at another node. `reply` gets `.unreachable`, `.deadlineExceeded`, and what reading there throws;
+  /// after `.snapshotTooOld` what ``now()`` gives is not too old for that node.
   func snapshot(
     _ read: TransactionRead, at timestamp: Timestamp, of member: MemberID, from node: ClusterNode,
     _ reply: @escaping @Sendable (Result<ReadAnswer, DatabaseError>) -> Void
@@ -97,8 +121,14 @@ extension TransactionManager {
       let deadline = services.monotonicNanoseconds &+ wait &* 1_000_000
       node.ask(NodeMessageKind.transactionRead, request.encoded(), of: member, deadline: deadline) { result in
         do throws(DatabaseError) {
-          reply(.success(try RemoteRead.answer(try result.get())))
+          switch try RemoteReadAnswer(decoding: try result.get()) {
+          case .found(let answer): reply(.success(answer))
+          case .tooOld(let clock, let text):
+            try self.noteAhead(clock)
+            throw DatabaseError(.snapshotTooOld, text)
+          }
         } catch {
+          if error.code == .busy { node.refreshRingSoon() }
           // It is another database's process that is closed, not this one.
           let isTheirs = error.code == .closed
           reply(.failure(isTheirs ? DatabaseError(.unreachable, error.message, cause: error.cause) : error))
@@ -157,21 +187,42 @@ extension TransactionManager {
       let reply: @Sendable (Result<KnownOutcome, DatabaseError>) -> Void = { [self] result in
         reply(result.flatMap { outcome in answered { () throws(DatabaseError) in try shown(outcome) } })
       }
-      let own = try standing(of: transaction)
-      let others = node.otherMembers
-      let alone = OutcomeStanding.joined([own], missing: others.count)
-      // Where the coordinator is here and cannot tell, a store may.
-      guard alone == .undecided, !others.isEmpty else { return reply(.success(alone)) }
-      let question = OutcomeQuestion(try header(), transaction).encoded()
-      let gathered = GatheredStandings(own, others.count, reply)
-      for member in others {
-        node.ask(
-          NodeMessageKind.transactionOutcome, question, of: member, deadline: node.requestDeadline
-        ) { result in
-          gathered.add(try? OutcomeStanding(decoding: result.get()))
-        }
+      // Where the coordinator is here and cannot tell, a store may. What nobody here knows others may, of
+      // whom this node has yet to hear.
+      let alone = OutcomeStanding.joined([try standing(of: transaction)], missing: 1)
+      guard alone == .undecided else { return reply(.success(alone)) }
+      node.refreshingRing { [self] found in
+        // Those of the ring that was looked for are all that can have taken a part by now: one that comes
+        // later takes none in what is too old.
+        let others = node.otherMembers
+        var isWhole = true
+        if case .failure = found { isWhole = false }
+        do throws(DatabaseError) {
+          // Once more: one that has left since may have left its records to this node.
+          ask(others, of: transaction, try standing(of: transaction), isWhole: isWhole, node, reply)
+        } catch { reply(.failure(error)) }
       }
     } catch { reply(.failure(error)) }
+  }
+
+  private func ask(
+    _ others: [MemberID], of transaction: TransactionID, _ own: OutcomeStanding, isWhole: Bool,
+    _ node: ClusterNode, _ reply: @escaping @Sendable (Result<KnownOutcome, DatabaseError>) -> Void
+  ) {
+    let missing = isWhole ? 0 : 1
+    if others.isEmpty { return reply(.success(OutcomeStanding.joined([own], missing: missing))) }
+    let question: [UInt8]
+    do throws(DatabaseError) { question = OutcomeQuestion(try header(), transaction).encoded() } catch {
+      return reply(.failure(error))
+    }
+    let gathered = GatheredStandings(own, others.count, missing: missing, reply)
+    for member in others {
+      node.ask(
+        NodeMessageKind.transactionOutcome, question, of: member, deadline: node.requestDeadline
+      ) { result in
+        gathered.add(try? OutcomeStanding(decoding: result.get()))
+      }
+    }
   }
 
   /// A commit is told once a snapshot that is taken here after that shows it: not before all clocks have
@@ -189,15 +240,16 @@ private final class GatheredStandings: @unchecked Sendable {
   // Guarded by `lock`.
   private var standings: [OutcomeStanding]
   private var left: Int
-  private var missing = 0
+  private var missing: Int
   private let reply: @Sendable (Result<KnownOutcome, DatabaseError>) -> Void
 
   init(
-    _ own: OutcomeStanding, _ count: Int,
+    _ own: OutcomeStanding, _ count: Int, missing: Int,
     _ reply: @escaping @Sendable (Result<KnownOutcome, DatabaseError>) -> Void
   ) {
     standings = [own]
     left = count
+    self.missing = missing
     self.reply = reply
   }
 

@@ -41,6 +41,53 @@ extension ParticipantStore {
     }
   }
 
+  /// The next of what is on record here, for a store of another process.
+  ///
+  /// - Parameter key: to go on behind it; empty to begin.
+  /// - Returns: a page, and the key to go on behind; `nil` at the end.
+  /// - Throws: as ``copyRecords(to:)``.
+  func records(
+    after key: [UInt8], byteLimit: Int
+  ) throws(DatabaseError) -> (bequest: TransactionBequest, next: [UInt8]?) {
+    if key.isEmpty, let record = try prepared().first {
+      throw DatabaseError(.busy, "\(record.transaction) is prepared in \(member.path) and not decided")
+    }
+    return try storing("the records of transactions in \(member.path) could not be read") {
+      () throws(StoreError) in
+      var bequest = TransactionBequest()
+      var bytes = 0
+      var cursor = try tree.cursor(from: key + [0])
+      while try cursor.next() {
+        let (key, value) = (cursor.keyBytes, cursor.valueBytes)
+        bequest.records.append(TransactionBequest.Record(key: key, value: value))
+        bytes += key.count + value.count
+        if bytes >= byteLimit { return (bequest, key) }
+      }
+      return (bequest, nil)
+    }
+  }
+
+  /// Keeps what a store of another process had on record and this one does not, durably.
+  ///
+  /// - Throws: `.invalidArgument` where something is no such record, `.storage`, `.closed`.
+  func take(_ bequest: TransactionBequest) throws(DatabaseError) {
+    for record in bequest.records {
+      guard let parts = TransactionKey.split(record.key), parts.kind != .prepared else {
+        throw DatabaseError(.invalidArgument, "a record of \(record.key.count) bytes is none that is kept")
+      }
+    }
+    try storing("the records of transactions could not be kept in \(member.path)") {
+      () throws(StoreError) in
+      var batch = WriteBatch()
+      // What is here of a transaction is the same, or was decided by hand here.
+      for record in bequest.records where try tree.get(record.key) == nil {
+        batch.put(record.key, record.value, in: tree)
+      }
+      if batch.count > 0 { try member.store.commit(batch, .applied) }
+      try member.store.sync()
+    }
+  }
+
   /// Notes that a coordinator is over whose log was whole: of its transactions those that committed are on
   /// record in the stores, and all others are aborted. Durable.
   ///

@@ -87,10 +87,4 @@ import Testing
     odd.heartbeat(at: .max)
     #expect(odd.meanInterval == 1 << 48)
   }
-
-  @Test func `suspects are asked last`() {
-    let order = orderedBySuspicion(
-      [("a", 9.0), ("b", 1), ("c", nil), ("d", 3), ("e", 8.5)], threshold: 8)
-    #expect(order == ["b", "d", "e", "a", "c"])
-  }
 }

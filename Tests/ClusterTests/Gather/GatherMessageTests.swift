@@ -8,14 +8,13 @@ import Testing
 /// Messages about many keys at once: they come back as they went, and damage is refused.
 // Budget: 5 s
 @Suite struct GatherMessageTests {
-  private static let database = DatabaseID(high: 1, low: .max)
+  private static let head = MessageHead(
+    database: DatabaseID(high: 1, low: .max), ring: RingPrint(revision: 300, print: 7), keyspace: 2)
 
   private static func pageRequest(_ partitions: [Int]) throws -> PageRequest {
     let plan = try ScanPlan(.range(from: "a", to: "b"), .descending, after: nil, partitionCount: 16)
     return PageRequest(
-      database: database, ring: RingPrint(revision: 300, print: 7), keyspace: 2, plan, .descending,
-      entryLimit: 64, byteLimit: 1 << 18,
-      partitions: partitions)
+      head, plan, .descending, entryLimit: 64, byteLimit: 1 << 18, partitions: partitions)
   }
 
   private static func record() throws -> Record {
@@ -35,15 +34,13 @@ import Testing
 
   private static func feedRequest() -> FeedRequest {
     FeedRequest(
-      database: database, ring: RingPrint(revision: 300, print: 7), keyspace: 2, seed: 9, position, [3, 4],
-      isBounded: true, until: 99,
-      changeLimit: 5, byteLimit: 1_000)
+      head, seed: 9, position, [3, 4], isBounded: true, until: 99, changeLimit: 5, byteLimit: 1_000)
   }
 
   private static func part(_ record: Record) -> FeedPart {
     let tenure = FeedPosition.Tenure(member: MemberID(rawValue: 7), tenancy: 1)
     return FeedPart(
-      partitions: [3, 4], steps: [FeedTrail.Step(partition: 4, tenure: tenure, number: 80)],
+      partitions: [3, 4], steps: [FeedTrail.Step(partition: 4, tenure: tenure, number: 80, began: 300)],
       found: [
         FeedPart.Found(event: .resync(partition: 4), step: 0, number: 0),
         FeedPart.Found(event: .changed(key: [1], record), step: 0, number: 80),
@@ -93,6 +90,16 @@ import Testing
     let part = try FeedPart(
       decoding: Self.part(record).encoded(MemberID(rawValue: 7)), of: [3, 4], count: 16)
     #expect(part.encoded(MemberID(rawValue: 7)) == Self.part(record).encoded(MemberID(rawValue: 7)))
+    #expect(part.steps[0].began == 300)
+    // An earlier release's does not say where a partition was begun.
+    var plain = Self.part(record)
+    plain.found = []
+    plain.steps[0].began = 0
+    var earlier = plain.encoded(MemberID(rawValue: 7))
+    earlier[0] = 1
+    earlier.remove(at: earlier.count - 2)
+    let read = try FeedPart(decoding: earlier, of: [3, 4], count: 16)
+    #expect(read.encoded(MemberID(rawValue: 7)) == plain.encoded(MemberID(rawValue: 7)))
     let token = ChangeToken(keyspace: 9, Self.position)
     let request = ChangesRequest(in: "posts", limit: 3, since: token)
     #expect(try ChangesRequest(decoding: request.encoded()) == request)

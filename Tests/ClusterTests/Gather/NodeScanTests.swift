@@ -145,16 +145,14 @@ import Testing
     let plan = try ScanPlan(.all, .ascending, after: nil, partitionCount: 16)
     let part = try keyspace.page(
       PageRequest(
-        database: world[0].core.id, ring: world[0].view.print(of: own), keyspace: 1, plan, .ascending,
-        entryLimit: 3, byteLimit: 1 << 30,
-        partitions: own), on: world[0].local)
+        MessageHead(keyspace, world[0].view.print(of: own)), plan, .ascending, entryLimit: 3,
+        byteLimit: 1 << 30, partitions: own), on: world[0].local)
     #expect(part.entries.count <= 3 && part.through == part.entries.last?.key)
     #expect(
       code {
         let all = PageRequest(
-          database: world[0].core.id, ring: world[0].view.print(of: Array(0..<16)),
-          keyspace: keyspace.schemaID, plan, .ascending, entryLimit: 3, byteLimit: 9,
-          partitions: Array(0..<16))
+          MessageHead(keyspace, world[0].view.print(of: Array(0..<16))), plan, .ascending, entryLimit: 3,
+          byteLimit: 9, partitions: Array(0..<16))
         _ = try world[0].page(all.encoded()) { false }
       } == .unreachable, "not a replica of all")
   }

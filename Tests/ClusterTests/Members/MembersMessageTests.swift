@@ -91,6 +91,22 @@ import Testing
     #expect(try DatabaseRecord(decoding: old).ring == record.ring)
   }
 
+  @Test func `the record of a cluster with transactions says who has held partitions`() throws {
+    let world = try NodeWorld(3)
+    try world[0].noteTransactions()
+    let record = try world.database()
+    #expect(record.hasTransactions && record.holders == Set((0..<3).map { world.id($0) }))
+    let body = record.encoded()
+    #expect(body[0] == 3)
+    for count in body.indices {
+      #expect(code { _ = try DatabaseRecord(decoding: Array(body[..<count])) } != nil)
+    }
+    // One of before says nothing of them: then they are all that there are.
+    var old = Array(body.dropLast(8 * 3 + 1))
+    old[0] = 2
+    #expect(try DatabaseRecord(decoding: old).holders == record.holders)
+  }
+
   @Test func `a list's print says who is in it and whom it moves to, in any order`() {
     let members = (1...4).map { MemberID(rawValue: $0) }
     let print = RingView.print([members[0], members[1]], nil)

@@ -29,6 +29,13 @@ import Testing
     for request in Self.requests { #expect(try KeyRequest(decoding: request.encoded()) == request) }
     let keyspace = KeyspaceRequest(name: "n", kind: .lastWriterWins)
     #expect(try KeyspaceRequest(decoding: keyspace.encoded()) == keyspace)
+    #expect(keyspace.encoded()[0] == 1)
+    let some = [KeyspaceQuorums(read: 1), KeyspaceQuorums(write: 16), KeyspaceQuorums(read: 2, write: 2)]
+    for quorums in some {
+      let asked = KeyspaceRequest(name: "n", kind: .keep, quorums: quorums)
+      #expect(try KeyspaceRequest(decoding: asked.encoded()) == asked)
+      #expect(code { _ = try KeyspaceRequest(decoding: Array(asked.encoded().dropLast())) } != nil)
+    }
   }
 
   @Test func `answers come back as they went`() throws {
@@ -50,7 +57,8 @@ import Testing
     try world.make()
     try world.put("k", "v", at: 0)
     var replica = ReplicaMessage(
-      database: world[0].core.id, ring: RingPrint(revision: 1, print: 7), keyspace: 1, key: [1, 2])
+      MessageHead(database: world[0].core.id, ring: RingPrint(revision: 1, print: 7), keyspace: 1),
+      key: [1, 2])
     replica.record = try world.held("k", at: 0)
     let bodies =
       Self.requests.map { $0.encoded() } + [
@@ -119,7 +127,7 @@ import Testing
     let print = world[0].view.print(of: world[0].partition(of: [1]))
     let wrong = RingPrint(revision: print.revision, print: ~print.print)
     for (id, print) in [(other[0].core.id, print), (world[0].core.id, wrong)] {
-      let message = ReplicaMessage(database: id, ring: print, keyspace: 1, key: [1])
+      let message = ReplicaMessage(MessageHead(database: id, ring: print, keyspace: 1), key: [1])
       stranger.request(
         NodeMessage(kind: NodeMessageKind.fetch, body: message.encoded()), of: NodeID(rawValue: 1),
         deadline: world.time.monotonicNanoseconds + 1_000_000_000

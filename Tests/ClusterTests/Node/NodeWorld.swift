@@ -9,8 +9,9 @@ import Testing
 /// Nodes of one cluster in a simulated world: a disk each, one clock, calls in place of a network.
 final class NodeWorld {
   let time = SimulatedTime()
-  let directory: MemoryDirectory
+  let directory: TestDirectory
   let messages: LocalNodes
+  let wire = TestWire()
   let replicas: Int
   private(set) var disks: [SimulatedEnvironment]
   private(set) var nodes: [ClusterNode?]
@@ -22,6 +23,8 @@ final class NodeWorld {
 
   /// Of the nodes that are started from now on.
   var subversions = NodeSubversions()
+  /// The clocks of those that are started from now on and have one of their own.
+  var clocks: [Int: any TimeSource] = [:]
 
   private let configure: (inout ClusterOptions) -> Void
 
@@ -34,7 +37,7 @@ final class NodeWorld {
   ) throws {
     let time = time
     self.configure = configure
-    directory = MemoryDirectory(time)
+    directory = TestDirectory(time)
     messages = LocalNodes(time: time, largestBody: largestBody)
     self.replicas = replicas
     disks = (0..<count).map { SimulatedEnvironment(seed: seed &* 1_000 &+ UInt64($0), time: time) }
@@ -69,13 +72,19 @@ final class NodeWorld {
     configure(&cluster)
     return try ClusterFounding(
       at: "/disk/db", Self.options, cluster, directory: directory,
-      address: try Self.address(index), disks[index].environment)
+      address: try Self.address(index), environment(index))
+  }
+
+  private func environment(_ index: Int) -> Environment {
+    var environment = disks[index].environment
+    if let clock = clocks[index] { environment.time = clock }
+    return environment
   }
 
   private func start(_ index: Int, _ founding: ClusterFounding) throws {
     nodes[index] = try ClusterNode.start(
-      founding, transport: messages.transport(of: numbers[index]), address: try Self.address(index),
-      observer: observer
+      founding, transport: wire.transport(messages.transport(of: numbers[index])),
+      address: try Self.address(index), observer: observer
     ) { _ in }
   }
 
@@ -279,9 +288,9 @@ final class NodeWorld {
   }
 
   @discardableResult
-  func repair(at index: Int) throws -> RepairReport {
+  func repair(at index: Int, isFull: Bool = false) throws -> RepairReport {
     let answer = Guarded<Result<RepairReport, DatabaseError>?>(nil)
-    self[index].repair(until: time.monotonicNanoseconds + 600_000_000_000) { result in
+    self[index].repair(until: time.monotonicNanoseconds + 600_000_000_000, isFull: isFull) { result in
       answer.withLock {
         #expect($0 == nil, "answered twice")
         $0 = result

@@ -8,8 +8,8 @@ import Testing
 // Budget: 1 s
 @Suite struct ReapMessageTests {
   private static let message = ReapMessage(
-    database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 4), keyspace: 5, partition: 6,
-    asked: Timestamp(milliseconds: 1_735_689_600_000), horizon: 864_000_000, seed: 7,
+    MessageHead(database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 4), keyspace: 5),
+    partition: 6, asked: Timestamp(milliseconds: 1_735_689_600_000), horizon: 864_000_000, seed: 7,
     keys: [HashedKey(key: Array("k".utf8), hash: 8)])
 
   @Test func `the document's message is the one that is sent`() throws {
@@ -46,7 +46,8 @@ import Testing
 
   @Test func `a state says when it was read, where tombstones are reaped`() throws {
     var message = ReplicaMessage(
-      database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 4), keyspace: 5, key: [9])
+      MessageHead(database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 4), keyspace: 5),
+      key: [9])
     let plain = message.encoded()
     #expect(try ReplicaMessage(decoding: plain).asOf == nil)
     message.asOf = Timestamp(milliseconds: 12)

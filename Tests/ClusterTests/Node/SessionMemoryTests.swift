@@ -85,6 +85,33 @@ import Testing
     #expect(try SessionMemory(token: empty, capacity: 4, for: other).database == other)
   }
 
+  @Test func `what a cluster says to be reaped gives way`() throws {
+    var memory = try SessionMemory(capacity: 4)
+    func timed(_ counter: UInt64?, at milliseconds: UInt64) -> SessionMark {
+      var timed = mark(10, counter ?? 1)
+      timed.since = Timestamp(milliseconds: milliseconds)
+      if counter == nil { timed.seen = CausalContext(binding: 10, vector: VersionVector()) }
+      timed.replaces = counter == nil
+      return timed
+    }
+    func resumed() throws -> SessionMemory { try SessionMemory(token: memory.token, capacity: 4) }
+    try memory.note(memory.use(1), timed(5, at: 100))
+    try memory.note(memory.use(1), timed(4, at: 90))
+    #expect(memory.use(1).demand.since == Timestamp(milliseconds: 100))
+    #expect(try resumed().use(1).demand == memory.use(1).demand)
+    // Beside one of a cluster that reaped nothing then.
+    try memory.note(memory.use(2), mark(20, 1))
+    for key in [1, 2] as [UInt64] { #expect(try resumed().use(key).demand == memory.use(key).demand) }
+    let slow = memory.use(1)
+    try memory.note(memory.use(1), timed(nil, at: 300))
+    #expect(memory.use(1).demand.vector == VersionVector())
+    #expect(memory.use(1).demand.since == Timestamp(milliseconds: 300))
+    // What another operation has seen since it was asked for does not.
+    try memory.note(memory.use(1), timed(9, at: 310))
+    try memory.note(slow, timed(nil, at: 320))
+    #expect(memory.use(1).demand.vector == mark(10, 9).seen.vector)
+  }
+
   // MARK: - The token
 
   private func example() throws -> SessionMemory {
@@ -145,7 +172,11 @@ import Testing
     }
     var twice = payload + payload[18...]
     twice[17] = 2
-    for bytes in [twice, payload + [0]] {
+    // Times that there are not, and a flag of no release.
+    var (timed, strange) = (payload + [UInt8](repeating: 0, count: 8), payload)
+    timed[16] = 2
+    strange[16] = 4
+    for bytes in [twice, payload + [0], timed, strange] {
       let sealed = SealedToken.seal(.session, bytes)
       #expect(code { _ = try SessionMemory(token: sealed, capacity: 4) } == .damagedToken)
     }

@@ -22,7 +22,9 @@ import Testing
     var limit = 0
     if case .keys = question { limit = 70_000 }
     return TreeRequest(
-      database: DatabaseID(high: 1, low: .max), ring: RingPrint(revision: 300, print: .max - 1), keyspace: 2,
+      MessageHead(
+        database: DatabaseID(high: 1, low: .max), ring: RingPrint(revision: 300, print: .max - 1),
+        keyspace: 2),
       partition: 65_535, seed: 0x0102_0304, question, byteLimit: limit, isSynced: limit > 0)
   }
 
@@ -45,6 +47,8 @@ import Testing
     report.notCompared = 1
     report.bytes = 1 << 40
     report.problem = "node 3 is out of reach"
+    report.scanned = 16
+    report.wrongLeaves = 2
     return report
   }
 
@@ -62,7 +66,8 @@ import Testing
   /// The bytes are for good.
   @Test func `a question has the bytes that the format says`() throws {
     let request = TreeRequest(
-      database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 7), keyspace: 4,
+      MessageHead(
+        database: DatabaseID(high: 1, low: 2), ring: RingPrint(revision: 3, print: 7), keyspace: 4),
       partition: 5, seed: 6, .leaves(GroupSet(bits: 0x81)))
     let shown = try FormatDocument.example("tree-question")
     #expect(request.encoded() == shown)
@@ -72,6 +77,22 @@ import Testing
       TreeAnswer.keys(page).encoded(.keys(LeafSet(), after: []))
         == [1, 3, 0, 1, 0x62, 1, 1, 0x61, 1, 0, 0, 0, 0, 0, 0, 0])
     #expect(NodeMessageKind.compare == 8)
+  }
+
+  @Test func `a report of the version before ends with its problem`() throws {
+    var old = Self.report.encoded()
+    #expect(old.first == 2 && old.suffix(2) == [16, 2])
+    old.removeLast(2)
+    old[0] = 1
+    var expected = Self.report
+    (expected.scanned, expected.wrongLeaves) = (0, 0)
+    #expect(try RepairReport(decoding: old) == expected)
+    for request in [RepairRequest(), RepairRequest(isFull: true)] {
+      #expect(try RepairRequest(decoding: request.encoded()) == request)
+    }
+    #expect(RepairRequest().encoded() == [] && RepairRequest(isFull: true).encoded() == [1])
+    #expect(code { _ = try RepairRequest(decoding: [2]) } == .invalidArgument)
+    #expect(code { _ = try RepairRequest(decoding: [1, 0]) } == .invalidArgument)
   }
 
   @Test func `a status of the version before has no last pass`() throws {
@@ -92,6 +113,13 @@ import Testing
     #expect(try NodeStatus(decoding: old) == status)
     status.lastPass = NodeStatus.RepairPass(ended: 1_700_000_000_000, report: Self.report)
     #expect(try NodeStatus(decoding: status.encoded()) == status)
+    // A report of version 1 in a status of version 3.
+    var third = status.encoded()
+    third[0] = 3
+    third.removeSubrange((third.count - progress.bytes.count - 2)..<(third.count - progress.bytes.count))
+    status.lastPass?.report.scanned = 0
+    status.lastPass?.report.wrongLeaves = 0
+    #expect(try NodeStatus(decoding: third) == status)
   }
 
   /// Cut off anywhere, one bit changed anywhere, one byte too many: an error, or another message; no trap.
@@ -143,10 +171,8 @@ import Testing
     let stranger = world.messages.transport(of: NodeID(rawValue: 1_000))
     for question in Self.questions {
       var request = Self.request(question)
-      request.database = world[0].core.id
-      request.keyspace = try world[0].keyspace("k").schemaID
+      request.head = MessageHead(try world[0].keyspace("k"), world[0].view.print(of: 3))
       request.partition = 3
-      request.ring = world[0].view.print(of: 3)
       let body = request.encoded()
       for position in -1..<body.count {
         for mask in position < 0 ? [0] : [0x01, 0x10, 0x80, 0xFF] as [UInt8] {
@@ -175,25 +201,23 @@ import Testing
     let node = world[0]
     let ring = node.core.ring
     var request = Self.request(.root)
-    request.database = node.core.id
-    request.keyspace = try node.keyspace("k").schemaID
     request.partition = try #require((0..<16).first { ring.replicas(of: $0).contains(node.local.id) })
-    request.ring = node.view.print(of: request.partition)
+    request.head = MessageHead(try node.keyspace("k"), node.view.print(of: request.partition))
     func refusal(_ change: (inout TreeRequest) -> Void) -> DatabaseError.Code? {
       var changed = request
       change(&changed)
       return code { _ = try node.compare(changed.encoded()) { false } }
     }
     #expect(refusal { _ in } == nil)
-    #expect(refusal { $0.database = DatabaseID(high: 1, low: 2) } == .foreignStore)
-    #expect(refusal { $0.ring.print &+= 1 } == .staleRing)
-    #expect(refusal { $0.ring.revision += 1 } == nil, "a change that left the partition alone")
-    #expect(refusal { $0.keyspace = 99 } == .unknownKeyspace)
+    #expect(refusal { $0.head.database = DatabaseID(high: 1, low: 2) } == .foreignStore)
+    #expect(refusal { $0.head.ring.print &+= 1 } == .staleRing)
+    #expect(refusal { $0.head.ring.revision += 1 } == nil, "a change that left the partition alone")
+    #expect(refusal { $0.head.keyspace = 99 } == .unknownKeyspace)
     #expect(refusal { $0.partition = 16 } == .invalidArgument)
     let other = try #require((0..<16).first { !ring.replicas(of: $0).contains(node.local.id) })
     #expect(refusal { $0.partition = other } == .staleRing)
     let others = node.view.print(of: other)
-    #expect(refusal { ($0.partition, $0.ring) = (other, others) } == .unreachable)
+    #expect(refusal { ($0.partition, $0.head.ring) = (other, others) } == .unreachable)
     let long = [UInt8](repeating: 1, count: StoredKey.longestKey + 1)
     #expect(refusal { $0.question = .keys(Self.leaves, after: long) } == .invalidArgument)
   }

@@ -50,8 +50,7 @@ import Testing
   /// What it costs that a partition is found equal: a question and its answer.
   private static func equalBytes(_ world: NodeWorld) throws -> UInt64 {
     let request = TreeRequest(
-      database: world[0].core.id, ring: world[0].view.print(of: 1),
-      keyspace: try world[0].keyspace("k").schemaID, partition: 1, seed: 1, .root)
+      MessageHead(try world[0].keyspace("k"), world[0].view.print(of: 1)), partition: 1, seed: 1, .root)
     return UInt64(request.encoded().count + TreeAnswer.hashes([0]).encoded(.root).count)
   }
 

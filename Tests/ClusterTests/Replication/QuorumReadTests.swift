@@ -7,10 +7,8 @@ import Testing
 @Suite struct QuorumReadTests {
   typealias Read = QuorumRead<Set<Int>>
 
-  static func begin(
-    _ replicas: [QuorumTarget], _ quorum: QuorumSize, askingAll: Bool = false
-  ) -> (Read, [Read.Effect]) {
-    Read.begin(replicas: replicas, quorum: quorum, askingAll: askingAll) { $0.union($1) }
+  static func begin(_ replicas: [QuorumTarget], _ quorum: QuorumSize) -> (Read, [Read.Effect]) {
+    Read.begin(replicas: replicas, quorum: quorum) { $0.union($1) }
   }
 
   @Test func `the answer is the join, and who lacks something is sent it`() {
@@ -39,9 +37,11 @@ import Testing
     #expect(read.isFinished)
   }
 
-  @Test func `all at once`() {
-    var (read, effects) = Self.begin(targets([1, 2, 3]), QuorumSize(2), askingAll: true)
-    #expect(effects == [.ask(1), .ask(2), .ask(3)])
+  @Test func `what comes behind the answer repairs the others`() {
+    var (read, effects) = Self.begin(targets([1, 2, 3]), QuorumSize(2))
+    #expect(effects == [.ask(1), .ask(2)])
+    effects = read.receive(.impatient)
+    #expect(effects == [.ask(3)])
     #expect(read.receive(.found(1, [1])) == [])
     #expect(read.receive(.found(2, [1])) == [.answer([1])])
     // What the third knows comes too late for the answer, and not for the others.
@@ -113,7 +113,7 @@ import Testing
         states[replica.member] = [random.below(3) + 10]
         if holders.contains(replica.member) { states[replica.member]!.insert(1) }
       }
-      var (read, effects) = Self.begin(replicas, QuorumSize(r), askingAll: random.below(3) == 0)
+      var (read, effects) = Self.begin(replicas, QuorumSize(r))
       var open: [Read.Event] = []
       var asked: Set<MemberID> = []
       var answers = 0

@@ -1,14 +1,14 @@
 import RoostCausality
-import RoostCluster
 import TestSupport
 import Testing
 
+@testable import RoostCluster
 @testable import RoostSimulation
 
-/// The interleavings that break a careless version, in simulated clusters: those that need no more than
-/// replicas, hints and repairs. The second half of the sixth, a disk that goes back, is `Kv679Tests` and
+/// The interleavings that break a careless version, in simulated clusters: those that need no transactions.
+/// The second half of the sixth, a disk that goes back, is `Kv679Tests` and
 /// `SubvertedSimulationTests`.
-// Budget: 10 s
+// Budget: 15 s
 @Suite struct InterleavingSimulationTests {
   private func held(_ key: String, at host: SimulatedHost) throws -> Record? {
     try #require(host.node).keyspace(SimulatedWorld.keyspace).held(Array(key.utf8))
@@ -41,18 +41,78 @@ import Testing
     }
   }
 
-  /// Replicas get the third write, and not the second. Were it sent as a bare dot with a raised context, they
-  /// would claim the second, and delete it at the only one that has it (`MutationSearchTests`).
-  @Test func `3, gaps`() throws {
+  /// A partition leaves a node with all its data, and comes back filled from one that has missed a write.
+  /// What the node writes then must not stand for what it wrote before: broken, a store that gets a partition
+  /// back goes on as the incarnation that it was.
+  @Test(arguments: [false, true]) func `2, leave and return`(_ isBroken: Bool) throws {
+    try Simulation(seed: 2).run { world in
+      let nodes = try world.cluster(of: 4)
+      func node(_ index: Int) throws -> ClusterNode { try #require(world.hosts[index].node) }
+      for index in nodes.indices { try node(index).subversions.keepsIncarnation = isBroken }
+      let partition = try node(0).partition(of: Array("k".utf8))
+      let holders = world.replicas(of: "k")
+      let (a, b, c) = (holders[0], holders[1], holders[2])
+      let d = try #require(nodes.first { ![a, b, c].contains($0) })
+      /// Has the partition move, and lets it.
+      func move(from: SimulatedNode, to: SimulatedNode) throws {
+        let (source, target) = (try node(from.index).local.id, try node(to.index).local.id)
+        try node(to.index).changeRecord { record in
+          let replicas = record.ring.ring.replicas(of: partition)
+          guard let slot = replicas.firstIndex(of: source) else { return false }
+          record.ring = record.ring.copying(
+            PartitionMove(partition: partition, slot: slot, from: source, to: target))
+          return true
+        }
+        // The source has nothing of it any more, either.
+        try world.run(untilTrue: { world.membership?.isChanging == false }, within: .seconds(120))
+        #expect(try node(to.index).view.isReplica(target, of: partition))
+        #expect(try held("k", at: world.hosts[from.index]) == nil)
+      }
+      // `v` is at a and c; b has missed it, and nobody brings it there.
+      world.partition([b], from: [a, c, d])
+      try world.put("k", "v", at: a)
+      world.run(for: .seconds(1))
+      try forgetHints(world, for: b.index)
+      try node(a.index).subversions.dropsUncompared = true
+      try move(from: a, to: d)
+      #expect(try held("k", at: world.hosts[d.index]) != nil)
+      #expect(try held("k", at: world.hosts[b.index]) == nil)
+      // It comes back from b, the only one that a can reach.
+      world.heal()
+      world.partition([a], from: [c, d])
+      try node(b.index).subversions.dropsUncompared = true
+      try move(from: b, to: a)
+      try world.put("k", "w", at: a)
+      world.heal()
+      try world.settle()
+      #expect(world.replicasAgree)
+      #expect(world.violations().isEmpty != isBroken, "\(world.violations())")
+      let values = isBroken ? ["w"] : ["v", "w"]
+      for node in nodes { #expect(try world.get("k", at: node).values == values) }
+    }
+  }
+
+  /// Replicas get the third write, and not the second. Sent as a bare dot with a raised context, they claim
+  /// the second with it, and delete it at the only one that has it. The first goes: the third had read it.
+  @Test(arguments: [false, true]) func `3, gaps`(_ isBroken: Bool) throws {
     try Simulation(seed: 3).run { world in
       let nodes = try world.cluster(of: 3, writeQuorum: 1)
-      try world.put("k", "7", at: nodes[0])
+      let first = try world.put("k", "7", at: nodes[0])
       world.run(for: .seconds(1))
+      if isBroken { world.subvert(.sendsBareDots) }
       world.partition([nodes[0]], from: [nodes[1], nodes[2]])
       try world.put("k", "15", at: nodes[0])
       world.heal()
-      try world.put("k", "20", at: nodes[0])
-      try checkSettled(world, "k", ["15", "20", "7"])
+      try world.put("k", "20", at: nodes[0], context: first)
+      // One store is enough for a write: to the others it is still under way.
+      world.run(for: .milliseconds(100))
+      for host in world.hosts[1...] {
+        #expect(try held("k", at: host)?.siblings.count == (isBroken ? 1 : 2))
+      }
+      if !isBroken { return try checkSettled(world, "k", ["15", "20"]) }
+      try world.settle()
+      let violation = world.violations().first
+      #expect(violation?.contains("the acknowledged, synced value 15 (#1) is lost") == true)
     }
   }
 
@@ -106,6 +166,35 @@ import Testing
       #expect(world.violations() == [])
       #expect(try world.get("n", at: nodes[2]).count == 35)
       #expect(try world.get("k", at: nodes[2]).values.count == 15)
+    }
+  }
+
+  /// A state that was read before the delete comes when all have reaped: from a fallback that kept it as a
+  /// hint for too long, say. Broken, what comes too late is joined.
+  @Test(arguments: [false, true])
+  func `7, a hint that comes after all have reaped`(_ isBroken: Bool) throws {
+    try Simulation(seed: 7).run { world in
+      if isBroken { world.brokenReaping = [.lateStates] }
+      let nodes = try world.cluster(of: 3, reaping: true)
+      let context = try world.put("k", "v", at: nodes[0])
+      world.run(for: .seconds(1))
+      let process = try #require(world.hosts[1].process)
+      let node = try #require(process.node)
+      let keyspace = try node.keyspace(SimulatedWorld.keyspace)
+      var late = try node.place(keyspace, Array("k".utf8), quorum: nil, isSynced: true).message
+      late.record = try held("k", at: world.hosts[1])
+      #expect(late.record?.siblings.count == 1)
+      try world.delete("k", at: nodes[0], context: context)
+      world.run(for: .seconds(60))
+      for host in world.hosts { #expect(try held("k", at: host) == nil) }
+      world.network.send(
+        NodeMessage(kind: NodeMessageKind.apply, body: late.encoded()), from: process,
+        to: try #require(world.hosts[0].process).nodeID, remaining: 1_000_000_000, nil)
+      world.run(for: .seconds(1))
+      #expect(try (held("k", at: world.hosts[0]) != nil) == isBroken)
+      try world.settle()
+      #expect(world.replicasAgree)
+      #expect(world.violations().isEmpty != isBroken, "\(world.violations())")
     }
   }
 

@@ -27,6 +27,13 @@ import Testing
     #expect(acknowledged > 200, "so much goes wrong that nothing is tried")
   }
 
+  /// In a full run: the same seeds find nothing that they have not found before.
+  @Test(arguments: [3, 5])
+  func `promises hold under new seeds`(_ nodes: Int) {
+    let seeds = Seeds.new("roost simulate --minutes 0.4 --nodes \(nodes)", count: 12)
+    for seed in seeds { check(Simulation.random(seed: seed, minutes: 0.4, nodes: nodes)) }
+  }
+
   @Test func `small clusters, and longer ones`() {
     for (nodes, minutes) in [(1, 0.2), (2, 0.2), (4, 0.3), (7, 0.3), (3, 3.0)] {
       for seed in Seeds.of("small clusters, \(nodes)", count: TestSize.of(quick: 1, full: 8)) {

@@ -216,6 +216,41 @@ import Testing
     }
   }
 
+  @Test func `a keyspace has quorums of its own, and a call says others`() async throws {
+    let folder = try TemporaryDirectory()
+    let nodes = try await Self.cluster(of: 3, in: folder)
+    let policy = KeyspacePolicy.eventual(readQuorum: 2, writeQuorum: 2)
+    var opened: [Keyspace] = []
+    for node in nodes { opened.append(try await node.keyspace("carts", policy)) }
+    let carts = opened
+    #expect(try await nodes[2].keyspace("carts").policy.writeQuorum == 2)
+    for (index, keyspace) in carts.enumerated() {
+      let context = try await keyspace.put("k\(index)", "v")
+      try await keyspace.counter("n").increment()
+      #expect(try await keyspace.get("k\(index)", quorum: 1).text == "v")
+      for other in carts {
+        #expect(try await other.get("k\(index)").text == "v")
+        #expect(try await other.counter("n").value() == Int64(index + 1))
+      }
+      try await keyspace.put("k\(index)", "w", context: context, quorum: 1)
+      #expect(try await keyspace.get("k\(index)", quorum: 1).text == "w")
+      try await keyspace.delete("k\(index)", quorum: 2)
+      #expect(try await keyspace.get("k\(index)").isEmpty)
+    }
+    for quorum in [-1, 0, 4] {
+      await #expect(code { _ = try await carts[0].get("k", quorum: quorum) } == .invalidArgument)
+      await #expect(code { try await carts[1].put("k", "v", quorum: quorum) } == .invalidArgument)
+      await #expect(code { try await carts[2].delete("k", quorum: quorum) } == .invalidArgument)
+    }
+    await #expect(
+      code { _ = try await nodes[0].keyspace("others", .eventual(readQuorum: 4)) } == .invalidArgument)
+    await #expect(
+      code { _ = try await nodes[1].keyspace("carts", .eventual(writeQuorum: 1)) } == .wrongPolicy)
+    let accounts = try await nodes[0].keyspace("accounts", .transactional)
+    await #expect(code { _ = try await accounts.get("k", quorum: 1) } == .wrongPolicy)
+    for node in nodes { try await node.close() }
+  }
+
   @Test func `a node that waits for founders in vain says how many came`() async throws {
     let folder = try TemporaryDirectory()
     let error = await databaseError {

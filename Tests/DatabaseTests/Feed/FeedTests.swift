@@ -28,8 +28,8 @@ import Testing
     #expect(later.first?.record?.siblings.count == 2)
   }
 
-  /// What a write replaces goes from the feed in the write's own batch, whichever way the write takes: else a
-  /// feed grows with every write.
+  /// What a write replaces goes from the feed by the write's own batch, whichever way the write takes, at
+  /// once or with the next flush: else a feed grows with every write.
   @Test(arguments: [1, 2]) func `a key has one entry, however often and by whatever it is written`(
     replicas: Int
   ) throws {
@@ -52,11 +52,32 @@ import Testing
     let keys: Set<String> = ["replaced", "beside", "expires", "deleted", "counted", "effect", "joined"]
     for member in database.core.presentMembers {
       let tree = try #require(member.store.existingTree(KeyspaceCore.changeTree("posts")))
+      try tree.flush()
       var found: [String] = []
       var cursor = try tree.cursor()
       while try cursor.next() { found.append(String(decoding: cursor.valueBytes, as: UTF8.self)) }
       #expect(Set(found) == keys && found.count == keys.count, "\(found.sorted())")
     }
+  }
+
+  /// Entries that were replaced are in the feed until they are flushed: readers pass them over.
+  @Test func `a key that was put ten thousand times is told once`() throws {
+    let database = try SynchronousDatabase(partitions: 4, .eventual(.lastWriterWins))
+    try database.put("quiet", "value")
+    for number in 0..<10_000 { try database.put("hot", "\(number)") }
+    let limit = ChangePageLimit(work: 1_000)
+    let (changes, token) = try database.changes(limit: limit)
+    #expect(changes.compactMap(\.key).sorted() == ["hot", "quiet"])
+    #expect(changes.first { $0.key == "hot" }?.record == (try database.record("hot")))
+    #expect(try database.changes(since: token, limit: limit).changes.isEmpty)
+    try database.put("hot", "again")
+    #expect(try database.changes(since: token, limit: limit).changes.map(\.key) == ["hot"])
+    let member = try #require(database.core.presentMembers.first)
+    let tree = try #require(member.store.existingTree(KeyspaceCore.changeTree("posts")))
+    try tree.flush()
+    try tree.compact()
+    #expect(tree.store.statistics.trees.first { $0.name == tree.name }?.entries == 2)
+    #expect(try database.changes().changes.compactMap(\.key).sorted() == ["hot", "quiet"])
   }
 
   @Test func `a page is bounded and a busy partition leaves room for the others`() throws {

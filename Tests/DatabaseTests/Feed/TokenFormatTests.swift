@@ -55,6 +55,35 @@ import Testing
     #expect(thrownCode { _ = try ChangeToken(bytes: zero) } == .damagedToken)
   }
 
+  @Test func `a token of a partition that is being told anew`() throws {
+    let example = try FormatDocument.example("change-token-beginnings")
+    var position = try ChangeToken(bytes: FormatDocument.example("change-token")).position
+    let whole = position.encoded(binding)
+    position.places[5] = FeedPosition.Place(tenure: position.places[5].tenure, number: earlier, began: later)
+    #expect(position.encoded(binding) == whole + example)
+    let token = try ChangeToken(bytes: SealedToken.seal(.changes, whole + example))
+    #expect(token.position == position && token.position.places[5].began == later && token.bound == nil)
+    // With a bound behind it.
+    let bounded = try ChangeToken(bytes: SealedToken.seal(.changes, position.encoded(binding, until: 135)))
+    #expect(bounded.position == position && bounded.bound == 135)
+    // Once it has come so far there is nothing to say.
+    position.places[5].number = later
+    #expect(position.places[5].began == 0)
+    // No beginning at all, one that lies behind the reader, and one that is cut off.
+    for rubbish in [[0, 6, 0, 0], [0, 5, 0, 1, 9, 0], Array(example.dropLast()), example + [0]] as [[UInt8]] {
+      let bytes = SealedToken.seal(.changes, whole + rubbish)
+      #expect(thrownCode { _ = try ChangeToken(bytes: bytes) } == .damagedToken)
+    }
+  }
+
+  @Test func `the mark of what was reaped`() throws {
+    let example = try FormatDocument.example("reaped-mark")
+    #expect(ReapedMark.key(5) + ReapedMark.encode(later) == example)
+    #expect(try ReapedMark.decode(Array(example[10...])) == later)
+    #expect(thrownCode { _ = try ReapedMark.decode(Array(example[10...17])) } == .corruption)
+    #expect(thrownCode { _ = try ReapedMark.decode([2] + example[11...]) } == .newerFormat)
+  }
+
   @Test func `a scan token`() throws {
     let example = try FormatDocument.example("scan-token")
     let bounds = ScanToken.bounds(.prefix("song:"), .ascending)

@@ -78,6 +78,32 @@ import Testing
     }
   }
 
+  @Test func `a schema with a keyspace's quorums`() throws {
+    let bytes = try FormatDocument.example("schema-quorums")
+    var schema = Schema()
+    schema.revision = 2
+    schema.keyspaces = [
+      Schema.Keyspace(
+        id: 1, name: "carts", kind: .keep, replicas: 3, indexes: [],
+        quorums: KeyspaceQuorums(read: 1, write: 3))
+    ]
+    #expect(schema.encoded() == bytes)
+    #expect(try Schema(decoding: bytes) == schema)
+    // Of version 2, transactional, on two replicas, and with a quorum of four: none is one.
+    for (index, value) in [(0, 2), (10, 4), (11, 2), (12, 4)] as [(Int, UInt8)] {
+      var damaged = bytes
+      damaged[index] = value
+      #expect(throws: DatabaseError.self) { try Schema(decoding: damaged) }
+    }
+    // A majority on both sides is not said: such a schema is one of version 1.
+    #expect(throws: DatabaseError.self) { try Schema(decoding: Array(bytes[..<12]) + [0, 0, 0]) }
+    schema.keyspaces[0].quorums.write = nil
+    #expect(try Schema(decoding: schema.encoded()) == schema)
+    schema.keyspaces[0].quorums.read = nil
+    #expect(schema.encoded()[0] == 1)
+    #expect(try Schema(decoding: schema.encoded()) == schema)
+  }
+
   @Test func `an index's entry and its build record`() throws {
     let term: [UInt8] = [0x61, 0, 0x62]
     let entry = try FormatDocument.example("index-entry")

@@ -239,8 +239,14 @@ import Testing
           continue
         }
       }
-      guard case .aborted = try await bank.database.outcome(of: aborted.id) else {
-        Issue.record("\(aborted.id) is not known to be aborted")
+      // An abort may stand behind others' events for a moment.
+      var outcome = try await bank.database.outcome(of: aborted.id)
+      for _ in 0..<100_000 where outcome == nil {
+        await Task.yield()
+        outcome = try await bank.database.outcome(of: aborted.id)
+      }
+      guard case .aborted = outcome else {
+        Issue.record("\(aborted.id) is not known to be aborted: \(String(describing: outcome))")
         return
       }
       bank = try await bank.reopened()

@@ -323,6 +323,8 @@ final class MovingBank {
     for number in ledger.transfers.indices {
       guard case .committed? = try? manager.outcome(of: ledger.transfers[number].id) else {
         ledger.transfers[number].isAborted = true
+        // It was acknowledged as applied only, and the power was lost.
+        ledger.transfers[number].isAcknowledged = false
         continue
       }
       ledger.transfers[number].isAcknowledged = true

@@ -86,6 +86,8 @@ extension DatabaseCore {
         guard let records = member.store.existingTree(KeyspaceCore.recordTree(entry.name)),
           let changes = member.store.existingTree(KeyspaceCore.changeTree(entry.name))
         else { continue }
+        // Entries that puts replaced go with it.
+        try changes.flush()
         var feed: [[UInt8]: [UInt8]] = [:]
         var changeCursor = try changes.cursor()
         while try changeCursor.next() {

@@ -66,6 +66,23 @@ import Testing
     #expect(!message.isRequest)
   }
 
+  @Test func `a handler is told that a connection has ended, once its messages are cancelled`() throws {
+    let time = still()
+    let handler = TestHandler()
+    let b = try TestNode(2, on: time, handler)
+    for number in [1, 3] as [UInt64] {
+      let a = try TestNode(number, on: time)
+      try a.meet([b])
+      a.ask(2, [], into: TestNode.Answers())
+      let message = try handler.messages.wait(count: number == 1 ? 1 : 2).last!
+      try a.close()
+      let ends = try handler.ends.wait(count: number == 1 ? 1 : 2)
+      #expect(ends.last == message.connection)
+      #expect(message.isCancelled)
+    }
+    #expect(Set(handler.ends.values).count == 2)
+  }
+
   @Test func `deadlines end requests on both sides`() throws {
     let time = still()
     let handler = TestHandler()

@@ -50,6 +50,8 @@ final class Seen<Value: Sendable>: @unchecked Sendable {
 final class TestHandler: NodeMessageHandler, @unchecked Sendable {
   let messages = Seen<ReceivedMessage>()
   let signs = Seen<NodeSign>()
+  /// Numbers of connections that have ended.
+  let ends = Seen<UInt64>()
   private let action: @Sendable (ReceivedMessage) -> Bool
 
   /// - Parameter action: returns whether the message is kept in ``messages``.
@@ -65,6 +67,7 @@ final class TestHandler: NodeMessageHandler, @unchecked Sendable {
 
   func receive(_ message: ReceivedMessage) { if action(message) { messages.add(message) } }
   func heard(_ sign: NodeSign) { signs.add(sign) }
+  func ended(_ connection: UInt64, of node: NodeID) { ends.add(connection) }
 }
 
 /// A network with its own handler, on a clock that stands still until told.

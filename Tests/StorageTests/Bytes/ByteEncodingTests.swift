@@ -94,7 +94,6 @@ import Testing
     buffer.store(littleEndian: 0xFF as UInt32, at: 2)
     buffer.store(littleEndian: 1 as UInt64, at: 6)
     #expect(buffer.view.array == [2, 1, 255, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
-    #expect(buffer.view.loadUInt16(at: 0) == 0x0102)
     #expect(buffer.view.loadUInt32(at: 2) == 255 && buffer.view.loadUInt64(at: 6) == 1)
   }
 

@@ -20,6 +20,14 @@ import Testing
     #expect(written.count == 256 && written.dropFirst(shown.count).allSatisfy { $0 == 0 })
   }
 
+  @Test func `the late delete is the one shown`() throws {
+    let shown = try FormatDocument.example("late-delete")
+    #expect(FormatExamples.lateDelete() == shown)
+    let operations = BatchInspection(shown).operations
+    #expect(operations.map(\.kind) == [.deleteLate, .put])
+    #expect(operations.map(\.offset) == [12, 18] && operations.map(\.sequence) == [5, 6])
+  }
+
   @Test func `the manifest is the one shown`() throws {
     #expect(try FormatExamples.manifest() == FormatDocument.example("manifest"))
   }

@@ -38,6 +38,14 @@ enum FormatExamples {
     return files["000002.log"]
   }
 
+  /// A record's payload: an entry takes the place of another, which is deleted late.
+  static func lateDelete() -> [UInt8] {
+    batch(5) {
+      $0.deleteLate("u:2")
+      $0.put("u:3", "Joan")
+    }
+  }
+
   /// `000001.manifest`: a new manifest's first record, and a flush.
   static func manifest() throws -> [UInt8] {
     let files = MemoryFiles()
@@ -97,6 +105,7 @@ enum FormatExamples {
           case .put: encoder.put(treeID: 1, key: key, value: value)
           case .delete: encoder.delete(treeID: 1, key: key)
           case .deleteRange: encoder.deleteRange(treeID: 1, from: key, to: value)
+          case .deleteLate: encoder.deleteLate(treeID: 1, key: key)
           }
         }
       }
@@ -111,6 +120,7 @@ enum FormatExamples {
       list.append((.put, Array(key.utf8), Array(value.utf8)))
     }
     mutating func delete(_ key: String) { list.append((.delete, Array(key.utf8), [])) }
+    mutating func deleteLate(_ key: String) { list.append((.deleteLate, Array(key.utf8), [])) }
     mutating func deleteRange(_ start: String, _ end: String) {
       list.append((.deleteRange, Array(start.utf8), Array(end.utf8)))
     }

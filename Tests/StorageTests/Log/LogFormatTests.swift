@@ -13,6 +13,15 @@ import Testing
     + "000000000100000093d383fac965e92010000000020000000700000000000000"
     + "6800000000000000a543f15827135d0108000000030000000800000000000000"
 
+  /// The same in version 2, in which write-ahead logs are written: the version and the
+  /// header's checksum differ.
+  static var writtenBytes: [UInt8] {
+    var bytes = goldenBytes
+    bytes[8] = 2
+    bytes.replaceSubrange(56..<64, with: [0xE5, 0x7D, 0x9A, 0x5F, 0x93, 0x99, 0x8D, 0xA2])
+    return bytes
+  }
+
   static var goldenBytes: [UInt8] {
     var digits = golden[...]
     var bytes: [UInt8] = []
@@ -33,12 +42,12 @@ import Testing
     try writer.sync()
     try writer.append([UInt8](repeating: 1, count: 40))
     try writer.sync()
-    #expect(fixture.files["000007.log"] == Self.goldenBytes + [UInt8](repeating: 0, count: 32))
+    #expect(fixture.files["000007.log"] == Self.writtenBytes + [UInt8](repeating: 0, count: 32))
   }
 
-  @Test func readsTheGoldenBytes() throws {
+  @Test(arguments: [1, 2]) func readsTheGoldenBytes(_ version: Int) throws {
     let files = MemoryFiles()
-    files["000007.log"] = Self.goldenBytes
+    files["000007.log"] = version == 1 ? Self.goldenBytes : Self.writtenBytes
     let reader = try LogReader(files, "/store/000007.log")
     #expect(reader.header.number == 7 && reader.header.salt == 0x0123_4567_89AB_CDEF)
     #expect(reader.header.identity == LogFixture.identity && reader.header.purpose == .writeAhead)
@@ -55,9 +64,12 @@ import Testing
     #expect(reader.offset == 160)
   }
 
-  @Test func refusesALaterVersionByName() throws {
+  /// Of a write-ahead log, a manifest, a coordinator log, and something yet to come.
+  @Test(arguments: [(1, 3), (2, 2), (3, 2), (4, 3)])
+  func refusesALaterVersionByName(_ purpose: Int, _ version: Int) throws {
     var bytes = Self.goldenBytes
-    bytes[8] = 2
+    bytes[8] = UInt8(version)
+    bytes[12] = UInt8(purpose)
     let sum = Array(bytes[0..<56]).withByteView { XXH64.hash($0) }
     for i in 0..<8 { bytes[56 + i] = UInt8(truncatingIfNeeded: sum >> UInt64(8 * i)) }
     let files = MemoryFiles()

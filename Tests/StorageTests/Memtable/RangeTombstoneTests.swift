@@ -117,7 +117,7 @@ import Testing
       let clipped = from.withByteView { from in to.withByteView { list.clipped(from: from, to: $0) }
       }
       let open = from.withByteView { list.clipped(from: $0, to: nil) }
-      let odd = list.filteringSequences { $0 % 2 == 1 }
+      let odd = list.mapSequences { $0.filter { $0 % 2 == 1 } }
       let half = raws.count / 2
       let merged = RangeTombstoneList.merging([
         RangeTombstoneTests.list(Array(raws[half...])), .empty, clipped,

@@ -19,6 +19,7 @@ import Testing
           switch op.kind {
           case 0: encoder.delete(treeID: op.tree, key: key)
           case 1: encoder.put(treeID: op.tree, key: key, value: value)
+          case 3: encoder.deleteLate(treeID: op.tree, key: key)
           default: encoder.deleteRange(treeID: op.tree, from: key, to: value)
           }
         }
@@ -53,10 +54,10 @@ import Testing
   static func random(_ random: inout SeededRandom, _ n: Int) -> [Operation] {
     func bytes(_ n: Int) -> [UInt8] { (0..<n).map { _ in UInt8(random.below(256)) } }
     return (0..<n).map { _ in
-      let kind = UInt8(random.below(3))
+      let kind = UInt8(random.below(4))
       let tree = random.next() >> UInt64(random.below(64))
       let key = bytes(1 + random.below(random.below(10) == 0 ? 400 : 9))
-      let value = kind == 0 ? [] : kind == 1 ? bytes(random.below(300)) : key + bytes(1)
+      let value = kind == 0 || kind == 3 ? [] : kind == 1 ? bytes(random.below(300)) : key + bytes(1)
       return Operation(kind: kind, tree: tree, key: key, value: value)
     }
   }
@@ -68,14 +69,16 @@ import Testing
         Operation(kind: 0, tree: 300, key: [0xFF], value: []),
         Operation(kind: 2, tree: 2, key: [1], value: [2, 0]),
         Operation(kind: 1, tree: 0, key: [0], value: []),
+        Operation(kind: 3, tree: 4, key: [8, 9], value: []),
       ], base: 0x0102_0304_0506)
     #expect(
       bytes == [
-        6, 5, 4, 3, 2, 1, 0, 0, 4, 0, 0, 0,
+        6, 5, 4, 3, 2, 1, 0, 0, 5, 0, 0, 0,
         1, 1, 2, 0x61, 0x62, 3, 0x78, 0x79, 0x7A,
         0, 0xAC, 0x02, 1, 0xFF,
         2, 2, 1, 1, 2, 2, 0,
         1, 0, 1, 0, 0,
+        3, 4, 2, 8, 9,
       ])
   }
 
@@ -126,7 +129,8 @@ import Testing
   @Test func `refuses what no encoder writes`() {
     func header(_ count: UInt8) -> [UInt8] { [1, 0, 0, 0, 0, 0, 0, 0, count, 0, 0, 0] }
     let refused: [[UInt8]] = [
-      header(1) + [3, 1, 1, 9],  // no such kind
+      header(1) + [4, 1, 1, 9],  // no such kind
+      header(1) + [3, 1, 1, 9, 0],  // a value that is none of a late delete's
       header(1) + [0, 1, 0],  // no key
       header(1) + [2, 1, 1, 5, 1, 5],  // empty range
       header(1) + [2, 1, 1, 5, 1, 4],  // backward range

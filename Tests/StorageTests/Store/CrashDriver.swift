@@ -137,7 +137,7 @@ final class CrashDriver: @unchecked Sendable {
       case .put(let other, let otherKey, let otherValue) = changes[changes.count - 1]
     else { throw Mismatch("\(changes) is no list") }
     var replaced: [UInt8]?
-    if changes.count == 3, case .delete(_, let key) = changes[1] { replaced = plan.keys[key] }
+    if changes.count == 3, case .deleteLate(_, let key) = changes[1] { replaced = plan.keys[key] }
     try store!.commit(
       putting: plan.keys[key], plan.values[value], in: trees[tree]!,
       andPutting: plan.keys[otherKey], plan.values[otherValue], replacing: replaced, in: trees[other]!)
@@ -148,6 +148,7 @@ final class CrashDriver: @unchecked Sendable {
     switch change {
     case .put(_, let key, let value): try tree.put(plan.keys[key], plan.values[value], durability)
     case .delete(_, let key): try tree.delete(plan.keys[key], durability)
+    case .deleteLate(_, let key): try store!.write(durability) { $0.deleteLate(plan.keys[key], in: tree) }
     case .deleteRange(_, let from, let to):
       try tree.deleteRange(from: plan.keys[from], to: plan.keys[to], durability)
     }
@@ -158,6 +159,7 @@ final class CrashDriver: @unchecked Sendable {
     switch change {
     case .put(_, let key, let value): batch.put(plan.keys[key], plan.values[value], in: tree)
     case .delete(_, let key): batch.delete(plan.keys[key], in: tree)
+    case .deleteLate(_, let key): batch.deleteLate(plan.keys[key], in: tree)
     case .deleteRange(_, let from, let to):
       batch.deleteRange(from: plan.keys[from], to: plan.keys[to], in: tree)
     }
@@ -235,7 +237,7 @@ final class CrashDriver: @unchecked Sendable {
     guard store != nil else { return nil }
     do {
       let found = try contents()
-      _ = try ledger.visible.match(found, after: .process)
+      _ = try ledger.visible.match(found, after: .process, orLateDeleted: true)
       return nil
     } catch let error as StoreError {
       return error

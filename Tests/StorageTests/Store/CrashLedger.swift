@@ -21,6 +21,10 @@ struct CrashLedger: Sendable {
     var life: Life
     var contents: [[UInt8]?]
     var hash: UInt64 = 0
+    /// By key, values that were deleted late: to be found until the memtable is flushed or the store opened
+    /// again. Those of all that was issued, and of what was acknowledged.
+    var issuedLate: [Int: [UInt8]] = [:]
+    var late: [Int: [UInt8]] = [:]
   }
 
   enum Loss: Sendable {
@@ -58,6 +62,10 @@ struct CrashLedger: Sendable {
       switch change {
       case .put(_, let key, let value): set(index, key, plan.values[value])
       case .delete(_, let key): set(index, key, nil)
+      case .deleteLate(_, let key):
+        let late = incarnations[index].contents[key] ?? incarnations[index].issuedLate[key]
+        set(index, key, nil)
+        incarnations[index].issuedLate[key] = late
       case .deleteRange(_, let from, let to):
         if from < to { for key in from..<to { set(index, key, nil) } }
       }
@@ -71,11 +79,13 @@ struct CrashLedger: Sendable {
     }
     if let value { incarnations[index].hash ^= Self.hash(index, key, value) }
     incarnations[index].contents[key] = value
+    incarnations[index].issuedLate[key] = nil
   }
 
   mutating func acknowledge(synced isSynced: Bool) {
     acknowledged = states.count - 1
     if isSynced { synced = acknowledged }
+    for index in incarnations.indices { incarnations[index].late = incarnations[index].issuedLate }
   }
 
   /// Everything acknowledged is on disk.
@@ -111,8 +121,9 @@ struct CrashLedger: Sendable {
 
   /// Which state the trees are in.
   ///
+  /// - Parameter orLateDeleted: whether values that were deleted late may still be there.
   /// - Throws: ``Mismatch`` where it is none that the loss allows.
-  func match(_ found: [Found], after loss: Loss) throws -> Int {
+  func match(_ found: [Found], after loss: Loss, orLateDeleted: Bool = false) throws -> Int {
     var hashes: [Int: UInt64] = [:]
     for tree in found {
       let index = incarnations.lastIndex {
@@ -123,7 +134,8 @@ struct CrashLedger: Sendable {
       }
       var hash: UInt64 = 0
       for (key, value) in tree.contents.enumerated() {
-        if let value { hash ^= Self.hash(index, key, value) }
+        guard let value, !(orLateDeleted && incarnations[index].late[key] == value) else { continue }
+        hash ^= Self.hash(index, key, value)
       }
       hashes[index] = hash
     }

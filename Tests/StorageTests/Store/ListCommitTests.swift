@@ -53,7 +53,7 @@ import Testing
     func batch(_ store: Store, _ trees: [Tree]) throws {
       var batch = WriteBatch()
       batch.put(key, value, in: trees[tree])
-      if let replaced { batch.delete(replaced, in: trees[other]) }
+      if let replaced { batch.deleteLate(replaced, in: trees[other]) }
       batch.put(otherKey, otherValue, in: trees[other])
       try store.commit(batch, .applied)
     }
@@ -101,7 +101,9 @@ import Testing
     try withSeeds(name, count: TestSize.of(quick: 4, full: 60)) { seed, random in
       let writes = (0..<500).map { _ in Write(&random) }
       func contents(_ store: Store) throws -> [[[UInt8]]] {
-        try trees(store).map { tree in
+        // Late deletes are seen from then on.
+        try store.flush()
+        return try trees(store).map { tree in
           var entries: [[UInt8]] = []
           var cursor = try tree.cursor()
           while try cursor.next() { entries += [cursor.keyBytes, cursor.valueBytes] }

@@ -7,6 +7,8 @@ import TestSupport
 enum ModelChange: Sendable {
   case put(tree: Int, key: Int, value: Int)
   case delete(tree: Int, key: Int)
+  /// Where all changes are read at once it is followed by what makes it seen.
+  case deleteLate(tree: Int, key: Int)
   /// Empty or reversed ranges too.
   case deleteRange(tree: Int, from: Int, to: Int)
 
@@ -17,7 +19,8 @@ enum ModelChange: Sendable {
 
   var tree: Int {
     switch self {
-    case .put(let tree, _, _), .delete(let tree, _), .deleteRange(let tree, _, _): tree
+    case .put(let tree, _, _), .delete(let tree, _), .deleteLate(let tree, _), .deleteRange(let tree, _, _):
+      tree
     }
   }
 }
@@ -100,11 +103,11 @@ struct PlanMaker {
       releaseSnapshot
     case openCursor, closeCursor, move, flush, flushTree, compact, compactRange, work, sync, reopen,
       dropTree
-    case createTree
+    case createTree, deleteLate
   }
 
   private static let usualWeights = [
-    300, 60, 15, 40, 100, 20, 15, 8, 12, 10, 12, 8, 60, 3, 6, 2, 6, 40, 4, 2, 1, 10,
+    300, 60, 15, 40, 100, 20, 15, 8, 12, 10, 12, 8, 60, 3, 6, 2, 6, 40, 4, 2, 1, 10, 10,
   ]
 
   init(_ random: inout SplitMix64) {
@@ -217,7 +220,7 @@ struct PlanMaker {
   mutating func list(_ random: inout SplitMix64) -> [ModelChange] {
     let (tree, other) = (random.below(ModelPlan.treeCount), random.below(ModelPlan.treeCount))
     var changes = [ModelChange.put(tree: tree, key: key(&random), value: value(&random))]
-    if random.below(3) > 0 { changes.append(.delete(tree: other, key: key(&random))) }
+    if random.below(3) > 0 { changes.append(.deleteLate(tree: other, key: key(&random))) }
     changes.append(.put(tree: other, key: key(&random), value: value(&random)))
     return changes
   }
@@ -286,6 +289,7 @@ struct PlanMaker {
     case .reopen: return .reopen(clean: random.below(2) == 0)
     case .dropTree: return .dropTree(random.below(ModelPlan.treeCount))
     case .createTree: return .createTree(random.below(ModelPlan.treeCount))
+    case .deleteLate: return .change(.deleteLate(tree: tree, key: key(&random)))
     }
   }
 }

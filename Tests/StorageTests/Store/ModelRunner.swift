@@ -30,7 +30,7 @@ struct ModelTree: Sendable, Equatable {
   mutating func apply(_ change: ModelChange) {
     switch change {
     case .put(_, let key, let value): values[key] = Int32(value)
-    case .delete(_, let key): values[key] = -1
+    case .delete(_, let key), .deleteLate(_, let key): values[key] = -1
     case .deleteRange(_, let from, let to):
       if from < to { for key in from..<to { values[key] = -1 } }
     }
@@ -216,6 +216,11 @@ final class ModelRunner {
     switch change {
     case .put(_, let key, let value): try tree.put(plan.keys[key], plan.values[value])
     case .delete(_, let key): try tree.delete(plan.keys[key])
+    case .deleteLate(_, let key):
+      // What may be read between the two is `LateDeleteTests`'. Afterwards the key is gone, by a deletion
+      // of its own or by the flush.
+      try store!.write { $0.deleteLate(plan.keys[key], in: tree) }
+      if key % 2 == 0 { try tree.flush() } else { try tree.delete(plan.keys[key]) }
     case .deleteRange(_, let from, let to):
       try tree.deleteRange(from: plan.keys[from], to: plan.keys[to])
     }
@@ -227,6 +232,7 @@ final class ModelRunner {
     switch change {
     case .put(_, let key, let value): batch.put(plan.keys[key], plan.values[value], in: tree)
     case .delete(_, let key): batch.delete(plan.keys[key], in: tree)
+    case .deleteLate(_, let key): batch.deleteLate(plan.keys[key], in: tree)
     case .deleteRange(_, let from, let to):
       batch.deleteRange(from: plan.keys[from], to: plan.keys[to], in: tree)
     }

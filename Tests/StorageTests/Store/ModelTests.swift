@@ -15,7 +15,7 @@ import Testing
       try runner.run()
       if runner.levelCount > 1 { deepCases += 1 }
     }
-    try withSeeds("StorageTests.ModelTests/simulated", count: TestSize.of(quick: 60, full: 600)) {
+    try withSeeds("StorageTests.ModelTests/simulated", count: TestSize.of(quick: 60, full: 250)) {
       seed, random in
       let plan = ModelPlan(&random, operationCount: 200 + random.below(1200))
       for options in ModelOptions.fixed { try run(plan, options, seed) }

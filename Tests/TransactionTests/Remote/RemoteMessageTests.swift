@@ -85,6 +85,10 @@ import Testing
       let request = RemoteRead(Self.header, of: member(2), at: Self.time, read)
       #expect(try RemoteRead(decoding: request.encoded()) == request)
     }
+    let found = ReadAnswer([ReadEntry(key("a"), [1, 2], at: Self.time)])
+    for answer in [RemoteReadAnswer.found(ReadAnswer()), .found(found), .tooOld(clock: Self.time, "gone")] {
+      #expect(try RemoteReadAnswer(decoding: answer.encoded()) == answer)
+    }
     let question = OutcomeQuestion(Self.header, txn(1))
     #expect(try OutcomeQuestion(decoding: question.encoded()) == question)
   }
@@ -110,7 +114,8 @@ import Testing
       _ = try? RemoteRead(decoding: [1] + noise)
       _ = try? OutcomeQuestion(decoding: [1] + noise)
       _ = try? OutcomeStanding(decoding: [1] + noise)
-      _ = try? RemoteRead.answer(noise)
+      _ = try? RemoteReadAnswer(decoding: noise)
+      _ = try? RemoteReadAnswer(decoding: [4] + noise)
     }
   }
 

@@ -40,7 +40,6 @@ import Testing
         default: .arrives
         }
       }
-      var audits = 0
       for round in 0..<TestSize.of(quick: 25, full: 150) {
         if round % 8 == 7 {
           let index = random.below(3)
@@ -54,19 +53,10 @@ import Testing
         }
         try world.settle { transfers.allSatisfy(\.isOver) }
         let index = random.below(3)
-        let balances: [Int]
-        do {
-          balances = try world.values(names, at: index).compactMap { $0.flatMap { Int($0) } }
-        } catch let error as DatabaseError where error.code == .snapshotTooOld {
-          // A node that was started again keeps no versions from before that: until this one's clock has
-          // passed that moment, it cannot be asked.
-          continue
-        }
-        audits += 1
+        // A node that was started again refuses what is older, and its clock is ahead: the audit moves.
+        let balances = try world.values(names, at: index).compactMap { $0.flatMap { Int($0) } }
         if let fault = bank.fault(balances) { Issue.record("seed \(seed), round \(round): \(fault)") }
       }
-      // Or the test shows nothing.
-      #expect(audits > 5, "seed \(seed)")
     }
   }
 }

@@ -138,4 +138,45 @@ import Testing
     for index in 0..<3 { #expect(try world.outcome(of: transaction.id, at: index) == .aborted(.recorded)) }
     #expect(try world.values([names[0]], at: 1) == ["old"])
   }
+
+  @Test func `a snapshot that was not read moves above a node that was started again, and no other`() throws {
+    let (world, names) = try Self.world()
+    world.kill(1)
+    try world.restart(1)
+    let manager = try world.manager(0)
+    let time = try manager.now()
+    let start = try world.node(1).core.shared.clockStart
+    try #require(time < start, "or the test shows nothing")
+    #expect(try world.values([names[1]], at: 0, time) == ["old"], "the other node has all versions")
+    let error = #expect(throws: DatabaseError.self) { _ = try world.values([names[0]], at: 0, time) }
+    #expect(error?.code == .snapshotTooOld)
+    // The refusal told how far ahead the node's clock is.
+    #expect(try manager.now() > start)
+    #expect(try world.values(names, at: 0) == ["old", "old"])
+    let refused = try #require(error)
+    let read = SnapshotMoment(time, isFixed: false, hold: nil)
+    #expect(read.settle(at: time))
+    let chosen = SnapshotMoment(time, isFixed: true, hold: nil)
+    let seen = SnapshotMoment(time, isFixed: false, hold: nil)
+    #expect(seen.fix() == time)
+    for moment in [read, chosen, seen] {
+      let stays = #expect(throws: DatabaseError.self) {
+        _ = try moment.moves(after: refused, at: time, moves: 0)
+      }
+      #expect(stays?.code == .snapshotTooOld && stays?.message.contains("cannot move") == true)
+      moment.move(from: time, to: Timestamp(rawValue: time.rawValue + 1), hold: nil)
+      #expect(moment.current == time)
+    }
+    let unread = SnapshotMoment(time, isFixed: false, hold: nil)
+    #expect(try unread.moves(after: refused, at: time, moves: 0))
+    let later = Timestamp(rawValue: time.rawValue + 1)
+    unread.move(from: time, to: later, hold: nil)
+    #expect(!unread.settle(at: time), "what was read before it moved counts no more")
+    #expect(try !unread.moves(after: refused, at: time, moves: 1), "another call has moved it")
+    #expect(unread.settle(at: later))
+    let fresh = SnapshotMoment(time, isFixed: false, hold: nil)
+    #expect(throws: DatabaseError.self) {
+      _ = try fresh.moves(after: refused, at: time, moves: SnapshotMoment.mostMoves)
+    }
+  }
 }

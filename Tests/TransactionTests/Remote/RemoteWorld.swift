@@ -13,11 +13,17 @@ import Testing
 /// what the wire holds, and then lets time pass to the first timer of all nodes. Used by one thread.
 final class RemoteWorld: @unchecked Sendable {
   let time = SimulatedTime()
-  let directory: MemoryDirectory
+  let directory: LateDirectory
   let messages: LocalNodes
   let wire: Wire
-  let hosts: [RemoteHost]
+  private(set) var hosts: [RemoteHost]
   private let replicas: Int
+  private let founders: Int
+  private let seed: UInt64
+  /// How much time a step lets pass, in nanoseconds, where a timer is further away.
+  var longestStep: UInt64 = .max
+  /// Of the nodes that are started from now on; see ``subvert(_:_:)``.
+  private var subversions = NodeSubversions()
   private let configure: (Int, inout DatabaseOptions) -> Void
   private var lastNode: UInt64 = 0
   private var lastBeat: UInt64 = 0
@@ -28,12 +34,14 @@ final class RemoteWorld: @unchecked Sendable {
 
   init(
     _ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1, clockBound: Duration = .milliseconds(4),
-    _ configure: @escaping (Int, inout DatabaseOptions) -> Void = { _, _ in }
+    largestBody: Int = 16 << 20, _ configure: @escaping (Int, inout DatabaseOptions) -> Void = { _, _ in }
   ) throws {
     let time = time
     self.replicas = min(replicas, count)
-    directory = MemoryDirectory(time)
-    messages = LocalNodes(time: time)
+    self.seed = seed
+    founders = count
+    directory = LateDirectory(time)
+    messages = LocalNodes(time: time, largestBody: largestBody)
     wire = Wire(messages, time)
     self.configure = { index, options in
       options.transactions.clockBound = clockBound
@@ -49,7 +57,7 @@ final class RemoteWorld: @unchecked Sendable {
     }
   }
 
-  private func founding(_ index: Int) throws -> ClusterFounding {
+  private func founding(_ index: Int, joins: Bool = false) throws -> ClusterFounding {
     var options = DatabaseOptions()
     options.partitionCount = 16
     options.store.memtableBytes = 64 << 10
@@ -60,8 +68,10 @@ final class RemoteWorld: @unchecked Sendable {
     options.warn = { [warnings] text in warnings.withLock { $0.append(text) } }
     configure(index, &options)
     var cluster = ClusterOptions(cluster: "test")
-    cluster.foundingNodes = hosts.count
+    cluster.foundingNodes = founders
     cluster.replicas = replicas
+    cluster.joins = joins
+    cluster.subversions = subversions
     cluster.repairInterval = nil
     return try ClusterFounding(
       at: "/disk/db", options, cluster, directory: directory, address: try address(index),
@@ -105,6 +115,49 @@ final class RemoteWorld: @unchecked Sendable {
 
   func restart(_ index: Int) throws { try start(index, try founding(index)) }
 
+  // MARK: - Members
+
+  /// Has a new node ask to join, makes a change of what it is, and starts it.
+  @discardableResult
+  func join(
+    _ change: (MemberID) -> MembersRequest.Change = { .admit($0, weight: nil, zone: nil) }
+  ) throws -> Int {
+    let index = hosts.count
+    hosts.append(RemoteHost(time, seed: seed &* 100 &+ UInt64(index)))
+    let founding = try founding(index, joins: true)
+    try founding.askToJoin()
+    _ = try node(running[0]).changeMembers(MembersRequest([change(founding.member)]))
+    try start(index, founding)
+    return index
+  }
+
+  func leave(_ index: Int, askedAt other: Int) throws {
+    let member = try #require(hosts[index].member)
+    _ = try node(other).changeMembers(MembersRequest([.remove(member, isDead: false)]))
+  }
+
+  /// What the directory says of the database.
+  func database() throws -> DatabaseRecord {
+    try DatabaseRecord(decoding: try #require(try directory.record(ClusterRecordName.database)).value)
+  }
+
+  /// Lets things happen until no change of the members is under way.
+  func settleMembers(_ steps: Int = 6_000) throws {
+    for _ in 0..<steps {
+      let record = try database()
+      if record.change == nil, record.ring.copies.isEmpty, record.ring.drops.isEmpty { return }
+      step()
+    }
+    let progress = try running.map { "\($0): \(try node($0).changeProgress)" }.joined(separator: "\n")
+    Issue.record("it goes on after \(steps) steps:\n\(progress)")
+  }
+
+  /// Breaks rules at all nodes that there are and will be, or at some.
+  func subvert(_ indices: [Int]? = nil, _ change: (inout NodeSubversions) -> Void) throws {
+    if indices == nil { change(&subversions) }
+    for index in indices ?? running { change(&(try node(index)).subversions) }
+  }
+
   // MARK: - Time
 
   /// Delivers a message that is held, if any; else lets time pass to the first timer, and calls it.
@@ -113,10 +166,12 @@ final class RemoteWorld: @unchecked Sendable {
   func step(_ message: Int = 0) {
     if wire.deliver(message) { return }
     let timers = running.compactMap { hosts[$0].transactions?.current?.services.timers }
-    if let first = timers.filter({ $0.nextTime != nil }).min(by: { $0.nextTime! < $1.nextTime! }) {
+    let first = timers.filter { $0.nextTime != nil }.min { $0.nextTime! < $1.nextTime! }
+    let now = time.monotonicNanoseconds
+    if let first, max(first.nextTime!, now) - now <= longestStep {
       _ = first.runOneHere()
     } else {
-      time.advance(byNanoseconds: 100_000_000)
+      time.advance(byNanoseconds: min(longestStep, 100_000_000))
     }
     for index in running { hosts[index].node?.tick() }
     messages.expire()
@@ -146,7 +201,7 @@ final class RemoteWorld: @unchecked Sendable {
 
   // MARK: - Keys
 
-  private func partition(_ name: String) -> Int {
+  func partition(_ name: String) -> Int {
     Placement.partition(ofHash: name.withKeyBytes { Placement.hash($0) }, count: 16)
   }
 
@@ -220,14 +275,32 @@ final class RemoteWorld: @unchecked Sendable {
     }
   }
 
-  /// The values of keys as they are now, read at a node.
+  /// The values of keys as they are now, read at a node: at a later time, where a store has not the versions
+  /// of this one.
   func values(_ names: [String], at index: Int) throws -> [String?] {
     let manager = try manager(index)
-    let now = try manager.now()
+    let moment = SnapshotMoment(try manager.now(), isFixed: false, hold: nil)
+    for moves in 0... {
+      let time = moment.current
+      do {
+        let values = try self.values(names, at: index, time)
+        if moment.settle(at: time) { return values }
+      } catch let error as DatabaseError {
+        if try moment.moves(after: error, at: time, moves: moves) {
+          moment.move(from: time, to: try manager.now(), hold: nil)
+        }
+      }
+    }
+    return []
+  }
+
+  /// The values of keys as of a time.
+  func values(_ names: [String], at index: Int, _ time: Timestamp) throws -> [String?] {
+    let manager = try manager(index)
     return try names.map { name in
       let target = reference(name)
       let found = Guarded<Result<ReadAnswer, DatabaseError>?>(nil)
-      manager.snapshot(.keys([target]), at: now, of: try manager.owner(of: target.partition)) { result in
+      manager.snapshot(.keys([target]), at: time, of: try manager.owner(of: target.partition)) { result in
         found.withLock { $0 = result }
       }
       try settle { found.withLock { $0 != nil } }

@@ -24,7 +24,8 @@ final class ParticipantNode {
   private var isDrained = false
   /// How often it said so.
   private(set) var drainCount = 0
-  /// Marks of effects outlive the last copy of the message that they answer.
+  /// Marks of effects outlive the last copy of the message that they answer: instead of what a process knows
+  /// of those that are gone (`ForgottenEffects`), since messages are for no process here.
   private static let messageLifetimeMilliseconds = 10_000
 
   init(_ index: Int, _ cluster: SimulatedCluster) {

@@ -31,7 +31,7 @@ struct ChangeOptions: ParsableArguments {
       if !json { return try Output.standard.line(Self.text(change, idle)) }
       var writer = JSONWriter()
       ChangeText.write(change, to: &writer)
-      return try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+      return try Output.standard.line(writer)
     }
     if !json {
       try Output.standard.line(Self.text(change, idle))

@@ -83,7 +83,7 @@ enum ChangeText {
     for member in survey.silent { writer.value("\(member.id)") }
     writer.endArray()
     writer.endObject()
-    return String(decoding: writer.bytes, as: UTF8.self)
+    return writer.text
   }
 
   /// What one node says, as an object.

@@ -9,8 +9,9 @@ struct ClusterCommand: AsyncParsableCommand {
     abstract: "Look after a cluster, through any of its nodes.",
     discussion: """
       `roost serve` runs a node. Keys are read and written with `roost get`, `put`, `delete`,
-      `scan`, `incr`, `sadd`, `srem`, `smembers`, `flag` and `assign`, and `keyspaces` and
-      `changes` show what there is, with --connect in place of a directory.
+      `scan`, `incr`, `sadd`, `srem`, `smembers`, `flag` and `assign`, and in transactions with
+      `txn`; `keyspaces`, `changes` and `indoubt` show what there is: all with --connect in place of
+      a directory.
 
       EXAMPLES
         roost cluster status --connect 127.0.0.1:7421 --cluster music --plain
@@ -38,31 +39,43 @@ struct ClusterMakeKeyspace: AsyncParsableCommand {
       EXAMPLES
         roost cluster make-keyspace posts --connect 127.0.0.1:7421 --cluster music --plain
         roost cluster make-keyspace sessions --policy lww --connect …
+        roost cluster make-keyspace accounts --policy transactional --connect …
+        roost cluster make-keyspace carts --read 1 --write 3 --connect …
       """)
 
-  /// What writes at once to one key become.
+  /// What writes at once to one key become, by the names that `roost keyspaces` shows.
   enum Policy: String, ExpressibleByArgument, CaseIterable {
-    case siblings, lww
+    case siblings, lww, transactional
 
-    /// Also by the names that `roost keyspaces` shows.
-    init?(argument: String) {
-      switch argument {
-      case "siblings", "keep": self = .siblings
-      case "lww", "lastWriterWins": self = .lww
-      default: return nil
+    var kind: KeyspacePolicy.Kind {
+      switch self {
+      case .siblings: .keep
+      case .lww: .lastWriterWins
+      case .transactional: .transactional
       }
     }
-
-    var kind: KeyspacePolicy.Kind { self == .lww ? .lastWriterWins : .keep }
   }
 
   @Argument(help: "The keyspace's name.") var name: String
-  @Option(help: "What writes at once become: all are kept as siblings, or the last by the clock counts.")
+  @Option(
+    help: "What writes at once become: all kept as siblings, the last by the clock, or one after the other.")
   var policy = Policy.siblings
+  @Option(help: "How many replicas answer a read that does not say; a majority where left out.")
+  var read: Int?
+  @Option(help: "How many replicas have a write that does not say, when it is acknowledged; likewise.")
+  var write: Int?
   @OptionGroup var connection: ConnectOptions
 
+  func validate() throws {
+    for (name, count) in [("--read", read), ("--write", write)] {
+      guard let count, !(1...16).contains(count) else { continue }
+      throw ValidationError("\(name) is \(count), must be 1 to 16")
+    }
+  }
+
   func run() async throws {
-    let request = KeyspaceRequest(name: name, kind: policy.kind)
+    let quorums = KeyspaceQuorums(read: read, write: write)
+    let request = KeyspaceRequest(name: name, kind: policy.kind, quorums: quorums)
     try await connection.withClient { try await $0.makeKeyspace(request) }
   }
 }
@@ -73,22 +86,25 @@ struct ClusterRepair: AsyncParsableCommand {
     commandName: "repair",
     abstract: "Have a node compare what it holds with the other replicas, and mend what differs.",
     discussion: """
-      The replicas compare hash trees, so that little but what differs is sent. A large node takes
-      its time all the same, since it reads all it has: give it with --timeout. Repeating it does no
-      harm. Nodes do it by themselves, too, once an hour.
+      The replicas compare hash trees, so that little but what differs is sent. Of partitions that are
+      equal, only the trees' leaves are read, which every write keeps. With --full all records are read,
+      here and at the other replicas, and the leaves are checked by them: a large node takes its time,
+      which --timeout gives. Repeating it does no harm. Nodes do it by themselves, too, once an hour, and
+      in full about once a day.
 
       It ends with 69 where partitions could not be compared with all their replicas.
 
       EXAMPLES
-        roost cluster repair --connect 127.0.0.1:7421 --cluster music --plain --timeout 600
         roost cluster repair --connect 127.0.0.1:7421 --cluster music --plain --json
+        roost cluster repair --connect 127.0.0.1:7421 --cluster music --plain --full --timeout 600
       """)
 
   @OptionGroup var connection: ConnectOptions
+  @Flag(help: "Read all records, and check the leaves that are kept by them.") var full = false
   @Flag(help: "A JSON object.") var json = false
 
   func run() async throws {
-    let report = try await connection.withClient { try await $0.repair() }
+    let report = try await connection.withClient { try await $0.repair(isFull: full) }
     if json {
       try Output.standard.line(StatusText.json(report))
     } else {

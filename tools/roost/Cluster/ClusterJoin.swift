@@ -71,6 +71,6 @@ struct ClusterJoin: AsyncParsableCommand {
       writer.endObject()
     }
     writer.endArray()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 }

@@ -34,29 +34,9 @@ struct ClusterRing: AsyncParsableCommand {
       }
       return
     }
-    var writer = JSONWriter()
-    writer.beginObject()
-    writer.member("revision", state.revision)
-    writer.member("epoch", ring.epoch)
-    writer.member("partitions", ring.partitionCount)
-    writer.member("replicas", ring.replicas)
-    writer.member("moving", state.copies.count)
-    writer.member("drops", state.drops.count)
-    writer.name("members")
-    writer.beginArray()
-    for (member, load) in zip(ring.members, ring.loads) {
-      writer.beginObject()
-      writer.member("id", "\(member.id)")
-      writer.member("name", member.name)
-      writer.member("weight", member.weight)
-      writer.member("zone", member.zone)
-      writer.member("partitions", load.slots)
-      writer.member("coordinated", load.coordinated)
-      writer.endObject()
-    }
-    writer.endArray()
-    if let plan { writer.member("moves", plan.moves.count) }
-    writer.endObject()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(
+      RingJSON.object(
+        ring, plan, revision: state.revision,
+        counts: [("moving", state.copies.count), ("drops", state.drops.count)]))
   }
 }

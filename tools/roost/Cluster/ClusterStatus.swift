@@ -43,7 +43,7 @@ enum StatusText {
             name(member.state) + (member.weight == 0 ? ", leaving" : ""),
           ]
         })
-    let keyspaces = status.keyspaces.map { "\($0.name) (\(word($0.kind)))" }.joined(separator: ", ")
+    let keyspaces = status.keyspaces.map { "\($0.name) (\($0.kind)\($0.quorums))" }.joined(separator: ", ")
     let counters = status.counters
     if status.change.isUnderWay { lines += ["", "change     \(ChangeText.short(status.change))"] }
     return lines + [
@@ -68,12 +68,17 @@ enum StatusText {
 
   /// What a comparison with the other replicas came to.
   static func lines(_ report: RepairReport) -> [String] {
-    [
+    var lines = [
       "compared   \(Format.count(report.keys)) keys, "
         + "in \(Format.count(report.compared)) replicas of partitions",
       "differing  \(Format.count(report.differing)), of them \(Format.count(report.mended)) mended",
       "sent       \(Format.bytes(report.bytes)), both ways",
+      "read       \(Format.count(report.scanned)) partitions whole, of the others the leaves that are kept",
     ]
+    if report.wrongLeaves > 0 {
+      lines.append("wrong      \(Format.count(report.wrongLeaves)) leaves kept here, which are mended")
+    }
+    return lines
   }
 
   static func notCompared(_ report: RepairReport) -> String {
@@ -135,7 +140,9 @@ enum StatusText {
     for keyspace in status.keyspaces {
       writer.beginObject()
       writer.member("name", keyspace.name)
-      writer.member("policy", word(keyspace.kind))
+      writer.member("policy", "\(keyspace.kind)")
+      if let read = keyspace.quorums.read { writer.member("readQuorum", read) }
+      if let write = keyspace.quorums.write { writer.member("writeQuorum", write) }
       writer.endObject()
     }
     writer.endArray()
@@ -151,7 +158,7 @@ enum StatusText {
     writer.name("change")
     ChangeText.write(status.change, to: &writer)
     writer.endObject()
-    return String(decoding: writer.bytes, as: UTF8.self)
+    return writer.text
   }
 
   static func json(_ report: RepairReport) -> String {
@@ -159,7 +166,7 @@ enum StatusText {
     writer.beginObject()
     write(report, to: &writer)
     writer.endObject()
-    return String(decoding: writer.bytes, as: UTF8.self)
+    return writer.text
   }
 
   /// As members of an object.
@@ -170,17 +177,9 @@ enum StatusText {
     writer.member("compared", report.compared)
     writer.member("notCompared", report.notCompared)
     writer.member("bytes", report.bytes)
+    writer.member("scanned", report.scanned)
+    writer.member("wrongLeaves", report.wrongLeaves)
     writer.member("problem", report.problem)
-  }
-
-  /// A keyspace's policy as `make-keyspace` takes it.
-  private static func word(_ kind: KeyspacePolicy.Kind) -> String {
-    switch kind {
-    case .keep: "siblings"
-    case .lastWriterWins: "lww"
-    case .resolve: "resolve"
-    case .transactional: "transactional"
-    }
   }
 
   private static func word(_ state: NodeStatus.Member.State) -> String {

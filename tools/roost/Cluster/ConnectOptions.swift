@@ -87,7 +87,7 @@ struct ConnectOptions: ParsableArguments {
 /// without that word, in a cluster.
 struct PlaceOptions: ParsableArguments {
   @OptionGroup var connection: ConnectOptions
-  @Option(help: "With --connect: how many replicas must answer; otherwise a majority of them.")
+  @Option(help: "With --connect: how many replicas must answer; otherwise as the keyspace says.")
   var quorum: Int?
   @Option(
     help: ArgumentHelp(
@@ -171,6 +171,22 @@ struct PlaceOptions: ParsableArguments {
   /// Fails where --quorum was given to a command that asks no replicas of a key.
   func requireNoQuorum() throws {
     if quorum != nil { throw ValidationError("--quorum is for commands that read or write keys.") }
+  }
+
+  /// Fails where --session was given to a command that has none.
+  func requireNoSession() throws {
+    if session != nil { throw ValidationError("--session is for commands about keys of eventual keyspaces.") }
+  }
+
+  /// Rethrows what failed, unless it is that the keyspace is transactional: then the command goes on with
+  /// that.
+  ///
+  /// - Throws: ``Failure`` where --quorum or --session was given, which such a keyspace does not know.
+  func requireTransactional(_ error: DatabaseError) throws {
+    guard error.code == .wrongPolicy else { throw error }
+    if quorum != nil || session != nil {
+      throw Failure.usage("a transactional keyspace has no quorums and no sessions")
+    }
   }
 
   /// Usage of a command about keys, which the parser cannot know: the directory's word may be missing.

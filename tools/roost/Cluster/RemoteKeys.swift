@@ -1,3 +1,4 @@
+import Roost
 import RoostCausality
 import RoostCluster
 import RoostNetwork
@@ -8,6 +9,9 @@ import RoostNetwork
 struct RemoteKeys {
   let client: NetworkClient
   let session: DatabaseSession?
+
+  /// For transactional keyspaces.
+  var cluster: ClusterClient { ClusterClient(client) }
 
   /// - Throws: as `NetworkClient.key`.
   func key(_ request: KeyRequest) async throws(DatabaseError) -> KeyAnswer {
@@ -44,6 +48,27 @@ extension KeyspacePolicy.Kind {
       return record.siblings.elements
     }
     return [latest]
+  }
+}
+
+extension ClusterClient {
+  /// Calls `body` with the entries of a transactional keyspace's range as of one moment, page by page, up to
+  /// `limit` of them.
+  func forEachVersion(
+    in keyspace: String, _ range: KeyRange, limit: Int? = nil,
+    _ body: ([(key: [UInt8], value: [UInt8])]) async throws -> Void
+  ) async throws {
+    let snapshot = try await self.snapshot()
+    var start = range.lower ?? []
+    var left = limit ?? .max
+    while left > 0 {
+      let wanted = min(left, 1_000)
+      let entries = try await snapshot.scan(from: start, to: range.upper, limit: wanted, in: keyspace)
+      try await body(entries)
+      guard entries.count == wanted, let last = entries.last else { return }
+      left -= entries.count
+      start = last.key + [0]
+    }
   }
 }
 

@@ -49,6 +49,10 @@ struct Serve: ParsableCommand {
       "After how long deletes are forgotten for good, the same at all nodes; never otherwise.",
       valueName: "seconds"))
   var tombstoneHorizon: Int?
+  @Option(
+    help: ArgumentHelp(
+      "How fast partitions move to this node, at least 1024; 16777216 otherwise.", valueName: "bytes"))
+  var moveBytesPerSecond: Int?
   @Option(help: "This node's share beside the others', 1 to 1000; 100 otherwise.") var weight: Int?
   @OptionGroup var tls: TLSArguments
   @Option(
@@ -156,6 +160,7 @@ struct Serve: ParsableCommand {
     flags.zone = zone
     flags.weight = weight
     flags.tombstoneHorizon = tombstoneHorizon
+    flags.moveBytesPerSecond = moveBytesPerSecond
     flags.tlsCertificate = tls.tlsCertificate
     flags.tlsKey = tls.tlsKey
     flags.tlsAuthority = tls.tlsAuthority

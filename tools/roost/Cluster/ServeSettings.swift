@@ -12,6 +12,7 @@ import RoostStorage
 //
 //   {"cluster": "music", "listen": "10.0.0.1:7420", "directory": "/srv/roost/cluster", "founding-nodes": 3,
 //    "replicas": 3, "partitions": 256, "zone": "rack1", "weight": 100, "tombstone-horizon": 864000,
+//    "move-bytes-per-second": 16777216,
 //    "tls-certificate": "node.pem", "tls-key": "node.key", "tls-authority": "ca.pem", "plain": false,
 //    "synced": true, "join": false}
 
@@ -26,6 +27,7 @@ struct ServeSettings: Decodable {
   var zone: String?
   var weight: Int?
   var tombstoneHorizon: Int?
+  var moveBytesPerSecond: Int?
   var tlsCertificate: String?
   var tlsKey: String?
   var tlsAuthority: String?
@@ -37,6 +39,7 @@ struct ServeSettings: Decodable {
     case cluster, listen, directory, replicas, partitions, zone, weight, plain, synced, join
     case foundingNodes = "founding-nodes"
     case tombstoneHorizon = "tombstone-horizon"
+    case moveBytesPerSecond = "move-bytes-per-second"
     case tlsCertificate = "tls-certificate"
     case tlsKey = "tls-key"
     case tlsAuthority = "tls-authority"
@@ -98,6 +101,7 @@ struct ServeSettings: Decodable {
     result.zone = zone ?? other.zone
     result.weight = weight ?? other.weight
     result.tombstoneHorizon = tombstoneHorizon ?? other.tombstoneHorizon
+    result.moveBytesPerSecond = moveBytesPerSecond ?? other.moveBytesPerSecond
     result.synced = synced ?? other.synced
     result.join = join ?? other.join
     if plain == true { return result }
@@ -130,6 +134,7 @@ struct NodeSettings {
     if let weight = settings.weight { cluster.weight = weight }
     if let zone = settings.zone { cluster.zone = zone }
     cluster.tombstoneHorizon = settings.tombstoneHorizon.map { .seconds($0) }
+    if let rate = settings.moveBytesPerSecond { cluster.moveBytesPerSecond = rate }
     cluster.replicas = settings.replicas
     cluster.joins = settings.join ?? false
     // Whoever starts a node has it wait for the others, or for an operator, however late they are.

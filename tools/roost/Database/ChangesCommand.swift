@@ -57,7 +57,7 @@ struct ChangesCommand: AsyncParsableCommand {
       writer.beginObject()
       writer.member("token", text)
       writer.endObject()
-      try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+      try Output.standard.line(writer)
     } else {
       Complaint.line("to go on after this: --since \(text)")
     }
@@ -119,7 +119,7 @@ struct ChangesCommand: AsyncParsableCommand {
       }
     }
     writer.endObject()
-    if json { try output.line(String(decoding: writer.bytes, as: UTF8.self)) }
+    if json { try output.line(writer) }
   }
 }
 
@@ -153,7 +153,7 @@ struct Exchange: ParsableCommand {
       writer.member("first", learned.first)
       writer.member("second", learned.second)
       writer.endObject()
-      try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+      try Output.standard.line(writer)
     } else {
       try Output.standard.line(
         "\(first) learned of \(Format.count(learned.first, "key")), \(second) of "

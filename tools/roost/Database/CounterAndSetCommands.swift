@@ -3,10 +3,8 @@ import Roost
 import RoostCausality
 import RoostCluster
 import RoostEnvironment
-import RoostNetwork
-import RoostStorage
 
-// The commands on counters and sets; what all typed values have in common is in `TypedCommands.swift`.
+// The commands on counters and sets; what all typed values have in common is in `TypedKey.swift`.
 
 /// `roost incr`: counts up or down.
 struct Increment: AsyncParsableCommand {
@@ -53,30 +51,27 @@ struct Increment: AsyncParsableCommand {
 
   func run() async throws {
     let (directory, words) = try options.place.split(options.words(), "key")
-    let key = try options.writtenKey(words[0])
-    let operation = operationID()
-    let counter: PNCounter
-    if let directory {
-      counter = try TypedKey(key, options.keyspace, directory).write(sync: options.sync) { keyspace, key in
-        if let operation {
-          try keyspace.increment(key, by: by, operation: operation)
-        } else {
-          _ = try keyspace.apply(StateChange(.increment(by)), to: key)
-        }
-        return try keyspace.state(key, PNCounter.self)
-      }
-    } else {
-      let asked = operation.map { KeyRequest.Operation.countOnce(by, $0, field: nil) } ?? .increment(by)
-      let write = options.place.request(asked, key, in: options.keyspace, sync: options.sync)
-      let read = options.place.request(.get, key, in: options.keyspace)
-      counter = try await options.place.withKeys { client in
-        _ = try await client.key(write)
-        return try await client.state(read, PNCounter.self)
-      }
-    }
+    let key = try options.writtenKey(words[0], directory)
+    let counter = try await key.write(.count(by, operationID()), reading: PNCounter.self)
     let value: Int64
     do throws(CausalityError) { value = try counter.value() } catch { throw DatabaseError(error) }
     try Output.standard.line("\(value)")
+  }
+}
+
+extension TypedOptions {
+  /// - Parameter elements: the words behind the key.
+  /// - Throws: `ValidationError` where there is none.
+  fileprivate func split(_ elements: [String]) throws -> (directory: String?, words: [String]) {
+    try place.split(words(elements), "key", "elements", takesMore: true)
+  }
+
+  fileprivate func write(
+    _ elements: [String], _ change: ([[UInt8]]) -> StateChange.Kind
+  ) async throws {
+    let (directory, words) = try split(elements)
+    let elements: [[UInt8]] = try words.dropFirst().map { try bytes.bytes($0, "element") }
+    try await writtenKey(words[0], directory).write(.change(change(elements)))
   }
 }
 
@@ -97,17 +92,9 @@ struct SetAdd: AsyncParsableCommand {
   @OptionGroup var options: TypedOptions
   @Argument(help: "The elements.") var elements: [String] = []
 
-  func validate() throws { _ = try words() }
+  func validate() throws { _ = try options.split(elements) }
 
-  private func words() throws -> (directory: String?, words: [String]) {
-    try options.place.split(options.words(elements), "key", "elements", takesMore: true)
-  }
-
-  func run() async throws {
-    let (directory, words) = try words()
-    let elements: [[UInt8]] = try words.dropFirst().map { try options.bytes.bytes($0, "element") }
-    try await options.change(directory, options.writtenKey(words[0]), .insert(elements))
-  }
+  func run() async throws { try await options.write(elements) { .insert($0) } }
 }
 
 /// `roost srem`: removes from a set.
@@ -127,17 +114,9 @@ struct SetRemove: AsyncParsableCommand {
   @OptionGroup var options: TypedOptions
   @Argument(help: "The elements.") var elements: [String] = []
 
-  func validate() throws { _ = try words() }
+  func validate() throws { _ = try options.split(elements) }
 
-  private func words() throws -> (directory: String?, words: [String]) {
-    try options.place.split(options.words(elements), "key", "elements", takesMore: true)
-  }
-
-  func run() async throws {
-    let (directory, words) = try words()
-    let elements: [[UInt8]] = try words.dropFirst().map { try options.bytes.bytes($0, "element") }
-    try await options.change(directory, options.writtenKey(words[0]), .remove(elements))
-  }
+  func run() async throws { try await options.write(elements) { .remove($0) } }
 }
 
 /// `roost smembers`: shows a set.
@@ -162,14 +141,7 @@ struct SetMembers: AsyncParsableCommand {
 
   func run() async throws {
     let (directory, words) = try options.place.split(options.words(), "key")
-    let key: [UInt8] = try options.bytes.bytes(words[0], "key")
-    let set: ORSet
-    if let directory {
-      set = try TypedKey(key, options.keyspace, directory).read { try $0.state($1, ORSet.self) }
-    } else {
-      let request = options.place.request(.get, key, in: options.keyspace)
-      set = try await options.place.withKeys { try await $0.state(request, ORSet.self) }
-    }
+    let set = try await options.key(words[0], directory).state(ORSet.self)
     if set.isEmpty { throw Failure(.absent, "there is no set `\(words[0])`") }
     guard json else {
       for element in set.values { try Output.standard.line(options.bytes.text(element)) }
@@ -179,6 +151,6 @@ struct SetMembers: AsyncParsableCommand {
     writer.beginArray()
     for element in set.values { writer.value(data: element) }
     writer.endArray()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 }

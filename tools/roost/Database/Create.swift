@@ -80,7 +80,7 @@ struct Keyspaces: AsyncParsableCommand {
     discussion: """
       EXAMPLES
         roost keyspaces ./db
-        roost keyspaces ./db --json             [{"name":"posts","policy":"keep","replicas":1}]
+        roost keyspaces ./db --json             [{"name":"posts","policy":"siblings","replicas":1}]
         roost keyspaces --connect 127.0.0.1:7421 --cluster music --plain
       """)
 
@@ -97,17 +97,20 @@ struct Keyspaces: AsyncParsableCommand {
   func run() async throws {
     if let directory = try place.split(directory) {
       let entries = try withDatabase(directory) { $0.keyspaceEntries }
-      return try show(entries.map { ($0.name, $0.kind, $0.replicas) })
+      return try show(entries.map { ($0.name, $0.kind, $0.replicas, $0.quorums) })
     }
     let status = try await place.connection.withClient { try await $0.status() }
     // All of a cluster's have its number of replicas.
-    try show(status.keyspaces.map { ($0.name, $0.kind, status.replicas) })
+    try show(status.keyspaces.map { ($0.name, $0.kind, status.replicas, $0.quorums) })
   }
 
-  private func show(_ entries: [(name: String, kind: KeyspacePolicy.Kind, replicas: Int)]) throws {
+  private func show(
+    _ entries: [(name: String, kind: KeyspacePolicy.Kind, replicas: Int, quorums: KeyspaceQuorums)]
+  ) throws {
     guard json else {
       for entry in entries {
-        try Output.standard.line("\(Format.left(entry.name, 24)) \(entry.kind), \(entry.replicas) replicas")
+        try Output.standard.line(
+          "\(Format.left(entry.name, 24)) \(entry.kind), \(entry.replicas) replicas\(entry.quorums)")
       }
       return
     }
@@ -118,9 +121,11 @@ struct Keyspaces: AsyncParsableCommand {
       writer.member("name", entry.name)
       writer.member("policy", "\(entry.kind)")
       writer.member("replicas", entry.replicas)
+      if let read = entry.quorums.read { writer.member("readQuorum", read) }
+      if let write = entry.quorums.write { writer.member("writeQuorum", write) }
       writer.endObject()
     }
     writer.endArray()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 }

@@ -34,29 +34,9 @@ struct RingShow: ParsableCommand {
       }
       return
     }
-    var writer = JSONWriter()
-    writer.beginObject()
-    writer.member("epoch", ring.epoch)
-    writer.member("partitions", ring.partitionCount)
-    writer.member("replicas", ring.replicas)
-    writer.member("left", snapshot.planned.count)
-    writer.name("members")
-    writer.beginArray()
-    for (member, load) in zip(ring.members, ring.loads) {
-      writer.beginObject()
-      writer.member("id", "\(member.id)")
-      writer.member("name", member.name)
-      writer.member("directory", snapshot.directories[member.id] ?? "")
-      writer.member("weight", member.weight)
-      writer.member("zone", member.zone)
-      writer.member("partitions", load.slots)
-      writer.member("coordinated", load.coordinated)
-      writer.endObject()
-    }
-    writer.endArray()
-    if let plan { writer.member("moves", plan.moves.count) }
-    writer.endObject()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(
+      RingJSON.object(
+        ring, plan, counts: [("left", snapshot.planned.count)], directories: snapshot.directories))
   }
 }
 
@@ -151,7 +131,7 @@ struct RebalanceCommand: ParsableCommand {
     writer.member("bytes", final.bytesMoved)
     writer.member("balanced", final.isBalanced)
     writer.endObject()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 
   /// A number of bytes, with KiB, MiB or GiB behind it or not.

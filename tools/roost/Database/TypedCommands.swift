@@ -1,81 +1,8 @@
 import ArgumentParser
-import Roost
-import RoostCausality
-import RoostCluster
-import RoostNetwork
-import RoostStorage
 
 // The commands on typed values, in a directory or, with --connect, in a cluster: flags and registers;
-// counters and sets are in `CounterAndSetCommands.swift`. What they hold is shown by `roost get` as well.
-
-/// What all of them take.
-struct TypedOptions: ParsableArguments {
-  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
-  var directory: String
-  @Argument(help: "The key, 1 to 65,533 bytes.") var key: String?
-  @OptionGroup var keyspace: KeyspaceOption
-  @Flag(help: "Return once the write would survive power loss.") var sync = false
-  @OptionGroup var bytes: BytesOptions
-  @OptionGroup(title: "Clusters") var place: PlaceOptions
-
-  /// All words of a command, with those behind the key.
-  func words(_ more: [String] = []) -> [String] { [directory] + (key.map { [$0] } ?? []) + more }
-
-  /// - Throws: ``Failure`` where it is no key.
-  func writtenKey(_ text: String) throws -> [UInt8] {
-    let key: [UInt8] = try bytes.bytes(text, "key")
-    if key.isEmpty { throw Failure.usage("a key must have at least one byte") }
-    return key
-  }
-
-  /// Changes a key's typed value, in one write.
-  ///
-  /// - Parameter directory: `nil` for a cluster.
-  func change(_ directory: String?, _ key: [UInt8], _ kind: StateChange.Kind) async throws {
-    let change = StateChange(kind)
-    guard let directory else {
-      let request = place.request(.change(change), key, in: keyspace, sync: sync)
-      _ = try await place.withKeys { try await $0.key(request) }
-      return
-    }
-    _ = try TypedKey(key, keyspace, directory).write(sync: sync) { keyspace, key in
-      try keyspace.apply(change, to: key)
-    }
-  }
-}
-
-/// A key of a keyspace in a directory, and its typed value.
-struct TypedKey {
-  private let key: [UInt8]
-  private let keyspace: KeyspaceOption
-  private let directory: String
-
-  init(_ key: [UInt8], _ keyspace: KeyspaceOption, _ directory: String) {
-    self.key = key
-    self.keyspace = keyspace
-    self.directory = directory
-  }
-
-  /// Runs `body` with the keyspace and the key, then waits for the disk where asked to.
-  func write<R>(sync: Bool, _ body: (KeyspaceCore, RawSpan) throws -> R) throws -> R {
-    if key.isEmpty { throw Failure.usage("a key must have at least one byte") }
-    return try withDatabase(directory, creates: true) { database in
-      let keyspace = try database.madeKeyspace(self.keyspace)
-      return try key.withKeyBytes { key in
-        let result = try body(keyspace, key)
-        if sync { try keyspace.sync(key) }
-        return result
-      }
-    }
-  }
-
-  func read<R>(_ body: (KeyspaceCore, RawSpan) throws -> R) throws -> R {
-    try withDatabase(directory) { database in
-      let keyspace = try database.keyspace(self.keyspace.keyspace, nil)
-      return try key.withKeyBytes { try body(keyspace, $0) }
-    }
-  }
-}
+// counters and sets are in `CounterAndSetCommands.swift`, and the key that all of them are about is in
+// `TypedKey.swift`. What they hold is shown by `roost get` as well.
 
 /// `roost flag`: switches a flag.
 struct Flagged: AsyncParsableCommand {
@@ -107,7 +34,7 @@ struct Flagged: AsyncParsableCommand {
 
   func run() async throws {
     let (directory, key, isOn) = try words()
-    try await options.change(directory, options.writtenKey(key), isOn ? .enable : .disable)
+    try await options.writtenKey(key, directory).write(.change(isOn ? .enable : .disable))
   }
 }
 
@@ -137,6 +64,6 @@ struct Assign: AsyncParsableCommand {
   func run() async throws {
     let (directory, words) = try words()
     let value: [UInt8] = try options.bytes.bytes(words[1], "value")
-    try await options.change(directory, options.writtenKey(words[0]), .assign(value))
+    try await options.writtenKey(words[0], directory).write(.change(.assign(value)))
   }
 }

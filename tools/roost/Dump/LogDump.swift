@@ -156,6 +156,7 @@ final class LogDump {
     switch operation.kind {
     case .put: text += "put    \(key) → \(meaning?.value ?? printer.short(operation.value))"
     case .delete: text += "delete \(key)"
+    case .deleteLate: text += "delete \(key), late"
     case .deleteRange:
       text += "delete \(printer.short(operation.key)) ..< \(printer.short(operation.value))"
     }

@@ -61,6 +61,7 @@ struct RecordDump {
     if tree == Member.systemTree { return system(key, value) }
     if tree.hasPrefix("keyspace/") { return record(key, value) }
     if tree.hasPrefix("changes/") { return change(key, value) }
+    if tree.hasPrefix(KeyspaceCore.leafTrees) { return leaf(key, value) }
     if tree.hasPrefix("current/") { return TransactionDump(bytes).current(key, value) }
     if tree.hasPrefix("history/") { return TransactionDump(bytes).history(key, value) }
     if tree == Member.transactionTree { return TransactionDump(bytes).transaction(key, value) }
@@ -103,6 +104,7 @@ struct RecordDump {
     guard let (partition, _) = partition(key), let number = unsafe FeedKey.number(key.span.bytes) else {
       return nil
     }
+    if number == 0 { return reaped(partition, value) }
     return Meaning(
       key: "partition \(partition) change \(Timestamp(rawValue: number))",
       value: value.map { "of \(bytes.text($0))" },
@@ -111,6 +113,59 @@ struct RecordDump {
         json.member("change", number)
         if let value { json.member("userKey", data: value) }
       })
+  }
+
+  /// Of the hash trees by which replicas compare a keyspace.
+  private func leaf(_ key: [UInt8], _ value: [UInt8]?) -> Meaning? {
+    switch LeafKey(key) {
+    case nil: return nil
+    case .mark(let partition):
+      let shown = "partition \(partition) leaves are whole"
+      func keyMembers(_ json: inout JSONWriter) { json.member("partition", partition) }
+      guard let value else { return Meaning(key: shown, members: keyMembers) }
+      do throws(DatabaseError) {
+        let mark = try LeafMark(decoding: value)
+        return Meaning(
+          key: shown, value: "seed \(mark.seed)",
+          members: { json in
+            keyMembers(&json)
+            json.member("seed", mark.seed)
+          })
+      } catch { return Meaning(key: shown, members: keyMembers, problem: "no mark: \(error.message)") }
+    case .leaf(let number, let partition):
+      let shown = "partition \(partition) leaf \(number)"
+      func keyMembers(_ json: inout JSONWriter) {
+        json.member("partition", partition)
+        json.member("leaf", number)
+      }
+      guard let value else { return Meaning(key: shown, members: keyMembers) }
+      guard let leaf = unsafe TreeLeaf(decoding: value.span.bytes) else {
+        return Meaning(key: shown, members: keyMembers, problem: "no leaf: \(value.count) bytes")
+      }
+      return Meaning(
+        key: shown, value: "hash \(leaf.hash) of \(leaf.keys) keys",
+        members: { json in
+          keyMembers(&json)
+          json.member("hash", leaf.hash)
+          json.member("keys", UInt64(leaf.keys))
+        })
+    }
+  }
+
+  /// Up to which change records of a partition were reaped.
+  private func reaped(_ partition: Int, _ value: [UInt8]?) -> Meaning {
+    let key = "partition \(partition) reaped"
+    func keyMembers(_ json: inout JSONWriter) { json.member("partition", partition) }
+    guard let value else { return Meaning(key: key, members: keyMembers) }
+    do throws(DatabaseError) {
+      let number = try ReapedMark.decode(value)
+      return Meaning(
+        key: key, value: "up to change \(Timestamp(rawValue: number))",
+        members: { json in
+          keyMembers(&json)
+          json.member("reapedUpTo", number)
+        })
+    } catch { return Meaning(key: key, members: keyMembers, problem: "no mark: \(error.message)") }
   }
 
   private func indexEntry(_ key: [UInt8]) -> Meaning? {
@@ -158,7 +213,7 @@ struct RecordDump {
         }
       case Member.SystemKey.ring: return try ring(name, value)
       case Member.SystemKey.schema: return try schema(name, value)
-      case Member.SystemKey.handover:
+      case let name where name == Member.SystemKey.handover || name.hasPrefix(Member.SystemKey.handovers):
         let record = try HandoverRecord(decoding: value)
         let text = "partition \(record.partition) is given up for member "
           + "\(hexadecimal(record.member.rawValue)); nothing of it was read above \(record.highest)"
@@ -217,7 +272,7 @@ struct RecordDump {
   private func schema(_ name: String, _ value: [UInt8]) throws(DatabaseError) -> Meaning {
     let schema = try Schema(decoding: value)
     let list = schema.keyspaces.map { keyspace in
-      "\(keyspace.id) `\(keyspace.name)` \(keyspace.kind)"
+      "\(keyspace.id) `\(keyspace.name)` \(keyspace.kind)\(keyspace.quorums)"
         + keyspace.indexes.map { ", index `\($0.name)` version \($0.extractorVersion) \($0.state)" }
         .joined()
     }

@@ -11,6 +11,8 @@ struct JSONWriter {
   /// Whether a comma belongs before the next member.
   private var needsComma = false
 
+  var text: String { String(decoding: bytes, as: UTF8.self) }
+
   mutating func beginObject() { begin("{") }
   mutating func endObject() { end("}") }
   mutating func beginArray() { begin("[") }

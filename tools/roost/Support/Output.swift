@@ -31,6 +31,13 @@ final class Output: @unchecked Sendable {
     try flushIfFull()
   }
 
+  /// - Parameter json: whole, on one line.
+  func line(_ json: JSONWriter) throws {
+    buffer.append(contentsOf: json.bytes)
+    buffer.append(UInt8(ascii: "\n"))
+    try flushIfFull()
+  }
+
   @inline(__always)
   func flushIfFull() throws {
     if buffer.count >= Self.bufferBytes { try flush() }

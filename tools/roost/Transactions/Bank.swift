@@ -88,7 +88,7 @@ struct Bank: AsyncParsableCommand {
       writer.member("per_second", rate)
       writer.member("recovered_in_doubt", bank.inDoubtAtOpen)
       writer.endObject()
-      return try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+      return try Output.standard.line(writer)
     }
     let output = Output.standard
     try output.line("\(Format.count(bank.count, "account")), \(before) in all when it was opened")

@@ -9,6 +9,10 @@ struct InDoubtCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "indoubt",
     abstract: "List the transactions that are prepared and undecided, and whom they wait for.",
+    usage: """
+      roost indoubt <directories> ... [<options>]
+             roost indoubt --connect <host:port> --cluster <name> [--json]
+      """,
     discussion: """
       A transaction is in doubt where a store has promised to commit it and has not heard what
       became of it. It keeps its locks until its coordinator, or another store that knows, is back.
@@ -19,20 +23,41 @@ struct InDoubtCommand: AsyncParsableCommand {
         roost indoubt ./a --abort ID            where its coordinator will never come back
         roost indoubt ./a --commit ID@TIME      with the commit time another store has
         roost indoubt ./a --decided             what was decided by hand so far
+        roost indoubt --connect 127.0.0.1:7421 --cluster music --plain    of that node's own store
 
       Deciding by hand is dangerous: where a store decided otherwise, the transaction is done in
       part for ever. The decision is kept in the store.
       """)
 
-  @Argument(help: "The stores' directories, or one of them.", completion: .directory)
-  var directories: [String]
+  @Argument(
+    help: "The stores' directories, or one of them; left out with --connect.", completion: .directory)
+  var directories: [String] = []
   @Option(help: "Abort this transaction wherever it is in doubt.") var abort: String?
   @Option(help: "Commit this transaction, ID@TIME, wherever it is in doubt.") var commit: String?
   @Flag(help: "List what was decided by hand, in place of what is in doubt.") var decided = false
   @Flag(help: "Open although stores are missing.") var partial = false
   @Flag(help: "A JSON array.") var json = false
 
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
+
+  func validate() throws {
+    try place.requireNoQuorum()
+    try place.requireNoSession()
+    guard place.isRemote else {
+      if directories.isEmpty { throw ValidationError("Missing expected argument '<directories> ...'") }
+      return
+    }
+    _ = try place.split(directories)
+    if abort != nil || commit != nil || decided || partial {
+      throw ValidationError("With --connect what is in doubt is listed only: decide at the store itself.")
+    }
+  }
+
   func run() async throws {
+    if place.isRemote {
+      return try list(
+        try await place.connection.withClient { try await ClusterClient($0).inDoubt() })
+    }
     try await withOpenDatabase(directories) { $0.allowsMissingStores = partial } _: { database in
       if let abort { return try await decide(try id(abort), nil, database) }
       if let commit {
@@ -84,7 +109,7 @@ struct InDoubtCommand: AsyncParsableCommand {
       writer.endObject()
     }
     writer.endArray()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 
   private func list(_ doubts: [InDoubtTransaction]) throws {
@@ -111,6 +136,6 @@ struct InDoubtCommand: AsyncParsableCommand {
       writer.endObject()
     }
     writer.endArray()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 }

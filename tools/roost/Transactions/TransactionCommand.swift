@@ -2,6 +2,7 @@ import ArgumentParser
 import Roost
 import RoostCausality
 import RoostCluster
+import RoostEnvironment
 import RoostTransactions
 
 /// `roost txn`: runs a small script as one transaction.
@@ -9,6 +10,7 @@ struct TransactionCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "txn",
     abstract: "Run operations as one transaction: all of them, or none.",
+    usage: PlaceOptions.usage("txn", "[<script>]"),
     discussion: """
       Reads operations from a file or standard input, one a line, and commits at the end:
 
@@ -31,10 +33,17 @@ struct TransactionCommand: AsyncParsableCommand {
         roost txn ./a transfer.txt --sync --json
         roost txn ./a --outcome ID              what became of a transaction
 
+      In a cluster a node runs it, on a keyspace that is there (`roost cluster make-keyspace NAME
+      --policy transactional`). Where the connection is lost while it commits, the outcome is unknown:
+      any node tells it by the id.
+        roost txn --connect 127.0.0.1:7421 --cluster music --plain -k accounts transfer.txt
+        roost txn --connect 127.0.0.1:7422 --cluster music --plain --outcome ID
+
       Ends with 0 where it committed, 1 where it was aborted, 75 where nobody knows.
       """)
 
-  @OptionGroup var directory: DirectoryArgument
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String?
   @Argument(help: "The script; standard input where it is missing or `-`.", completion: .file())
   var script: String?
   @OptionGroup var keyspace: KeyspaceOption
@@ -47,30 +56,82 @@ struct TransactionCommand: AsyncParsableCommand {
       "End by SIGKILL once it is decided, before any store is told.", visibility: .hidden))
   var killWhenDecided = false
 
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
+
+  func validate() throws {
+    _ = try words()
+    try place.requireNoQuorum()
+    try place.requireNoSession()
+  }
+
+  private func words() throws -> (directory: String?, script: String?) {
+    let (directory, words) = try place.split([directory, script].compactMap { $0 }, takesMore: true)
+    if words.count > 1 { throw ValidationError("'\(words[1])' is one word too many.") }
+    return (directory, words.first)
+  }
+
   func run() async throws {
-    if let outcome { return try await tell(outcome) }
-    let lines = try ScriptLine.read(try Input(script), bytes)
+    let (directory, script) = try words()
+    if let outcome { return try await tell(outcome, directory) }
+    let run = TransactionScript(try ScriptLine.read(try Input(script), bytes), bytes)
+    guard let directory else { return try await runRemote(run) }
     let transport: any Transport = killWhenDecided ? KillingTransport() : LocalTransport()
-    try await withOpenDatabase([directory.directory], creates: true, transport: transport) { database in
-      let script = TransactionScript(
-        database, try await database.transactionalKeyspace(keyspace.keyspace), lines, bytes)
-      do {
-        let (id, shown) = try await database.transaction(sync ? .synced : .applied) { txn in
-          (txn.id, try await script.run(txn))
+    try await withOpenDatabase([directory], creates: true, transport: transport) { database in
+      let keyspace = try await database.transactionalKeyspace(keyspace.keyspace)
+      try await end { attempt in
+        try await database.transaction(sync ? .synced : .applied) { txn in
+          let local = LocalScriptTransaction(transaction: txn, keyspace: keyspace, database: database)
+          attempt.id = txn.id
+          return (txn.id, try await run.run(local))
         }
-        for line in shown { try Output.standard.line(line) }
-        try report("committed", id)
-      } catch let end as TransactionScript.End {
-        for line in end.shown { try Output.standard.line(line) }
-        try report("aborted", end.id, end.reason)
-        throw ExitStatus.absent
-      } catch let error as DatabaseError where error.code == .transactionAborted {
-        try report("aborted", nil, error.message)
-        throw ExitStatus.absent
-      } catch let error as DatabaseError where error.code == .outcomeUnknown {
-        try report("unknown", nil, error.message)
-        throw ExitStatus.busy
       }
+    }
+  }
+
+  private func runRemote(_ run: TransactionScript) async throws {
+    try await place.connection.withClient { client in
+      let (client, keyspace) = (ClusterClient(client), keyspace.keyspace)
+      try await end { attempt in
+        try await client.transaction(sync ? .synced : .applied) { txn in
+          attempt.id = txn.id
+          let remote = RemoteScriptTransaction(transaction: txn, keyspace: keyspace)
+          return (txn.id, try await run.run(remote))
+        }
+      }
+    }
+  }
+
+  /// The last try of the transaction: of which nobody knows whether it committed. Thread-safe.
+  private final class Attempt: @unchecked Sendable {
+    private let lock = Lock()
+    // Guarded by `lock`.
+    private var begun: TransactionID?
+
+    var id: TransactionID? {
+      get { lock.withLock { begun } }
+      set { lock.withLock { begun = newValue } }
+    }
+  }
+
+  /// Says what became of it.
+  ///
+  /// - Parameter run: the whole transaction: notes its tries, and returns its id and what its reads show.
+  private func end(_ run: (Attempt) async throws -> (TransactionID, [String])) async throws {
+    let attempt = Attempt()
+    do {
+      let (id, shown) = try await run(attempt)
+      for line in shown { try Output.standard.line(line) }
+      try report("committed", id)
+    } catch let end as TransactionScript.End {
+      for line in end.shown { try Output.standard.line(line) }
+      try report("aborted", end.id, end.reason)
+      throw ExitStatus.absent
+    } catch let error as DatabaseError where error.code == .transactionAborted {
+      try report("aborted", nil, error.message)
+      throw ExitStatus.absent
+    } catch let error as DatabaseError where error.code == .outcomeUnknown {
+      try report("unknown", attempt.id, error.message)
+      throw ExitStatus.busy
     }
   }
 
@@ -85,21 +146,25 @@ struct TransactionCommand: AsyncParsableCommand {
     if let id { writer.member("id", "\(id)") }
     if let reason { writer.member("reason", reason) }
     writer.endObject()
-    try Output.standard.line(String(decoding: writer.bytes, as: UTF8.self))
+    try Output.standard.line(writer)
   }
 
-  private func tell(_ text: String) async throws {
+  private func tell(_ text: String, _ directory: String?) async throws {
     guard let id = TransactionID(text) else {
       throw Failure.usage("`\(text)` is no transaction's id: two times sixteen hexadecimal digits and a dash")
     }
-    try await withOpenDatabase([directory.directory]) { database in
-      switch try await database.outcome(of: id) {
-      case .committed(let timestamp): try report("committed", id, "at \(timestamp)")
-      case .aborted: try report("aborted", id)
-      case .unknown, nil:
-        try report("undecided", id)
-        throw ExitStatus.busy
+    let outcome =
+      if let directory {
+        try await withOpenDatabase([directory]) { try await $0.outcome(of: id) }
+      } else {
+        try await place.connection.withClient { try await ClusterClient($0).outcome(of: id) }
       }
+    switch outcome {
+    case .committed(let timestamp): try report("committed", id, "at \(timestamp)")
+    case .aborted: try report("aborted", id)
+    case .unknown, nil:
+      try report("undecided", id)
+      throw ExitStatus.busy
     }
   }
 }

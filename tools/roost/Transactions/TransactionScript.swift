@@ -97,6 +97,71 @@ enum ScriptLine: Sendable {
   }
 }
 
+/// The transaction that a script runs in: of a database that is open here, or of a cluster's node.
+protocol ScriptTransaction: Sendable {
+  var id: TransactionID { get }
+  func get(_ key: [UInt8], forUpdate: Bool) async throws -> [UInt8]?
+  /// Up to 1,000 entries.
+  func scan(prefix: [UInt8]) async throws -> [(key: [UInt8], value: [UInt8])]
+  func put(_ key: [UInt8], _ value: [UInt8]) async throws
+  func delete(_ key: [UInt8]) async throws
+  /// Adds to a counter of an eventual keyspace, after the commit.
+  func increment(_ key: [UInt8], by amount: Int64, in keyspace: String) async throws
+}
+
+struct LocalScriptTransaction: ScriptTransaction {
+  let transaction: Transaction
+  let keyspace: Keyspace
+  let database: Database
+
+  var id: TransactionID { transaction.id }
+
+  func get(_ key: [UInt8], forUpdate: Bool) async throws -> [UInt8]? {
+    try await transaction.get(key, in: keyspace, forUpdate: forUpdate)
+  }
+
+  func scan(prefix: [UInt8]) async throws -> [(key: [UInt8], value: [UInt8])] {
+    prefix.isEmpty
+      ? try await transaction.scan(in: keyspace) : try await transaction.scan(prefix: prefix, in: keyspace)
+  }
+
+  func put(_ key: [UInt8], _ value: [UInt8]) async throws {
+    try await transaction.put(key, value, in: keyspace)
+  }
+
+  func delete(_ key: [UInt8]) async throws { try await transaction.delete(key, in: keyspace) }
+
+  func increment(_ key: [UInt8], by amount: Int64, in keyspace: String) async throws {
+    try transaction.counter(key, in: try await database.keyspace(keyspace, .eventual)).increment(by: amount)
+  }
+}
+
+struct RemoteScriptTransaction: ScriptTransaction {
+  let transaction: ClientTransaction
+  let keyspace: String
+
+  var id: TransactionID { transaction.id }
+
+  func get(_ key: [UInt8], forUpdate: Bool) async throws -> [UInt8]? {
+    try await transaction.get(key, in: keyspace, forUpdate: forUpdate)
+  }
+
+  func scan(prefix: [UInt8]) async throws -> [(key: [UInt8], value: [UInt8])] {
+    prefix.isEmpty
+      ? try await transaction.scan(in: keyspace) : try await transaction.scan(prefix: prefix, in: keyspace)
+  }
+
+  func put(_ key: [UInt8], _ value: [UInt8]) async throws {
+    try await transaction.put(key, value, in: keyspace)
+  }
+
+  func delete(_ key: [UInt8]) async throws { try await transaction.delete(key, in: keyspace) }
+
+  func increment(_ key: [UInt8], by amount: Int64, in keyspace: String) async throws {
+    try await transaction.increment(key, by: amount, in: keyspace)
+  }
+}
+
 /// Runs the operations of `roost txn` in a transaction.
 struct TransactionScript: Sendable {
   /// The script ended it.
@@ -106,23 +171,19 @@ struct TransactionScript: Sendable {
     var shown: [String]
   }
 
-  private let database: Database
-  private let keyspace: Keyspace
   private let lines: [ScriptLine]
   private let bytes: BytesOptions
   /// What a line writes, all lines before it read for an update.
   private let written: Set<[UInt8]>
 
-  init(_ database: Database, _ keyspace: Keyspace, _ lines: [ScriptLine], _ bytes: BytesOptions) {
-    self.database = database
-    self.keyspace = keyspace
+  init(_ lines: [ScriptLine], _ bytes: BytesOptions) {
     self.lines = lines
     self.bytes = bytes
     written = Set(lines.compactMap(\.writtenKey))
   }
 
   /// - Returns: what the reads show.
-  func run(_ txn: Transaction) async throws -> [String] {
+  func run(_ txn: some ScriptTransaction) async throws -> [String] {
     var shown: [String] = []
     func end(_ reason: String) -> End { End(id: txn.id, reason: reason, shown: shown) }
     for line in lines {
@@ -131,16 +192,16 @@ struct TransactionScript: Sendable {
         let value = try await read(txn, key, forUpdate: forUpdate)
         shown.append("\(bytes.text(key))\t\(value.map(bytes.text) ?? "absent")")
       case .scan(let prefix):
-        for entry in try await entries(txn, prefix) {
+        for entry in try await txn.scan(prefix: prefix) {
           shown.append("\(bytes.text(entry.key))\t\(bytes.text(entry.value))")
         }
-      case .put(let key, let value): try await txn.put(key, value, in: keyspace)
+      case .put(let key, let value): try await txn.put(key, value)
       case .add(let key, let amount):
         let old = try await number(txn, key)
         let (sum, overflow) = old.addingReportingOverflow(amount)
         if overflow { throw end("the number under `\(bytes.text(key))` overflows") }
-        try await txn.put(key, "\(sum)", in: keyspace)
-      case .delete(let key): try await txn.delete(key, in: keyspace)
+        try await txn.put(key, Array("\(sum)".utf8))
+      case .delete(let key): try await txn.delete(key)
       case .require(let key, let value):
         guard try await read(txn, key) == value else {
           throw end("`\(bytes.text(key))` is not `\(bytes.text(value))`")
@@ -149,7 +210,7 @@ struct TransactionScript: Sendable {
         let found = try await number(txn, key)
         guard found >= least else { throw end("`\(bytes.text(key))` is \(found), less than \(least)") }
       case .increment(let name, let key, let amount):
-        try txn.counter(key, in: try await database.keyspace(name, .eventual)).increment(by: amount)
+        try await txn.increment(key, by: amount, in: name)
       case .abort: throw end("asked for")
       }
     }
@@ -157,20 +218,13 @@ struct TransactionScript: Sendable {
   }
 
   private func read(
-    _ txn: Transaction, _ key: [UInt8], forUpdate: Bool = false
+    _ txn: some ScriptTransaction, _ key: [UInt8], forUpdate: Bool = false
   ) async throws -> [UInt8]? {
-    try await txn.get(key, in: keyspace, forUpdate: forUpdate || written.contains(key))
-  }
-
-  private func entries(
-    _ txn: Transaction, _ prefix: [UInt8]
-  ) async throws -> [(key: [UInt8], value: [UInt8])] {
-    prefix.isEmpty
-      ? try await txn.scan(in: keyspace) : try await txn.scan(prefix: prefix, in: keyspace)
+    try await txn.get(key, forUpdate: forUpdate || written.contains(key))
   }
 
   /// The decimal number under a key; 0 where it is absent.
-  private func number(_ txn: Transaction, _ key: [UInt8]) async throws -> Int64 {
+  private func number(_ txn: some ScriptTransaction, _ key: [UInt8]) async throws -> Int64 {
     guard let value = try await read(txn, key) else { return 0 }
     guard let number = Int64(String(decoding: value, as: UTF8.self)) else {
       throw Failure(.badInput, "the value of `\(bytes.text(key))` is no whole number")

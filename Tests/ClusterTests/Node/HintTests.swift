@@ -1,0 +1,115 @@
+import RoostCausality
+import RoostEnvironment
+import RoostSimulation
+import TestSupport
+import Testing
+
+@testable import RoostCluster
+
+/// Hints between nodes: who takes them, and what becomes of those that their target refuses.
+// Budget: 5 s
+@Suite struct HintTests {
+  /// Three nodes, of which the last was away for some writes, `k0` and so on; the first keeps hints of them.
+  private static func world(_ count: Int) throws -> NodeWorld {
+    let world = try NodeWorld(3) { $0.repairInterval = nil }
+    try world.make()
+    world.crash(2, .keepAll)
+    for number in 0..<count { try world.put("k\(number)", "v", at: 0) }
+    try world.restart(2)
+    #expect(world[0].hints.statistics.hints[world.id(2)] == count)
+    return world
+  }
+
+  /// Has the last node refuse states: `refusal` says with what, if at all.
+  private static func refuse(
+    _ world: NodeWorld, _ refusal: @escaping (ReplicaMessage) -> DatabaseError?
+  ) {
+    let last = world.numbers[2]
+    world.wire.fate = { message, _, to in
+      guard message.kind == NodeMessageKind.apply, to == last,
+        let state = try? ReplicaMessage(decoding: message.body), let error = refusal(state)
+      else { return .arrives }
+      return .refused(error)
+    }
+  }
+
+  private static func left(_ world: NodeWorld) -> Int {
+    world[0].hints.statistics.hints[world.id(2), default: 0]
+  }
+
+  @Test func `a target whose disk is full is left alone for a while, and holds up no other`() throws {
+    let world = try Self.world(20)
+    var asked = 0
+    Self.refuse(world) { _ in
+      asked += 1
+      return DatabaseError(.storage, "no space is left on the disk")
+    }
+    let keyspace = try world[0].keyspace("k")
+    let record = try #require(try world.held("k0", at: 0))
+    try world[0].keepHint(for: world.id(1), keyspace, Array("k0".utf8), record)
+    for beat in 1...3 {
+      try world.beat()
+      #expect(asked == beat, "one hint is tried each time")
+    }
+    #expect(Self.left(world) == 20)
+    #expect(world[0].hints.statistics.hints[world.id(1)] == nil)
+    world.wire.fate = { _, _, _ in .arrives }
+    try world.beat(2)
+    #expect(Self.left(world) == 0)
+    for number in 0..<20 { #expect(try world.held("k\(number)", at: 2) != nil) }
+  }
+
+  @Test func `a hint that is refused for what it is holds up none behind it`() throws {
+    let world = try Self.world(20)
+    var asked = 0
+    Self.refuse(world) { message in
+      guard message.key == Array("k7".utf8) else { return nil }
+      asked += 1
+      return DatabaseError(.clockOutOfBound, "it is from the future")
+    }
+    try world.beat(2)
+    #expect(Self.left(world) == 1 && asked >= 1)
+    for number in 0..<20 { #expect(try (world.held("k\(number)", at: 2) == nil) == (number == 7)) }
+    world.wire.fate = { _, _, _ in .arrives }
+    try world.beat(2)
+    #expect(Self.left(world) == 0)
+    #expect(try world.held("k7", at: 2) != nil)
+  }
+
+  @Test func `hints that are all refused are each tried once in a beat, and kept`() throws {
+    let world = try Self.world(20)
+    var asked: [[UInt8]] = []
+    Self.refuse(world) { message in
+      asked.append(message.key)
+      return DatabaseError(.clockOutOfBound, "it is from the future")
+    }
+    for beat in 1...3 {
+      try world.beat()
+      #expect(asked.count == 20 * beat && Set(asked).count == 20)
+    }
+    #expect(Self.left(world) == 20)
+  }
+
+  /// It looks at its hints once more before it goes, and one that came after that would be lost.
+  @Test func `a node that is about to leave takes no hint`() throws {
+    let world = try NodeWorld(4, replicas: 2) { $0.repairInterval = nil }
+    try world.make()
+    try world.put("k", "v", at: 0)
+    let gone = world.id(1)
+    world.subvert { $0.stopsBefore = [.compare] }
+    _ = try world[0].changeMembers(MembersRequest([.remove(gone, isDead: false)]))
+    for _ in 0..<40 where !world[1].view.isDeparting(gone) { try world.beat() }
+    try #require(world[1].view.isDeparting(gone))
+    let holder = try #require(try [0, 2, 3].first { try world.held("k", at: $0) != nil })
+    let staying = [0, 2, 3].filter { $0 != holder }
+    let keyspace = try world[holder].keyspace("k")
+    var message = try world[holder].place(keyspace, Array("k".utf8), quorum: nil, isSynced: false).message
+    message.record = try world.held("k", at: holder)
+    message.target = world.id(staying[0])
+    let body = message.encoded()
+    #expect(code { try world[staying[1]].takeHint(body) { _ in } } == nil)
+    let error = #expect(throws: DatabaseError.self) { try world[1].takeHint(body) { _ in } }
+    #expect(error?.code == .staleRing)
+    #expect(error?.message.contains("about to leave") == true)
+  }
+}
