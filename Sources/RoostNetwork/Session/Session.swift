@@ -76,6 +76,10 @@ final class Session: FrameSink, @unchecked Sendable {
 
   func ended() {
     run(.ended)
+    // Whatever ended it may not have come to its cancellations yet: it does so on another thread, or closes
+    // first. The handler is told once nothing of the connection goes on.
+    let left = lock.withLock { inHand.values.compactMap(\.message) }
+    for message in left { message.cancel() }
     if let peer = lock.withLock({ peer }) { services.ended(number, of: peer) }
     whenEnded(self)
   }
