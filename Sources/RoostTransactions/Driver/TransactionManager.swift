@@ -294,6 +294,12 @@ package final class TransactionManager: @unchecked Sendable {
     lock.withLock { state.coordinators[transaction.coordinator] }
   }
 
+  /// Runs `body` as ``CoordinatorDriver/inTurn(_:)``; at once where the transaction's coordinator is not here.
+  func inTurn(of transaction: TransactionID, _ body: @escaping @Sendable () -> Void) {
+    guard let coordinator = coordinator(of: transaction) else { return body() }
+    coordinator.inTurn(body)
+  }
+
   private var participants: [ParticipantDriver] {
     lock.withLock { state.participants.values.sorted { $0.member.id < $1.member.id } }
   }
@@ -350,7 +356,7 @@ package final class TransactionManager: @unchecked Sendable {
     participants.flatMap { driver in driver.inDoubt.map { (driver.member, $0) } }
   }
 
-  /// What this process knows of a transaction.
+  /// What this process knows of a transaction now: an abort that was just asked for may not be done yet.
   package func outcome(of transaction: TransactionID) throws(DatabaseError) -> KnownOutcome {
     for store in stores.all {
       switch try store.outcome(of: transaction)?.outcome {
