@@ -31,15 +31,7 @@ import Testing
       let names = try (0..<3).flatMap { try world.names(2, at: $0) }
       let bank = BankChecker(total: 600, accountCount: names.count)
       try world.write(Dictionary(uniqueKeysWithValues: names.map { ($0, "100") }), at: 0)
-      var chance = SplitMix64(seed: seed)
-      world.wire.fate = { _ in
-        switch chance.below(100) {
-        case ..<6: .lost
-        case ..<12: .doubled
-        case ..<30: .held
-        default: .arrives
-        }
-      }
+      world.wire.disturb(lost: 6, doubled: 6, held: 18, seed: seed)
       for round in 0..<TestSize.of(quick: 25, full: 150) {
         if round % 8 == 7 {
           let index = random.below(3)
@@ -47,53 +39,14 @@ import Testing
           try world.restart(index)
         }
         let transfers = try (0..<2).map { _ in
-          let from = random.below(names.count)
-          let to = (from + 1 + random.below(names.count - 1)) % names.count
-          return try Transfer(world, names[from], names[to], 1 + random.below(40), at: random.below(3))
+          let (from, to) = random.two(below: names.count)
+          return try MoneyTransfer(world, names[from], names[to], 1 + random.below(40), at: random.below(3))
         }
         try world.settle { transfers.allSatisfy(\.isOver) }
         let index = random.below(3)
         // A node that was started again refuses what is older, and its clock is ahead: the audit moves.
-        let balances = try world.values(names, at: index).compactMap { $0.flatMap { Int($0) } }
-        if let fault = bank.fault(balances) { Issue.record("seed \(seed), round \(round): \(fault)") }
+        if let fault = bank.fault(try world.values(names, at: index)) { Issue.record("seed \(seed), round \(round): \(fault)") }
       }
-    }
-  }
-}
-
-/// One move of money. Used by one thread.
-private final class Transfer: @unchecked Sendable {
-  private(set) var isOver = false
-  private let world: RemoteWorld
-  private let transaction: TransactionCore
-
-  init(_ world: RemoteWorld, _ from: String, _ to: String, _ amount: Int, at index: Int) throws {
-    self.world = world
-    transaction = try TransactionCore(try world.manager(index))
-    try world.read(from, in: transaction) { [self] result in
-      read(result) { [self] source in
-        try world.read(to, in: transaction) { [self] result in
-          read(result) { [self] target in
-            guard source >= amount else {
-              transaction.abort()
-              isOver = true
-              return
-            }
-            try transaction.write(world.reference(from), Array("\(source - amount)".utf8))
-            try transaction.write(world.reference(to), Array("\(target + amount)".utf8))
-            try transaction.commit(isSynced: true) { [self] _ in isOver = true }
-          }
-        }
-      }
-    }
-  }
-
-  /// Goes on with a balance; gives up where there is none.
-  private func read(_ result: Result<String?, TransactionAborted>, _ then: (Int) throws -> Void) {
-    guard case .success(let text?) = result, let balance = Int(text), (try? then(balance)) != nil else {
-      transaction.abort()
-      isOver = true
-      return
     }
   }
 }
@@ -129,15 +82,7 @@ private final class RegisterRun: @unchecked Sendable {
     world = try RemoteWorld(seed: seed)
     let world = world
     names = try (0..<3).flatMap { try world.names(2, at: $0) }
-    var chance = SplitMix64(seed: seed ^ 0x5EED)
-    world.wire.fate = { _ in
-      switch chance.below(100) {
-      case ..<5: .lost
-      case ..<10: .doubled
-      case ..<60: .held
-      default: .arrives
-      }
-    }
+    world.wire.disturb(lost: 5, doubled: 5, held: 50, seed: seed ^ 0x5EED)
   }
 
   func act(_ random: inout SplitMix64) throws {
@@ -186,8 +131,7 @@ private final class RegisterRun: @unchecked Sendable {
   }
 
   private func begin(at host: Int, _ random: inout SplitMix64) throws {
-    let first = random.below(names.count)
-    let second = (first + 1 + random.below(names.count - 1)) % names.count
+    let (first, second) = random.two(below: names.count)
     let keys = [names[first], names[second]]
     lastValue += 1
     lastProcess += 1
