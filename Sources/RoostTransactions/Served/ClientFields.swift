@@ -8,8 +8,8 @@ extension TransactionID {
   static let absent = TransactionID(start: Timestamp(rawValue: 0), coordinator: CoordinatorID(rawValue: 0))
 }
 
-/// How each message of a client begins, and each answer to one: version u8 (1). The rest is the message's own,
-/// and nothing follows it.
+/// How each message of a client begins, and each answer to one: version u8 (1). The rest is the message's
+/// own, and nothing follows it.
 enum ClientMessage {
   static let version: UInt8 = 1
 

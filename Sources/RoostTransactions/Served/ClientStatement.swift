@@ -136,7 +136,8 @@ package struct ClientStatement: Hashable, Sendable {
   /// The transaction that an encoded statement is of; `nil` of a begin, and of what is no statement.
   static func transaction(in bytes: [UInt8]) -> TransactionID? {
     var reader = FieldReader(bytes, "a statement of a transaction", .invalidArgument)
-    guard (try? reader.readVersion(upTo: ClientMessage.version)) != nil, let id = try? reader.readTransactionID(), id != .absent
+    guard (try? reader.readVersion(upTo: ClientMessage.version)) != nil,
+      let id = try? reader.readTransactionID(), id != .absent
     else { return nil }
     return id
   }
