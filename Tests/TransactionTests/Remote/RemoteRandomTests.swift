@@ -66,13 +66,16 @@ private final class RegisterRun: @unchecked Sendable {
   private final class Client: @unchecked Sendable {
     let process: Int
     let host: Int
-    let transaction: TransactionCore
+    let id: TransactionID
+    /// `nil` once its process was killed: what waits there would keep it, and so itself.
+    var transaction: TransactionCore?
     var operations: [HistoryOperation]
     var isOver = false
 
     init(_ process: Int, _ host: Int, _ transaction: TransactionCore, _ operations: [HistoryOperation]) {
       self.process = process
       self.host = host
+      id = transaction.id
       self.transaction = transaction
       self.operations = operations
     }
@@ -93,7 +96,10 @@ private final class RegisterRun: @unchecked Sendable {
     case 12 where world.running.count > 1:
       let index = world.running[random.below(world.running.count)]
       world.kill(index, losing: random.below(2) == 0 ? .random : nil, seed: random.next())
-      for client in clients where client.host == index { end(client, .info) }
+      for client in clients where client.host == index {
+        end(client, .info)
+        client.transaction = nil
+      }
     case 13..<17:
       if let index = (0..<3).first(where: { !world.running.contains($0) }) { try world.restart(index) }
     default: world.step(random.below(64))
@@ -148,10 +154,11 @@ private final class RegisterRun: @unchecked Sendable {
   }
 
   private func read(_ client: Client, _ keys: [String], _ next: Int, _ written: [String], _ value: Int) {
+    guard let transaction = client.transaction else { return }
     do {
-      guard next < keys.count else { return try commit(client, written, value) }
+      guard next < keys.count else { return try commit(client, transaction, written, value) }
       let name = keys[next]
-      try world.read(name, in: client.transaction, forUpdate: written.contains(name)) { [self] result in
+      try world.read(name, in: transaction, forUpdate: written.contains(name)) { [self] result in
         switch result {
         case .success(let text):
           client.operations[next] = .read(name, text.flatMap { Int($0) })
@@ -160,14 +167,16 @@ private final class RegisterRun: @unchecked Sendable {
         }
       }
     } catch {
-      client.transaction.abort()
+      transaction.abort()
       end(client, .fail)
     }
   }
 
-  private func commit(_ client: Client, _ written: [String], _ value: Int) throws {
-    for name in written { try client.transaction.write(world.reference(name), Array("\(value)".utf8)) }
-    try client.transaction.commit(isSynced: true) { [self] outcome in
+  private func commit(
+    _ client: Client, _ transaction: TransactionCore, _ written: [String], _ value: Int
+  ) throws {
+    for name in written { try transaction.write(world.reference(name), Array("\(value)".utf8)) }
+    try transaction.commit(isSynced: true) { [self] outcome in
       switch outcome {
       case .committed(let time): end(client, .ok, commit: time.rawValue)
       case .aborted: end(client, .fail)
@@ -181,7 +190,7 @@ private final class RegisterRun: @unchecked Sendable {
     if client.isOver { return }
     client.isOver = true
     if kind == .ok { committed += 1 }
-    if kind == .info { unknown.append(client.transaction.id) }
-    note(client.process, "\(client.transaction.id)", kind, client.operations, commit: commit)
+    if kind == .info { unknown.append(client.id) }
+    note(client.process, "\(client.id)", kind, client.operations, commit: commit)
   }
 }
