@@ -101,7 +101,7 @@ let package = Package(
       name: "Simulated", dependencies: ["RoostSimulation"], path: "Examples/Simulated/Sources/Simulated",
       swiftSettings: house),
     .target(
-      name: "TestSupport", dependencies: ["RoostStorage", "RoostSimulation"],
+      name: "TestSupport", dependencies: ["RoostStorage", "RoostCluster", "RoostSimulation"],
       path: "Tests/Support", swiftSettings: house),
     .executableTarget(
       name: "KillChild", dependencies: ["RoostStorage", "RoostCluster", "TestSupport"],

@@ -116,6 +116,9 @@ public final class Store: @unchecked Sendable {
     // Without `close()` this is like the end of the process: what was acknowledged is with the
     // operating system.
     workers.shutdown()
+    // Whatever was retired holds tables, these the cache of open tables, and that one the epochs, which hold
+    // what was retired: nobody else comes to end the circle.
+    shared.epochs.reclaim()
     directoryLock.unlock()
   }
 

@@ -92,20 +92,6 @@ package enum DatabaseOpening {
     }
   }
 
-  /// A directory without a store: where one of the database's was last, it is missing, as if it had
-  /// not been named; else it is a stranger.
-  private static func checkAbsent(
-    _ absent: [String], _ states: [RingState], _ named: String
-  ) throws(DatabaseError) {
-    let places = Set(states.max { $0.revision < $1.revision }?.places.values.map { $0 } ?? [])
-    for path in absent where !places.contains(path) {
-      throw DatabaseError(
-        .notAMember,
-        "\(path) holds no store, and none of the database in \(named) was there; open without it, "
-          + "then add it")
-    }
-  }
-
   static func normalized(_ directories: [String]) throws(DatabaseError) -> [String] {
     guard !directories.isEmpty else {
       throw DatabaseError(.invalidArgument, "a database needs at least one directory")
@@ -130,47 +116,6 @@ package enum DatabaseOpening {
     var path = Substring(path)
     while path.count > 1, path.hasSuffix("/") { path = path.dropLast() }
     return String(path)
-  }
-
-  private static func checkOptions(
-    _ options: DatabaseOptions, _ paths: [String]
-  ) throws(DatabaseError) {
-    for directory in options.members.keys.sorted()
-    where !paths.contains(withoutTrailingSlashes(directory)) {
-      throw DatabaseError(
-        .invalidOption, "members names \(directory), which is not among the directories")
-    }
-  }
-
-  /// A ring that cannot be is refused before the first directory is made for it.
-  private static func checkRing(
-    _ paths: [String], _ options: DatabaseOptions, _ environment: Environment
-  ) throws(DatabaseError) {
-    for path in paths {
-      let marker = try storing("\(path) could not be opened") { () throws(StoreError) in
-        try Store.markerInfo(in: path, environment.fileSystem)
-      }
-      if marker != nil { return }
-    }
-    _ = try makeRing(paths, options) { MemberID(rawValue: UInt64($0 + 1)) }
-  }
-
-  private static func makeRing(
-    _ paths: [String], _ options: DatabaseOptions, _ id: (_ index: Int) -> MemberID
-  ) throws(DatabaseError) -> Ring {
-    let wishes = Dictionary(
-      options.members.map { (withoutTrailingSlashes($0.key), $0.value) }, uniquingKeysWith: { $1 })
-    var members: [RingMember] = []
-    for (index, path) in paths.enumerated() {
-      let wish = wishes[path] ?? DatabaseOptions.Member()
-      members.append(
-        RingMember(id: id(index), name: memberName(path), weight: wish.weight, zone: wish.zone))
-    }
-    do throws(RingError) {
-      return try Ring(
-        partitionCount: options.partitionCount(stores: paths.count), replicas: options.replicas,
-        members: members)
-    } catch { throw DatabaseError(error) }
   }
 
   static func storeOptions(_ options: DatabaseOptions) -> StoreOptions {
@@ -291,110 +236,6 @@ package enum DatabaseOpening {
       }
     }
     return withheld
-  }
-
-  // MARK: - Creation
-
-  /// Makes a database of all the given stores.
-  ///
-  /// Everything is written to every store before the first of them says that it is complete: so one
-  /// that does say so proves that all have their records.
-  private static func create(
-    _ candidates: inout [Candidate], _ options: DatabaseOptions, _ environment: Environment
-  ) throws(DatabaseError) {
-    if options.creation == .mustExist {
-      throw DatabaseError(.notAMember, "\(candidates[0].path) holds no database")
-    }
-    let id = DatabaseID(environment.randomness)
-    let ids = candidates.map { _ in MemberID(rawValue: Member.newReplica(environment.randomness)) }
-    let ring = try makeRing(candidates.map(\.path), options) { ids[$0] }
-    let places = Dictionary(uniqueKeysWithValues: zip(ids, candidates.map(\.path)))
-    let ringState = RingState(ring: ring, places: places)
-    let schema = Schema()
-    for isComplete in [false, true] {
-      for index in candidates.indices {
-        let identity = IdentityRecord(
-          database: id, member: ids[index], isComplete: isComplete,
-          replica: ReplicaID(rawValue: Member.newReplica(environment.randomness)), closed: nil)
-        candidates[index].identity = identity
-        candidates[index].ring = ringState
-        candidates[index].schema = schema
-        let candidate = candidates[index]
-        try storing("the database could not be created in \(candidate.path)") { () throws(StoreError) in
-          var batch = WriteBatch()
-          batch.put(Member.SystemKey.identity, identity.encoded(), in: candidate.system)
-          batch.put(Member.SystemKey.ring, ringState.encoded(), in: candidate.system)
-          batch.put(Member.SystemKey.schema, schema.encoded(), in: candidate.system)
-          batch.put(Member.SystemKey.clock, ClockRecord.encode(.zero), in: candidate.system)
-          try candidate.store.commit(batch, .synced)
-        }
-      }
-    }
-  }
-
-  /// What a member is called: its directory's last component.
-  static func memberName(_ path: String) -> String {
-    String(path.split(separator: "/").last ?? "store")
-  }
-
-  // MARK: - Checks
-
-  private static func checkSameDatabase(
-    _ candidates: [Candidate], _ database: DatabaseID, _ named: String
-  ) throws(DatabaseError) {
-    for candidate in candidates {
-      guard let identity = candidate.identity else {
-        throw DatabaseError(
-          .notAMember,
-          "\(candidate.path) is no member of the database in \(named); open without it, then add it")
-      }
-      guard identity.database == database else {
-        throw DatabaseError(
-          .foreignStore,
-          "\(candidate.path) belongs to the database \(identity.database), \(named) to \(database)")
-      }
-    }
-  }
-
-  private static func checkMembers(
-    _ candidates: [Candidate], _ ringState: RingState, _ options: DatabaseOptions
-  ) throws(DatabaseError) {
-    var present: Set<MemberID> = []
-    for candidate in candidates {
-      let member = candidate.identity!.member
-      // A node that has given its last partition away may have to go on deleting it.
-      let isDeparting = options.isNodeOfCluster && ringState.places[member] != nil
-      guard isDeparting || ringState.ring.members.contains(where: { $0.id == member }) else {
-        throw DatabaseError(
-          .notAMember, "\(candidate.path) has left the database, or never completed joining it")
-      }
-      guard present.insert(member).inserted else {
-        let other = candidates.first { $0.identity!.member == member }!
-        throw DatabaseError(
-          .foreignStore, "\(candidate.path) and \(other.path) are copies of one store")
-      }
-    }
-    let missing = ringState.ring.members.filter { !present.contains($0.id) }
-    if missing.isEmpty || options.allowsMissingStores { return }
-    var unreachable: [Int] = []
-    var thinner = 0
-    for partition in 0..<ringState.ring.partitionCount {
-      let replicas = ringState.ring.replicas(of: partition)
-      if replicas.allSatisfy({ !present.contains($0) }) {
-        unreachable.append(partition)
-      } else if replicas.contains(where: { !present.contains($0) }) {
-        thinner += 1
-      }
-    }
-    let names = missing.map { ringState.places[$0.id] ?? $0.name }.joined(separator: ", ")
-    var text = "the database has more stores than were opened: \(names) missing. "
-    text +=
-      unreachable.isEmpty
-      ? "No partition would be out of reach"
-      : "Out of reach: \(unreachable.count) of \(ringState.ring.partitionCount) partitions "
-        + "(\(PartitionList.text(unreachable)))"
-    if thinner > 0 { text += "; \(thinner) more have fewer replicas" }
-    throw DatabaseError(.missingStore, text)
   }
 
   // MARK: - Joining

@@ -81,6 +81,15 @@ package final class DatabaseShared: Sendable {
     }
   }
 
+  deinit {
+    // Where nobody closed the database, a job that has not had its turn may hold the clock, and with it the
+    // stores and the workers that the job waits for.
+    for member in presentMembers {
+      member.workers.shutdown()
+      member.calls.close()
+    }
+  }
+
   /// The members whose stores are open, by slot.
   package var presentMembers: [Member] {
     (0..<members.capacity).compactMap { members[$0] }

@@ -114,6 +114,13 @@ package struct FieldReader {
     return text
   }
 
+  /// The number of a partition, of whatever ring.
+  package mutating func readPartition() throws(DatabaseError) -> Int {
+    let partition = try readVarint()
+    guard partition < UInt64(Ring.partitionCounts.upperBound) else { throw damaged("partition \(partition)") }
+    return Int(partition)
+  }
+
   /// Checks the version byte that begins every record.
   package mutating func readVersion(upTo newest: UInt8) throws(DatabaseError) -> UInt8 {
     let version = try readByte()

@@ -36,9 +36,7 @@ package struct HandoverRecord: Equatable, Sendable {
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the handover record")
     _ = try reader.readVersion(upTo: Self.version)
-    let partition = try reader.readVarint()
-    guard partition < 32_768 else { throw reader.damaged("partition \(partition)") }
-    self.partition = Int(partition)
+    partition = try reader.readPartition()
     member = MemberID(rawValue: try reader.readFixed())
     highest = Timestamp(rawValue: try reader.readFixed())
     try reader.readEnd()

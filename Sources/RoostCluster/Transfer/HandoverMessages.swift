@@ -43,8 +43,7 @@ struct HandoverRequest: Equatable, Sendable {
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
+    writer.write(database)
     writer.write(varint: revision)
     writer.write(count: move.partition)
     writer.write(fixed: move.from.rawValue)
@@ -85,13 +84,12 @@ struct HandoverRequest: Equatable, Sendable {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a request of a handover", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    database = try reader.readDatabase()
     revision = try reader.readOrdinal()
-    let partition = try reader.readOrdinal()
-    guard partition < 32_768 else { throw reader.damaged("partition \(partition)") }
+    let partition = try reader.readPartition()
     // What owns the transactional keys is the first of the list.
     move = PartitionMove(
-      partition: Int(partition), slot: 0, from: MemberID(rawValue: try reader.readFixed()),
+      partition: partition, slot: 0, from: MemberID(rawValue: try reader.readFixed()),
       to: MemberID(rawValue: try reader.readFixed()))
     session = try reader.readFixed()
     number = try reader.readOrdinal()

@@ -22,8 +22,7 @@ struct NamingRequest: Equatable, Sendable {
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
+    writer.write(database)
     writer.write(varint: revision)
     writer.write(fixed: member.rawValue)
     writer.write(byte: partition == nil ? 0 : 1)
@@ -42,14 +41,10 @@ struct NamingRequest: Equatable, Sendable {
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a question about unfinished transactions", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
-    database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    database = try reader.readDatabase()
     revision = try reader.readOrdinal()
     member = MemberID(rawValue: try reader.readFixed())
-    if try reader.readFlag() {
-      let raw = try reader.readOrdinal()
-      guard raw < 32_768 else { throw reader.damaged("partition \(raw)") }
-      partition = Int(raw)
-    }
+    partition = try reader.readFlag() ? try reader.readPartition() : nil
     try reader.readEnd()
   }
 
@@ -90,8 +85,7 @@ package struct TransactionBequest: Equatable, Sendable {
   func encoded(of member: MemberID, _ database: DatabaseID) -> [UInt8] {
     var writer = FieldWriter()
     writer.write(byte: 1)
-    writer.write(fixed: database.high)
-    writer.write(fixed: database.low)
+    writer.write(database)
     writer.write(fixed: member.rawValue)
     writer.write(count: records.count)
     for record in records {
@@ -109,7 +103,7 @@ package struct TransactionBequest: Equatable, Sendable {
   ) throws(DatabaseError) -> (bequest: Self, member: MemberID, database: DatabaseID) {
     var reader = FieldReader(bytes, "records of transactions", .invalidArgument)
     _ = try reader.readVersion(upTo: 1)
-    let database = DatabaseID(high: try reader.readFixed(), low: try reader.readFixed())
+    let database = try reader.readDatabase()
     let member = MemberID(rawValue: try reader.readFixed())
     var bequest = Self()
     for _ in 0..<(try reader.readCount(of: 2)) {

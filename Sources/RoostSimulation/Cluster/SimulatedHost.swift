@@ -33,7 +33,8 @@ final class SimulatedHost: @unchecked Sendable {
     time.plan = { [weak self] nanoseconds, job in
       guard let self else { return }
       let label = EventLabel(kind: .alarm, from: index, to: index)
-      world.plan(after: nanoseconds &+ workDelay(), label, job)
+      // The property: the parameter of that name would be held by the clock, and so by the world itself.
+      self.world.plan(after: nanoseconds &+ workDelay(), label, job)
     }
   }
 
@@ -114,6 +115,7 @@ final class SimulatedHost: @unchecked Sendable {
   private func failed(_ process: HostProcess) {
     self.process = nil
     process.isOver = true
+    process.letGo()
     exit()
   }
 
@@ -252,8 +254,7 @@ final class HostProcess: @unchecked Sendable {
   /// for its answers may learn that it is gone.
   func end() {
     isOver = true
-    for (_, request) in requests.sorted(by: { $0.key < $1.key }) { request.drop() }
-    requests = [:]
+    dropRequests()
     let lost = calls.sorted { $0.key < $1.key }.map(\.value)
     calls = [:]
     for call in lost { call.end(.lost) }
@@ -285,8 +286,15 @@ final class HostProcess: @unchecked Sendable {
     try? node?.close()
   }
 
+  /// Lets go of the node, and of what it asked since the process ended: that is never answered.
   func letGo() {
+    dropRequests()
     transactions = nil
     node = nil
+  }
+
+  private func dropRequests() {
+    for (_, request) in requests.sorted(by: { $0.key < $1.key }) { request.drop() }
+    requests = [:]
   }
 }

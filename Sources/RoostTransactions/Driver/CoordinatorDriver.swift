@@ -15,6 +15,8 @@ final class CoordinatorDriver: @unchecked Sendable {
     case event(CoordinatorEvent)
     /// What an event that entered led to, in the order in which events entered.
     case effects([CoordinatorEffect], Instant)
+    /// Somebody waits for all before it.
+    case turn(UInt64)
   }
 
   typealias AcquireReply = @Sendable (Result<ReadAnswer, TransactionAborted>) -> Void
@@ -34,6 +36,8 @@ final class CoordinatorDriver: @unchecked Sendable {
   private var nextRequest: UInt64 = 0
   private var acquires: [UInt64: WaitingAcquire] = [:]
   private var commits: [UInt64: WaitingCommit] = [:]
+  /// Who waits for their turn in the loop.
+  private var turns: [UInt64: @Sendable () -> Void] = [:]
   private var isStopped = false
   /// END, say, is about to be appended.
   private var isPerforming = false
@@ -84,18 +88,20 @@ final class CoordinatorDriver: @unchecked Sendable {
   func stop() {
     services.transport.detach(endpoint)
     loop.stop()
-    let (acquires, commits) = lock.withLock {
+    let (acquires, commits, turns) = lock.withLock {
       isStopped = true
       defer {
         self.acquires = [:]
         self.commits = [:]
+        self.turns = [:]
       }
-      return (self.acquires, answered(self.commits))
+      return (self.acquires, answered(self.commits), self.turns)
     }
     for (_, waiting) in acquires.sorted(by: { $0.key < $1.key }) {
       waiting.reply(.failure(TransactionAborted(.failed("the database was closed"))))
     }
     for (reply, outcome) in commits { reply(outcome) }
+    for (_, body) in turns.sorted(by: { $0.key < $1.key }) { body() }
   }
 
   /// What those who wait for a commit are told where nothing more comes: it may be decided, and their answer
@@ -210,9 +216,25 @@ final class CoordinatorDriver: @unchecked Sendable {
     post(.abort(transaction, reason))
   }
 
+  /// What it knows now. What was asked of it before may not be done yet: see ``inTurn(_:)``.
   func outcome(of transaction: TransactionID) throws(DatabaseError) -> KnownOutcome {
     let now = try services.instant()
     return lock.withLock { machine.outcome(of: transaction, at: now) }
+  }
+
+  /// Runs `body` once all that was asked of it before this call is done, an abort behind others' events
+  /// among it: on this thread, or on the one that handles events. Once, also where it stops before.
+  ///
+  /// - Parameter body: must not wait for long.
+  func inTurn(_ body: @escaping @Sendable () -> Void) {
+    let number = lock.withLock { () -> UInt64? in
+      if isStopped { return nil }
+      nextRequest += 1
+      turns[nextRequest] = body
+      return nextRequest
+    }
+    guard let number else { return body() }
+    loop.post(.turn(number))
   }
 
   // MARK: - Events
@@ -242,6 +264,8 @@ final class CoordinatorDriver: @unchecked Sendable {
     case .effects(let effects, let now):
       for effect in effects { perform(effect, now) }
       lock.withLock { queuedEffects -= 1 }
+    case .turn(let number):
+      lock.withLock { turns.removeValue(forKey: number) }?()
     }
     lock.withLock {
       isPerforming = false
@@ -376,27 +400,6 @@ extension CoordinatorEffect {
       }
     case .answerAcquire, .failAcquire, .answerCommit, .wake: true
     default: false
-    }
-  }
-}
-
-/// A transaction came to its end before its caller asked for it.
-package struct TransactionAborted: Error, Hashable, Sendable {
-  package var reason: AbortReason
-
-  package init(_ reason: AbortReason) { self.reason = reason }
-}
-
-extension DatabaseError {
-  init(_ refusal: BeginRefusal) {
-    switch refusal {
-    case .clock:
-      self.init(
-        .clockOutOfBound, "this process's clock was seen near the bound: it begins no transaction meanwhile")
-    case .tooManyActive(let count): self.init(.busy, "\(count) transactions are under way already")
-    case .logFailed(let text):
-      self.init(.storage, "the coordinator's log failed, open the database again: \(text)")
-    case .timeUsedTwice: self.init(.busy, "the clock gave a time twice")
     }
   }
 }

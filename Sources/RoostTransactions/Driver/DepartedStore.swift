@@ -25,7 +25,7 @@ final class DepartedStore: Sendable {
     self.services = services
     writes = WriteQueue(heir)
     // In place of its participant, if there was one: no message finds nobody.
-    services.transport.attach(.participant(member)) { [self] in receive($0) }
+    services.transport.attach(.participant(member)) { [weak self] in self?.receive($0) }
   }
 
   func stop() { services.transport.detach(.participant(member)) }

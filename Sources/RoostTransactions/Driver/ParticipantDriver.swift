@@ -16,7 +16,7 @@ import RoostStorage
 ///
 /// Thread-safe.
 final class ParticipantDriver: @unchecked Sendable {
-  private enum Work: Sendable {
+  enum Work: Sendable {
     case event(ParticipantEvent)
     /// What an event that entered led to, in the order in which events entered.
     case effects([ParticipantEffect], Instant)
@@ -29,27 +29,27 @@ final class ParticipantDriver: @unchecked Sendable {
   let member: Member
   private let store: ParticipantStore
   private let services: DriverServices
-  private let writes: WriteQueue
+  let writes: WriteQueue
   private let seat = CallersSeat()
   private let outbox: EffectWriter
   private let epoch: UInt64
   private let endpoint: Endpoint
-  private let lock = Lock()
+  let lock = Lock()
   // Guarded by `lock`.
-  private var machine: Participant
+  var machine: Participant
   private var nextRequest: UInt64 = 0
   private var reads: [UInt64: ReadReply] = [:]
   private var forces: [UInt64: @Sendable (Refusal?) -> Void] = [:]
   /// It records nothing any more, because its store is about to leave: what would make it is dropped, as
   /// if it were on its way for long.
-  private var isQuiet = false
+  var isQuiet = false
   /// Thaws of partitions that are on their way to the machine: until they are there, what it says of freezing
   /// is of the handover before.
-  private var thawing: [Int: Int] = [:]
+  var thawing: [Int: Int] = [:]
   private var isStopped = false
   /// How many `.effects` the loop has yet to do.
-  private var queuedEffects = 0
-  private var loop: EventLoop<Work>!
+  var queuedEffects = 0
+  private(set) var loop: EventLoop<Work>!
 
   init(
     _ member: Member, _ store: ParticipantStore, _ outbox: EffectWriter, _ services: DriverServices
@@ -131,7 +131,7 @@ final class ParticipantDriver: @unchecked Sendable {
     }
   }
 
-  private func post(_ event: ParticipantEvent) { loop.post(.event(event)) }
+  func post(_ event: ParticipantEvent) { loop.post(.event(event)) }
 
   private func handle(_ work: Work) {
     do throws(DatabaseError) {
@@ -364,51 +364,7 @@ final class ParticipantDriver: @unchecked Sendable {
     }
   }
 
-  // MARK: - Handing partitions over
-
-  func freeze(_ partition: Int) -> Bool {
-    if isDrained(partition) { return true }
-    post(.freeze(partition: partition))
-    return isDrained(partition)
-  }
-
-  private func isDrained(_ partition: Int) -> Bool {
-    lock.withLock { isAtRest(partition) && machine.isDrained(partition) }
-  }
-
-  /// Whether the machine speaks of this handover, and what it has decided is done. With the lock held.
-  private func isAtRest(_ partition: Int) -> Bool {
-    queuedEffects == 0 && thawing[partition] == nil
-  }
-
-  /// Once this is not `nil`, what was read before has been read: events are handled one after the other, and
-  /// what those that entered led to is done. Reads under locks aside: a drained partition has none, and what
-  /// is read without them counts for nothing.
-  func giveUp(_ partition: Int) -> Timestamp? {
-    if let highest = highestRead(partition) { return highest }
-    post(.giveUp(partition: partition))
-    return highestRead(partition)
-  }
-
-  private func highestRead(_ partition: Int) -> Timestamp? {
-    lock.withLock { isAtRest(partition) ? machine.highestRead(partition) : nil }
-  }
-
-  func thaw(_ partition: Int) {
-    lock.withLock { thawing[partition, default: 0] += 1 }
-    post(.thaw(partition: partition))
-  }
-
-  /// - Returns: whether nothing is on its way to the store's records.
-  func quiet() -> Bool {
-    let isIdle = lock.withLock {
-      isQuiet = true
-      return machine.isIdle
-    }
-    return isIdle && loop.isIdle && writes.isIdle
-  }
-
-  func resume() { lock.withLock { isQuiet = false } }
+  // MARK: - What it has
 
   var inDoubt: [InDoubt] { lock.withLock { machine.inDoubt } }
 
@@ -446,25 +402,6 @@ extension ParticipantEffect {
     switch self {
     case .send(to: .coordinator, _), .readLocked, .write(_, .commit, isForced: _), .wake: true
     default: false
-    }
-  }
-}
-
-extension DatabaseError {
-  /// What a refusal is to whoever waits for a read.
-  init(_ refusal: Refusal, at path: String) {
-    switch refusal {
-    case .deadline:
-      self.init(
-        .deadlineExceeded, "waited too long for a transaction at \(path) that may have committed before")
-    case .clock:
-      self.init(.clockOutOfBound, "the clock of \(path) differs by more than the bound")
-    case .moving, .notOwner:
-      self.init(.busy, "the partition is being handed over by \(path)")
-    case .failed(let text):
-      self.init(.storage, text)
-    default:
-      self.init(.busy, "\(path) refused: \(refusal)")
     }
   }
 }

@@ -260,15 +260,16 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
   }
 
   private func answerQuestion(_ message: ReceivedMessage) {
-    let result = answered { () throws(DatabaseError) in
+    do throws(DatabaseError) {
       let question = try OutcomeQuestion(decoding: message.message.body)
       try check(question.header, of: message)
       guard let manager = try openForOthers() else {
         throw DatabaseError(.busy, "the transactions are being opened")
       }
-      return try manager.standing(of: question.transaction).encoded()
-    }
-    message.answer(NodeAnswer.encode(result))
+      manager.standing(of: question.transaction) { result in
+        message.answer(NodeAnswer.encode(result.map { $0.encoded() }))
+      }
+    } catch { message.answer(NodeAnswer.encode(.failure(error))) }
   }
 
   private func openForOthers() throws(DatabaseError) -> TransactionManager? {

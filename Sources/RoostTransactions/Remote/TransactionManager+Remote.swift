@@ -141,7 +141,20 @@ extension TransactionManager {
 
   // MARK: - What became of transactions
 
-  /// What this node knows of a transaction.
+  /// What this node knows of a transaction, once its coordinator, where that is here, has done what was asked
+  /// of it before.
+  ///
+  /// - Parameter reply: called once.
+  func standing(
+    of transaction: TransactionID,
+    _ reply: @escaping @Sendable (Result<OutcomeStanding, DatabaseError>) -> Void
+  ) {
+    inTurn(of: transaction) { [self] in
+      reply(answered { () throws(DatabaseError) in try standing(of: transaction) })
+    }
+  }
+
+  /// What this node knows of a transaction now.
   func standing(of transaction: TransactionID) throws(DatabaseError) -> OutcomeStanding {
     let (coordinator, participants) = lock.withLock {
       (state.coordinators[transaction.coordinator], Array(state.participants.values))
@@ -181,6 +194,12 @@ extension TransactionManager {
   /// - Parameter reply: called once: with what reading records here throws.
   package func outcome(
     of transaction: TransactionID, _ reply: @escaping @Sendable (Result<KnownOutcome, DatabaseError>) -> Void
+  ) {
+    inTurn(of: transaction) { [self] in find(transaction, reply) }
+  }
+
+  private func find(
+    _ transaction: TransactionID, _ reply: @escaping @Sendable (Result<KnownOutcome, DatabaseError>) -> Void
   ) {
     do throws(DatabaseError) {
       guard let node = services.node else { return reply(.success(try outcome(of: transaction))) }

@@ -8,6 +8,38 @@ extension TransactionID {
   static let absent = TransactionID(start: Timestamp(rawValue: 0), coordinator: CoordinatorID(rawValue: 0))
 }
 
+/// How each message of a client begins, and each answer to one: version u8 (1). The rest is the message's
+/// own, and nothing follows it.
+enum ClientMessage {
+  static let version: UInt8 = 1
+
+  /// The bytes of one whose rest `body` writes.
+  static func encode(_ body: (inout FieldWriter) -> Void) -> [UInt8] {
+    var writer = FieldWriter()
+    writer.write(byte: version)
+    body(&writer)
+    return writer.bytes
+  }
+
+  /// Reads one.
+  ///
+  /// - Parameters:
+  ///   - what: it is, for messages.
+  ///   - code: of a damaged one.
+  ///   - body: reads the rest.
+  /// - Throws: what `body` throws; `code` where it is damaged; `.newerFormat`.
+  static func decode<Value>(
+    _ bytes: [UInt8], _ what: String, _ code: DatabaseError.Code = .corruption,
+    _ body: (inout FieldReader) throws(DatabaseError) -> Value
+  ) throws(DatabaseError) -> Value {
+    var reader = FieldReader(bytes, what, code)
+    _ = try reader.readVersion(upTo: version)
+    let value = try body(&reader)
+    try reader.readEnd()
+    return value
+  }
+}
+
 extension FieldWriter {
   mutating func write(end key: [UInt8]?) {
     write(byte: key == nil ? 0 : 1)

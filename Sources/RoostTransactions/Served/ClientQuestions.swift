@@ -23,34 +23,26 @@ package struct ClientMoment: Hashable, Sendable {
   package init(_ time: Timestamp?) { self.time = time }
 
   package func encoded() -> [UInt8] {
-    var writer = FieldWriter()
-    writer.write(byte: 1)
-    writer.write(optional: time?.rawValue)
-    return writer.bytes
+    ClientMessage.encode { $0.write(optional: time?.rawValue) }
   }
 
   /// - Throws: `.invalidArgument`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
-    var reader = FieldReader(bytes, "a client's question for a moment", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
-    time = try reader.readFlag() ? try reader.readTimestamp() : nil
-    try reader.readEnd()
+    time = try ClientMessage.decode(bytes, "a client's question for a moment", .invalidArgument) {
+      reader throws(DatabaseError) in
+      try reader.readFlag() ? try reader.readTimestamp() : nil
+    }
   }
 
   package static func encode(_ answer: Timestamp) -> [UInt8] {
-    var writer = FieldWriter()
-    writer.write(byte: 1)
-    writer.write(fixed: answer.rawValue)
-    return writer.bytes
+    ClientMessage.encode { $0.write(fixed: answer.rawValue) }
   }
 
   /// - Throws: `.corruption`, `.newerFormat`.
   package static func answer(_ bytes: [UInt8]) throws(DatabaseError) -> Timestamp {
-    var reader = FieldReader(bytes, "a snapshot's moment")
-    _ = try reader.readVersion(upTo: 1)
-    let time = try reader.readTimestamp()
-    try reader.readEnd()
-    return time
+    try ClientMessage.decode(bytes, "a snapshot's moment") { reader throws(DatabaseError) in
+      try reader.readTimestamp()
+    }
   }
 }
 
@@ -72,87 +64,81 @@ package struct ClientRead: Hashable, Sendable {
   }
 
   package func encoded() -> [UInt8] {
-    var writer = FieldWriter()
-    writer.write(byte: 1)
-    writer.write(fixed: time.rawValue)
-    writer.write(text: keyspace)
-    switch what {
-    case .keys(let keys):
-      writer.write(byte: 1)
-      writer.write(count: keys.count)
-      for key in keys { writer.write(lengthPrefixed: key) }
-    case .range(let start, let end, let limit):
-      writer.write(byte: 2)
-      writer.write(from: start, to: end, limit: limit)
+    ClientMessage.encode { writer in
+      writer.write(fixed: time.rawValue)
+      writer.write(text: keyspace)
+      switch what {
+      case .keys(let keys):
+        writer.write(byte: 1)
+        writer.write(count: keys.count)
+        for key in keys { writer.write(lengthPrefixed: key) }
+      case .range(let start, let end, let limit):
+        writer.write(byte: 2)
+        writer.write(from: start, to: end, limit: limit)
+      }
     }
-    return writer.bytes
   }
 
   /// - Throws: `.invalidArgument`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
-    var reader = FieldReader(bytes, "a client's read as of a time", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
-    time = try reader.readTimestamp()
-    keyspace = try reader.readText()
-    switch try reader.readByte() {
-    case 1: what = .keys(try reader.readKeys())
-    case 2:
-      let (start, end, limit) = try reader.readClientRange()
-      what = .range(from: start, to: end, limit: limit)
-    case let other: throw reader.damaged("a read of kind \(other)")
+    self = try ClientMessage.decode(bytes, "a client's read as of a time", .invalidArgument) {
+      reader throws(DatabaseError) in
+      let time = try reader.readTimestamp()
+      let keyspace = try reader.readText()
+      let what: What
+      switch try reader.readByte() {
+      case 1: what = .keys(try reader.readKeys())
+      case 2:
+        let (start, end, limit) = try reader.readClientRange()
+        what = .range(from: start, to: end, limit: limit)
+      case let other: throw reader.damaged("a read of kind \(other)")
+      }
+      return ClientRead(what, in: keyspace, at: time)
     }
-    try reader.readEnd()
   }
 }
 
 /// Asks what became of a transaction, of whatever node.
 package enum ClientOutcome {
   package static func encode(_ transaction: TransactionID) -> [UInt8] {
-    var writer = FieldWriter()
-    writer.write(byte: 1)
-    writer.write(transaction)
-    return writer.bytes
+    ClientMessage.encode { $0.write(transaction) }
   }
 
   /// - Throws: `.invalidArgument`, `.newerFormat`.
   package static func decode(_ bytes: [UInt8]) throws(DatabaseError) -> TransactionID {
-    var reader = FieldReader(bytes, "a client's question for an outcome", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
-    let transaction = try reader.readTransactionID()
-    try reader.readEnd()
-    return transaction
+    try ClientMessage.decode(bytes, "a client's question for an outcome", .invalidArgument) {
+      reader throws(DatabaseError) in
+      try reader.readTransactionID()
+    }
   }
 
   package static func encode(answer: KnownOutcome) -> [UInt8] {
-    var writer = FieldWriter()
-    writer.write(byte: 1)
-    switch answer {
-    case .undecided: writer.write(byte: 0)
-    case .committed(let time):
-      writer.write(byte: 1)
-      writer.write(fixed: time.rawValue)
-    case .aborted(let reason):
-      writer.write(byte: 2)
-      writer.write(reason)
-    case .noRecord, .expired: writer.write(byte: 3)
+    ClientMessage.encode { writer in
+      switch answer {
+      case .undecided: writer.write(byte: 0)
+      case .committed(let time):
+        writer.write(byte: 1)
+        writer.write(fixed: time.rawValue)
+      case .aborted(let reason):
+        writer.write(byte: 2)
+        writer.write(reason)
+      case .noRecord, .expired: writer.write(byte: 3)
+      }
     }
-    return writer.bytes
   }
 
   /// - Throws: `.corruption`, `.newerFormat`.
   package static func answer(_ bytes: [UInt8]) throws(DatabaseError) -> KnownOutcome {
-    var reader = FieldReader(bytes, "what became of a transaction")
-    _ = try reader.readVersion(upTo: 1)
-    let outcome: KnownOutcome
-    switch try reader.readByte() {
-    case 0: outcome = .undecided
-    case 1: outcome = .committed(try reader.readTimestamp())
-    case 2: outcome = .aborted(try reader.readAbortReason())
-    case 3: outcome = .expired
-    case let other: throw reader.damaged("an outcome of kind \(other)")
+    try ClientMessage.decode(bytes, "what became of a transaction") {
+      reader throws(DatabaseError) -> KnownOutcome in
+      switch try reader.readByte() {
+      case 0: return .undecided
+      case 1: return .committed(try reader.readTimestamp())
+      case 2: return .aborted(try reader.readAbortReason())
+      case 3: return .expired
+      case let other: throw reader.damaged("an outcome of kind \(other)")
+      }
     }
-    try reader.readEnd()
-    return outcome
   }
 }
 
@@ -172,43 +158,40 @@ package struct ClientDoubt: Hashable, Sendable {
   }
 
   /// The question for all of a node.
-  package static let question: [UInt8] = [1]
+  package static let question = ClientMessage.encode { _ in }
 
   /// - Throws: `.invalidArgument`, `.newerFormat`.
   package static func checkQuestion(_ bytes: [UInt8]) throws(DatabaseError) {
-    var reader = FieldReader(bytes, "a client's question for what is in doubt", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
-    try reader.readEnd()
+    try ClientMessage.decode(bytes, "a client's question for what is in doubt", .invalidArgument) { _ in }
   }
 
   package static func encode(_ doubts: [ClientDoubt]) -> [UInt8] {
-    var writer = FieldWriter()
-    writer.write(byte: 1)
-    writer.write(count: doubts.count)
-    for doubt in doubts {
-      writer.write(doubt.transaction)
-      writer.write(text: doubt.store)
-      writer.write(fixed: doubt.since.rawValue)
-      writer.write(count: doubt.waitsFor.count)
-      for name in doubt.waitsFor { writer.write(text: name) }
+    ClientMessage.encode { writer in
+      writer.write(count: doubts.count)
+      for doubt in doubts {
+        writer.write(doubt.transaction)
+        writer.write(text: doubt.store)
+        writer.write(fixed: doubt.since.rawValue)
+        writer.write(count: doubt.waitsFor.count)
+        for name in doubt.waitsFor { writer.write(text: name) }
+      }
     }
-    return writer.bytes
   }
 
   /// - Throws: `.corruption`, `.newerFormat`.
   package static func decode(_ bytes: [UInt8]) throws(DatabaseError) -> [ClientDoubt] {
-    var reader = FieldReader(bytes, "what is in doubt at a node")
-    _ = try reader.readVersion(upTo: 1)
-    var doubts: [ClientDoubt] = []
-    for _ in 0..<(try reader.readCount(of: 26)) {
-      let transaction = try reader.readTransactionID()
-      let store = try reader.readText()
-      let since = try reader.readTimestamp()
-      var waitsFor: [String] = []
-      for _ in 0..<(try reader.readCount()) { waitsFor.append(try reader.readText()) }
-      doubts.append(ClientDoubt(transaction, in: store, since: since, waitsFor: waitsFor))
+    try ClientMessage.decode(bytes, "what is in doubt at a node") {
+      reader throws(DatabaseError) -> [ClientDoubt] in
+      var doubts: [ClientDoubt] = []
+      for _ in 0..<(try reader.readCount(of: 26)) {
+        let transaction = try reader.readTransactionID()
+        let store = try reader.readText()
+        let since = try reader.readTimestamp()
+        var waitsFor: [String] = []
+        for _ in 0..<(try reader.readCount()) { waitsFor.append(try reader.readText()) }
+        doubts.append(ClientDoubt(transaction, in: store, since: since, waitsFor: waitsFor))
+      }
+      return doubts
     }
-    try reader.readEnd()
-    return doubts
   }
 }

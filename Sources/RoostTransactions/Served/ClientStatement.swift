@@ -81,7 +81,7 @@ package struct ClientStatement: Hashable, Sendable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: ClientMessage.version)
     writer.write(transaction ?? .absent)
     writer.write(varint: number)
     switch operation {
@@ -136,7 +136,8 @@ package struct ClientStatement: Hashable, Sendable {
   /// The transaction that an encoded statement is of; `nil` of a begin, and of what is no statement.
   static func transaction(in bytes: [UInt8]) -> TransactionID? {
     var reader = FieldReader(bytes, "a statement of a transaction", .invalidArgument)
-    guard (try? reader.readVersion(upTo: 1)) != nil, let id = try? reader.readTransactionID(), id != .absent
+    guard (try? reader.readVersion(upTo: ClientMessage.version)) != nil,
+      let id = try? reader.readTransactionID(), id != .absent
     else { return nil }
     return id
   }
@@ -144,7 +145,7 @@ package struct ClientStatement: Hashable, Sendable {
   /// - Throws: `.invalidArgument`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a statement of a transaction", .invalidArgument)
-    _ = try reader.readVersion(upTo: 1)
+    _ = try reader.readVersion(upTo: ClientMessage.version)
     let id = try reader.readTransactionID()
     number = try reader.readOrdinal()
     let code = try reader.readByte()
@@ -198,7 +199,7 @@ package enum ClientAnswer: Hashable, Sendable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: 1)
+    writer.write(byte: ClientMessage.version)
     switch self {
     case .begun(let id):
       writer.write(byte: 1)
@@ -241,7 +242,7 @@ package enum ClientAnswer: Hashable, Sendable {
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8], of transaction: TransactionID?) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the answer to a transaction's statement")
-    _ = try reader.readVersion(upTo: 1)
+    _ = try reader.readVersion(upTo: ClientMessage.version)
     switch try reader.readByte() {
     case 1: self = .begun(try reader.readTransactionID())
     case 2:

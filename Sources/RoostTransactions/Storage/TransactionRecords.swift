@@ -64,12 +64,6 @@ extension FieldWriter {
 }
 
 extension FieldReader {
-  mutating func readPartition() throws(DatabaseError) -> Int {
-    let partition = try readVarint()
-    guard partition < 32_768 else { throw damaged("partition \(partition)") }
-    return Int(partition)
-  }
-
   mutating func readKeyReference() throws(DatabaseError) -> KeyReference {
     let keyspace = try readOrdinal()
     let partition = try readPartition()

@@ -80,6 +80,54 @@ import Testing
     #expect(HandoverRecord.key(of: record.partition) == "handover/12")
   }
 
+  @Test func `answers of a handover have the bytes that the format says`() throws {
+    let begun = HandoverAnswer.Begun(session: 5, keyspaces: [1, 300])
+    let shownBegun = try FormatDocument.example("handover-begun")
+    #expect(begun.encoded() == shownBegun)
+    #expect(try HandoverAnswer.Begun(decoding: shownBegun) == begun)
+    var page = VersionEntries()
+    let value = StoredVersion(Timestamp(milliseconds: 1_000, logical: 1), Array("1".utf8)).encoded()
+    let stored: [(key: String, value: [UInt8]?)] = [("A", value), ("B", nil)]
+    for (key, value) in stored {
+      page.append(
+        VersionEntries.Entry(
+          keyspace: 1, tree: .current, key: VersionKey.current(300, Array(key.utf8)), value: value))
+    }
+    let brought = HandoverAnswer.Brought(page, next: nil)
+    let shownPage = try FormatDocument.example("handover-page")
+    #expect(brought.encoded() == shownPage)
+    #expect(try HandoverAnswer.Brought(decoding: shownPage) == brought)
+    let givenUp = HandoverAnswer.GivenUp(
+      highest: Timestamp(milliseconds: 1_000, logical: 2),
+      floors: [1: Timestamp(milliseconds: 1_000, logical: 1)])
+    let shownEnd = try FormatDocument.example("handover-given-up")
+    #expect(givenUp.encoded() == shownEnd)
+    #expect(try HandoverAnswer.GivenUp(decoding: shownEnd) == givenUp)
+  }
+
+  @Test func `questions and bequests of members that leave have the bytes that the format says`() throws {
+    let naming = NamingRequest(
+      database: Self.database, revision: 9, MemberID(rawValue: 3), partition: 300)
+    let shownNaming = try FormatDocument.example("naming-request")
+    #expect(naming.encoded() == shownNaming)
+    #expect(try NamingRequest(decoding: shownNaming) == naming)
+    let answer = try FormatDocument.example("naming-answer")
+    #expect(NamingRequest.encode(unfinished: 2) == answer)
+    #expect(try NamingRequest.unfinished(answer) == 2)
+    // The record is the document's outcome: its key, and what stands under it.
+    let outcome = try FormatDocument.example("outcome")
+    var bequest = TransactionBequest()
+    bequest.records = [
+      TransactionBequest.Record(key: Array(outcome.prefix(17)), value: Array(outcome.dropFirst(17)))
+    ]
+    bequest.ended = [0xC0FF_EE00_0000_0001]
+    let shown = try FormatDocument.example("bequest")
+    #expect(bequest.encoded(of: MemberID(rawValue: 3), Self.database) == shown)
+    let decoded = try TransactionBequest.decode(shown)
+    #expect(decoded.bequest == bequest && decoded.member == MemberID(rawValue: 3))
+    #expect(decoded.database == Self.database)
+  }
+
   @Test func `cut off or changed, each is refused or is another`() {
     let bodies =
       Self.requests.map { $0.encoded() } + [

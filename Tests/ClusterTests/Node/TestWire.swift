@@ -1,3 +1,5 @@
+import TestSupport
+
 @testable import RoostCluster
 
 /// What becomes of requests between the nodes of a ``NodeWorld``. Used by one thread.
@@ -23,44 +25,14 @@ final class TestWire: @unchecked Sendable {
     for reply in replies { reply(.failure(TransportError(.unreachable, "it was held"))) }
   }
 
-  func transport(_ inner: any NodeTransport) -> any NodeTransport { WiredTransport(inner, self) }
-
-  fileprivate func hold(_ reply: @escaping @Sendable (Result<[UInt8], TransportError>) -> Void) {
-    held.append(reply)
-  }
-}
-
-private final class WiredTransport: NodeTransport {
-  private let inner: any NodeTransport
-  private let wire: TestWire
-
-  init(_ inner: any NodeTransport, _ wire: TestWire) {
-    self.inner = inner
-    self.wire = wire
-  }
-
-  var node: NodeID { inner.node }
-  var largestBody: Int { inner.largestBody }
-
-  func attach(_ handler: any NodeMessageHandler) { inner.attach(handler) }
-
-  func request(
-    _ message: NodeMessage, of other: NodeID, deadline: UInt64,
-    _ reply: @escaping @Sendable (Result<[UInt8], TransportError>) -> Void
-  ) -> any NodeRequest {
-    switch wire.fate(message, node, other) {
-    case .arrives: return inner.request(message, of: other, deadline: deadline, reply)
-    case .refused(let error): reply(.success(NodeAnswer.encode(.failure(error))))
-    case .held: wire.hold(reply)
+  func transport(_ inner: any NodeTransport) -> any NodeTransport {
+    TappedTransport(inner) { [self] message, other, deadline, reply, inner in
+      switch fate(message, inner.node, other) {
+      case .arrives: return inner.request(message, of: other, deadline: deadline, reply)
+      case .refused(let error): reply(.success(NodeAnswer.encode(.failure(error))))
+      case .held: held.append(reply)
+      }
+      return nil
     }
-    return NothingSent()
   }
-
-  func tell(_ message: NodeMessage, to other: NodeID, deadline: UInt64) throws(TransportError) {
-    try inner.tell(message, to: other, deadline: deadline)
-  }
-}
-
-private final class NothingSent: NodeRequest {
-  func cancel() {}
 }

@@ -239,12 +239,8 @@ import Testing
           continue
         }
       }
-      // An abort may stand behind others' events for a moment.
-      var outcome = try await bank.database.outcome(of: aborted.id)
-      for _ in 0..<100_000 where outcome == nil {
-        await Task.yield()
-        outcome = try await bank.database.outcome(of: aborted.id)
-      }
+      // Also where the abort stood behind others' events.
+      let outcome = try await bank.database.outcome(of: aborted.id)
       guard case .aborted = outcome else {
         Issue.record("\(aborted.id) is not known to be aborted: \(String(describing: outcome))")
         return

@@ -147,6 +147,36 @@ import Testing
     #expect(try RemoteEnvelope(decoding: shown) == sent)
   }
 
+  @Test func `the document's questions and answers are those that are sent`() throws {
+    func time(_ milliseconds: UInt64, _ event: UInt16) -> Timestamp {
+      Timestamp(milliseconds: milliseconds, logical: event)
+    }
+    let target = KeyReference(keyspace: 1, partition: 3, key: Array("A".utf8))
+    let read = RemoteRead(Self.header, of: member(6), at: time(1_000, 1), .keys([target]))
+    let shownRead = try FormatDocument.example("transaction-read")
+    #expect(read.encoded() == shownRead)
+    #expect(try RemoteRead(decoding: shownRead) == read)
+    let found = ReadAnswer([ReadEntry(target, Array("1".utf8), at: time(1_000, 0))])
+    for (name, answer) in [
+      ("transaction-read-answer", RemoteReadAnswer.found(found)),
+      ("transaction-read-refusal", .tooOld(clock: time(2_000, 0), "gone")),
+    ] {
+      let shown = try FormatDocument.example(name)
+      #expect(answer.encoded() == shown)
+      #expect(try RemoteReadAnswer(decoding: shown) == answer)
+    }
+    let question = OutcomeQuestion(
+      Self.header, TransactionID(start: time(1_000, 1), coordinator: CoordinatorID(rawValue: 5)))
+    let shownQuestion = try FormatDocument.example("transaction-question")
+    #expect(question.encoded() == shownQuestion)
+    #expect(try OutcomeQuestion(decoding: shownQuestion) == question)
+    let standing = OutcomeStanding(coordinator: .committed(time(1_000, 2)), record: nil, isSettled: false)
+    let shownStanding = try FormatDocument.example("transaction-standing")
+    #expect(standing.encoded() == shownStanding)
+    #expect(try OutcomeStanding(decoding: shownStanding) == standing)
+    #expect(NodeMessageKind.transactionRead == 21 && NodeMessageKind.transactionOutcome == 22)
+  }
+
   @Test func `an answer that is too long goes in part, and says from where to go on`() {
     let entries = ["a", "b", "c"].map { ReadEntry(key($0), [UInt8](repeating: 0, count: 100), at: Self.time) }
     let answer = ReadAnswer(entries)

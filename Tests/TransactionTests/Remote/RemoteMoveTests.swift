@@ -117,15 +117,7 @@ import Testing
       let names = (0..<10).map { "account\($0)" }
       let bank = BankChecker(total: 1_000, accountCount: names.count)
       try world.write(Dictionary(uniqueKeysWithValues: names.map { ($0, "100") }), at: 0)
-      var chance = SplitMix64(seed: seed)
-      world.wire.fate = { _ in
-        switch chance.below(100) {
-        case ..<4: .lost
-        case ..<8: .doubled
-        case ..<16: .held
-        default: .arrives
-        }
-      }
+      world.wire.disturb(lost: 4, doubled: 4, held: 8, seed: seed)
       var (audits, moved) = (0, 0)
       let rounds = TestSize.of(quick: 40, full: 150)
       for round in 0..<rounds {
@@ -141,8 +133,7 @@ import Testing
         }
         let members = try world.running.filter { try !world.node($0).isDismissed }
         let begun = (0..<2).compactMap { _ -> MoneyTransfer? in
-          let from = random.below(names.count)
-          let to = (from + 1 + random.below(names.count - 1)) % names.count
+          let (from, to) = random.two(below: names.count)
           let index = members[random.below(members.count)]
           return try? MoneyTransfer(world, names[from], names[to], 1 + random.below(40), at: index)
         }
@@ -153,7 +144,7 @@ import Testing
           let values = try? world.values(names, at: index)
         else { continue }
         audits += 1
-        if let fault = bank.fault(values.compactMap { $0.flatMap { Int($0) } }) {
+        if let fault = bank.fault(values) {
           Issue.record("seed \(seed), round \(round): \(fault)")
         }
       }
@@ -337,47 +328,6 @@ import Testing
       }
     }
     #expect(read > 0 && read + refused == names.count)
-  }
-}
-
-/// One move of money. Used by one thread.
-final class MoneyTransfer: @unchecked Sendable {
-  private(set) var isOver = false
-  private(set) var hasCommitted = false
-  private let world: RemoteWorld
-  private let transaction: TransactionCore
-
-  init(_ world: RemoteWorld, _ from: String, _ to: String, _ amount: Int, at index: Int) throws {
-    self.world = world
-    transaction = try TransactionCore(try world.manager(index))
-    try world.read(from, in: transaction) { [self] result in
-      read(result) { [self] source in
-        try world.read(to, in: transaction) { [self] result in
-          read(result) { [self] target in
-            guard source >= amount else {
-              transaction.abort()
-              isOver = true
-              return
-            }
-            try transaction.write(world.reference(from), Array("\(source - amount)".utf8))
-            try transaction.write(world.reference(to), Array("\(target + amount)".utf8))
-            try transaction.commit(isSynced: true) { [self] outcome in
-              if case .committed = outcome { hasCommitted = true }
-              isOver = true
-            }
-          }
-        }
-      }
-    }
-  }
-
-  /// Goes on with a balance; gives up where there is none.
-  private func read(_ result: Result<String?, TransactionAborted>, _ then: (Int) throws -> Void) {
-    guard case .success(let text?) = result, let balance = Int(text), (try? then(balance)) != nil else {
-      transaction.abort()
-      isOver = true
-      return
-    }
   }
 }
 

@@ -82,6 +82,46 @@ import Testing
     }
   }
 
+  /// Who is told of a commit is told by the thread that handles events: what is asked of the coordinator then
+  /// stands behind it, and the question behind that.
+  @Test func `an abort that was asked for before the question is in the answer`() throws {
+    let (world, name) = try Self.world()
+    let manager = try world.manager(0)
+    let other = try TransactionCore(manager)
+    let told = Guarded<[Result<KnownOutcome, DatabaseError>]>([])
+    let toldAtOnce = Guarded<Int?>(nil)
+    // At two stores, so that it goes through the log.
+    let transaction = try world.begin([name: "new", try world.names(at: 2)[0]: "new"], at: 0)
+    try transaction.commit(isSynced: true) { _ in
+      other.abort()
+      manager.outcome(of: other.id) { result in told.withLock { $0.append(result) } }
+      toldAtOnce.withLock { $0 = told.withLock { $0.count } }
+    }
+    try world.settle { told.withLock { !$0.isEmpty } }
+    #expect(toldAtOnce.withLock { $0 } == 0, "the question did not wait for its turn")
+    let results = told.withLock { $0 }
+    #expect(results.count == 1)
+    guard case .success(.aborted) = results[0] else {
+      Issue.record("\(results)")
+      return
+    }
+  }
+
+  /// Whoever asks a coordinator that stops is answered all the same.
+  @Test func `a question that waits for its turn is answered when the transactions are closed`() throws {
+    let (world, name) = try Self.world()
+    let manager = try world.manager(0)
+    let other = try TransactionCore(manager)
+    let answers = Guarded(0)
+    let transaction = try world.begin([name: "new", try world.names(at: 2)[0]: "new"], at: 0)
+    try transaction.commit(isSynced: true) { _ in
+      manager.outcome(of: other.id) { _ in answers.withLock { $0 += 1 } }
+      try? manager.close(waits: false)
+    }
+    try world.settle { answers.withLock { $0 > 0 } }
+    #expect(answers.withLock { $0 } == 1)
+  }
+
   @Test func `a partition that there is not is nobody's`() throws {
     let (world, name) = try Self.world()
     let manager = try world.manager(0)

@@ -31,15 +31,7 @@ import Testing
       let names = try (0..<3).flatMap { try world.names(2, at: $0) }
       let bank = BankChecker(total: 600, accountCount: names.count)
       try world.write(Dictionary(uniqueKeysWithValues: names.map { ($0, "100") }), at: 0)
-      var chance = SplitMix64(seed: seed)
-      world.wire.fate = { _ in
-        switch chance.below(100) {
-        case ..<6: .lost
-        case ..<12: .doubled
-        case ..<30: .held
-        default: .arrives
-        }
-      }
+      world.wire.disturb(lost: 6, doubled: 6, held: 18, seed: seed)
       for round in 0..<TestSize.of(quick: 25, full: 150) {
         if round % 8 == 7 {
           let index = random.below(3)
@@ -47,53 +39,14 @@ import Testing
           try world.restart(index)
         }
         let transfers = try (0..<2).map { _ in
-          let from = random.below(names.count)
-          let to = (from + 1 + random.below(names.count - 1)) % names.count
-          return try Transfer(world, names[from], names[to], 1 + random.below(40), at: random.below(3))
+          let (from, to) = random.two(below: names.count)
+          return try MoneyTransfer(world, names[from], names[to], 1 + random.below(40), at: random.below(3))
         }
         try world.settle { transfers.allSatisfy(\.isOver) }
         let index = random.below(3)
         // A node that was started again refuses what is older, and its clock is ahead: the audit moves.
-        let balances = try world.values(names, at: index).compactMap { $0.flatMap { Int($0) } }
-        if let fault = bank.fault(balances) { Issue.record("seed \(seed), round \(round): \(fault)") }
+        if let fault = bank.fault(try world.values(names, at: index)) { Issue.record("seed \(seed), round \(round): \(fault)") }
       }
-    }
-  }
-}
-
-/// One move of money. Used by one thread.
-private final class Transfer: @unchecked Sendable {
-  private(set) var isOver = false
-  private let world: RemoteWorld
-  private let transaction: TransactionCore
-
-  init(_ world: RemoteWorld, _ from: String, _ to: String, _ amount: Int, at index: Int) throws {
-    self.world = world
-    transaction = try TransactionCore(try world.manager(index))
-    try world.read(from, in: transaction) { [self] result in
-      read(result) { [self] source in
-        try world.read(to, in: transaction) { [self] result in
-          read(result) { [self] target in
-            guard source >= amount else {
-              transaction.abort()
-              isOver = true
-              return
-            }
-            try transaction.write(world.reference(from), Array("\(source - amount)".utf8))
-            try transaction.write(world.reference(to), Array("\(target + amount)".utf8))
-            try transaction.commit(isSynced: true) { [self] _ in isOver = true }
-          }
-        }
-      }
-    }
-  }
-
-  /// Goes on with a balance; gives up where there is none.
-  private func read(_ result: Result<String?, TransactionAborted>, _ then: (Int) throws -> Void) {
-    guard case .success(let text?) = result, let balance = Int(text), (try? then(balance)) != nil else {
-      transaction.abort()
-      isOver = true
-      return
     }
   }
 }
@@ -113,13 +66,16 @@ private final class RegisterRun: @unchecked Sendable {
   private final class Client: @unchecked Sendable {
     let process: Int
     let host: Int
-    let transaction: TransactionCore
+    let id: TransactionID
+    /// `nil` once its process was killed: what waits there would keep it, and so itself.
+    var transaction: TransactionCore?
     var operations: [HistoryOperation]
     var isOver = false
 
     init(_ process: Int, _ host: Int, _ transaction: TransactionCore, _ operations: [HistoryOperation]) {
       self.process = process
       self.host = host
+      id = transaction.id
       self.transaction = transaction
       self.operations = operations
     }
@@ -129,15 +85,7 @@ private final class RegisterRun: @unchecked Sendable {
     world = try RemoteWorld(seed: seed)
     let world = world
     names = try (0..<3).flatMap { try world.names(2, at: $0) }
-    var chance = SplitMix64(seed: seed ^ 0x5EED)
-    world.wire.fate = { _ in
-      switch chance.below(100) {
-      case ..<5: .lost
-      case ..<10: .doubled
-      case ..<60: .held
-      default: .arrives
-      }
-    }
+    world.wire.disturb(lost: 5, doubled: 5, held: 50, seed: seed ^ 0x5EED)
   }
 
   func act(_ random: inout SplitMix64) throws {
@@ -148,7 +96,10 @@ private final class RegisterRun: @unchecked Sendable {
     case 12 where world.running.count > 1:
       let index = world.running[random.below(world.running.count)]
       world.kill(index, losing: random.below(2) == 0 ? .random : nil, seed: random.next())
-      for client in clients where client.host == index { end(client, .info) }
+      for client in clients where client.host == index {
+        end(client, .info)
+        client.transaction = nil
+      }
     case 13..<17:
       if let index = (0..<3).first(where: { !world.running.contains($0) }) { try world.restart(index) }
     default: world.step(random.below(64))
@@ -186,8 +137,7 @@ private final class RegisterRun: @unchecked Sendable {
   }
 
   private func begin(at host: Int, _ random: inout SplitMix64) throws {
-    let first = random.below(names.count)
-    let second = (first + 1 + random.below(names.count - 1)) % names.count
+    let (first, second) = random.two(below: names.count)
     let keys = [names[first], names[second]]
     lastValue += 1
     lastProcess += 1
@@ -204,10 +154,11 @@ private final class RegisterRun: @unchecked Sendable {
   }
 
   private func read(_ client: Client, _ keys: [String], _ next: Int, _ written: [String], _ value: Int) {
+    guard let transaction = client.transaction else { return }
     do {
-      guard next < keys.count else { return try commit(client, written, value) }
+      guard next < keys.count else { return try commit(client, transaction, written, value) }
       let name = keys[next]
-      try world.read(name, in: client.transaction, forUpdate: written.contains(name)) { [self] result in
+      try world.read(name, in: transaction, forUpdate: written.contains(name)) { [self] result in
         switch result {
         case .success(let text):
           client.operations[next] = .read(name, text.flatMap { Int($0) })
@@ -216,14 +167,16 @@ private final class RegisterRun: @unchecked Sendable {
         }
       }
     } catch {
-      client.transaction.abort()
+      transaction.abort()
       end(client, .fail)
     }
   }
 
-  private func commit(_ client: Client, _ written: [String], _ value: Int) throws {
-    for name in written { try client.transaction.write(world.reference(name), Array("\(value)".utf8)) }
-    try client.transaction.commit(isSynced: true) { [self] outcome in
+  private func commit(
+    _ client: Client, _ transaction: TransactionCore, _ written: [String], _ value: Int
+  ) throws {
+    for name in written { try transaction.write(world.reference(name), Array("\(value)".utf8)) }
+    try transaction.commit(isSynced: true) { [self] outcome in
       switch outcome {
       case .committed(let time): end(client, .ok, commit: time.rawValue)
       case .aborted: end(client, .fail)
@@ -237,7 +190,7 @@ private final class RegisterRun: @unchecked Sendable {
     if client.isOver { return }
     client.isOver = true
     if kind == .ok { committed += 1 }
-    if kind == .info { unknown.append(client.transaction.id) }
-    note(client.process, "\(client.transaction.id)", kind, client.operations, commit: commit)
+    if kind == .info { unknown.append(client.id) }
+    note(client.process, "\(client.id)", kind, client.operations, commit: commit)
   }
 }

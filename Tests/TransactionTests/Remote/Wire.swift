@@ -9,11 +9,17 @@ import TestSupport
 final class Wire: @unchecked Sendable {
   enum Fate { case arrives, lost, doubled, held }
 
-  fileprivate let nodes: LocalNodes
-  fileprivate let time: SimulatedTime
+  private struct Held {
+    var message: NodeMessage
+    var other: NodeID
+    var inner: any NodeTransport
+  }
+
+  private let nodes: LocalNodes
+  private let time: SimulatedTime
   /// What becomes of each message.
   var fate: (Envelope) -> Fate = { _ in .arrives }
-  private var held: [(text: String, deliver: () -> Void)] = []
+  private var held: [Held] = []
   private var ended: Set<NodeID> = []
   /// How many messages were lost, doubled or held.
   private(set) var met = 0
@@ -23,7 +29,30 @@ final class Wire: @unchecked Sendable {
     self.time = time
   }
 
-  func transport(of node: NodeID) -> any NodeTransport { WireTransport(nodes.transport(of: node), self) }
+  func transport(of node: NodeID) -> any NodeTransport {
+    TappedTransport(nodes.transport(of: node)) { [self] message, other, deadline, reply, inner in
+      guard !isOver(other), !isOver(node) else {
+        reply(.failure(TransportError(.unreachable, "node \(other) is out of reach")))
+        return nil
+      }
+      return inner.request(message, of: other, deadline: deadline, reply)
+    } tell: { [self] (message, other, deadline, inner) throws(TransportError) in
+      try tell(message, to: other, deadline: deadline, inner)
+    }
+  }
+
+  /// Loses messages from now on, doubles some, and holds some: so many of a hundred.
+  func disturb(lost: Int, doubled: Int, held: Int, seed: UInt64) {
+    var chance = SplitMix64(seed: seed)
+    fate = { _ in
+      switch chance.below(100) {
+      case ..<lost: .lost
+      case ..<(lost + doubled): .doubled
+      case ..<(lost + doubled + held): .held
+      default: .arrives
+      }
+    }
+  }
 
   /// A process is gone: nothing reaches it, and nothing of it reaches anyone. What is under way does.
   func end(_ node: NodeID) { ended.insert(node) }
@@ -34,13 +63,17 @@ final class Wire: @unchecked Sendable {
   /// Delivers one of those that are held.
   func deliver(_ index: Int = 0) -> Bool {
     if held.isEmpty { return false }
-    held.remove(at: index % held.count).deliver()
+    let next = held.remove(at: index % held.count)
+    if isOver(next.other) { return true }
+    // Its deadline counts for what waits to be sent.
+    try? next.inner.tell(
+      next.message, to: next.other, deadline: time.monotonicNanoseconds + 1_000_000_000)
     return true
   }
 
-  fileprivate func isOver(_ node: NodeID) -> Bool { ended.contains(node) }
+  private func isOver(_ node: NodeID) -> Bool { ended.contains(node) }
 
-  fileprivate func tell(
+  private func tell(
     _ message: NodeMessage, to other: NodeID, deadline: UInt64, _ inner: any NodeTransport
   ) throws(TransportError) {
     guard !isOver(other), !isOver(inner.node) else {
@@ -57,52 +90,9 @@ final class Wire: @unchecked Sendable {
     case .doubled:
       try inner.tell(message, to: other, deadline: deadline)
       try inner.tell(message, to: other, deadline: deadline)
-    case .held:
-      held.append(
-        (
-          "\(remote.envelope.message.body)",
-          { [self] in
-            if isOver(other) { return }
-            // Its deadline counts for what waits to be sent.
-            try? inner.tell(message, to: other, deadline: time.monotonicNanoseconds + 1_000_000_000)
-          }
-        ))
+    case .held: held.append(Held(message: message, other: other, inner: inner))
     }
   }
-}
-
-private final class WireTransport: NodeTransport {
-  private let inner: any NodeTransport
-  private let wire: Wire
-
-  init(_ inner: any NodeTransport, _ wire: Wire) {
-    self.inner = inner
-    self.wire = wire
-  }
-
-  var node: NodeID { inner.node }
-  var largestBody: Int { inner.largestBody }
-
-  func attach(_ handler: any NodeMessageHandler) { inner.attach(handler) }
-
-  func request(
-    _ message: NodeMessage, of other: NodeID, deadline: UInt64,
-    _ reply: @escaping @Sendable (Result<[UInt8], TransportError>) -> Void
-  ) -> any NodeRequest {
-    guard !wire.isOver(other), !wire.isOver(node) else {
-      reply(.failure(TransportError(.unreachable, "node \(other) is out of reach")))
-      return NothingAsked()
-    }
-    return inner.request(message, of: other, deadline: deadline, reply)
-  }
-
-  func tell(_ message: NodeMessage, to other: NodeID, deadline: UInt64) throws(TransportError) {
-    try wire.tell(message, to: other, deadline: deadline, inner)
-  }
-}
-
-private final class NothingAsked: NodeRequest {
-  func cancel() {}
 }
 
 extension Message.Body {

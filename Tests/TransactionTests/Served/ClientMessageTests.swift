@@ -153,6 +153,46 @@ extension ClientMessageTests {
     #expect(ClientOutcome.encode(answer: committed) == answer)
     #expect(try ClientOutcome.answer(answer) == committed)
   }
+
+  @Test func `the document's reads are those that are sent`() throws {
+    let time = Timestamp(milliseconds: 1_000, logical: 1)
+    let moment = try FormatDocument.example("client-moment-answer")
+    #expect(ClientMoment.encode(time) == moment)
+    #expect(try ClientMoment.answer(moment) == time)
+    let (a, b, c, z) = (Array("A".utf8), Array("B".utf8), Array("C".utf8), Array("Z".utf8))
+    for (name, what) in [
+      ("client-read", ClientRead.What.keys([a, b])),
+      ("client-read-range", .range(from: a, to: z, limit: 1_000)),
+    ] {
+      let read = ClientRead(what, in: "accounts", at: time)
+      let shown = try FormatDocument.example(name)
+      #expect(read.encoded() == shown)
+      #expect(try ClientRead(decoding: shown) == read)
+    }
+    var part = ClientEntries()
+    part.entries = [ClientEntry(key: a, value: Array("100".utf8))]
+    part.next = c
+    for (name, answer) in [
+      ("client-values", ClientAnswer.values([Array("100".utf8), nil])), ("client-entries", .entries(part)),
+    ] {
+      let shown = try FormatDocument.example(name)
+      #expect(answer.encoded() == shown)
+      #expect(try ClientAnswer(decoding: shown, of: nil) == answer)
+    }
+    #expect(NodeMessageKind.clientRead == 42)
+  }
+
+  @Test func `the document's transaction in doubt is the one that is told`() throws {
+    #expect(try FormatDocument.example("client-doubts") == ClientDoubt.question)
+    let id = TransactionID(
+      start: Timestamp(milliseconds: 1_000, logical: 1), coordinator: CoordinatorID(rawValue: 5))
+    let doubt = ClientDoubt(
+      id, in: "/disk", since: Timestamp(milliseconds: 1_000, logical: 2), waitsFor: ["node 2"])
+    let shown = try FormatDocument.example("client-doubts-answer")
+    #expect(ClientDoubt.encode([doubt]) == shown)
+    #expect(try ClientDoubt.decode(shown) == [doubt])
+    #expect(NodeMessageKind.clientDoubts == 44)
+  }
 }
 
 /// Pages of a range that is spread over partitions, and steps that end at once or later.
