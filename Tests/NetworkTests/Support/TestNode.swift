@@ -87,6 +87,8 @@ final class TestNode: Ending {
   ) throws {
     var options = NetworkOptions()
     options.threads = 1
+    // How long the system may take to connect goes by the machine's clock.
+    options.handshakeTimeout = .seconds(60)
     change(&options)
     self.time = time
     self.handler = handler
