@@ -8,7 +8,7 @@ public import RoostEnvironment
 public final class UnhurriedTime: TimeSource {
   private let time = POSIXTime()
   private let factor: UInt64
-  /// Of the machine's clock, which is this one's zero.
+  /// When both clocks showed the same.
   private let start: UInt64
 
   public init(factor: UInt64) {
@@ -17,11 +17,11 @@ public final class UnhurriedTime: TimeSource {
     start = time.monotonicNanoseconds
   }
 
-  public var monotonicNanoseconds: UInt64 { (time.monotonicNanoseconds - start) / factor }
+  public var monotonicNanoseconds: UInt64 { start + (time.monotonicNanoseconds - start) / factor }
   public var wallClockNanoseconds: UInt64 { time.wallClockNanoseconds }
 
   public func wait(on condition: Condition, untilMonotonicNanoseconds deadline: UInt64) -> Bool {
-    let (duration, isLong) = deadline.multipliedReportingOverflow(by: factor)
+    let (duration, isLong) = (deadline - min(deadline, start)).multipliedReportingOverflow(by: factor)
     let (end, isFar) = start.addingReportingOverflow(duration)
     return time.wait(on: condition, untilMonotonicNanoseconds: isLong || isFar ? .max : end)
   }
