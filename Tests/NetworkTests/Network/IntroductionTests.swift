@@ -218,7 +218,7 @@ import Testing
     node.network.setPeers([TestNode.id(2): silent.address])
     try silent.accepted.wait(count: 1)
     let answers = TestNode.Answers()
-    node.ask(2, [1], into: answers)
+    node.ask(2, [1], seconds: 120, into: answers)
     time.advance(byNanoseconds: 60_000_000_000)
     #expect(try node.lost(TestNode.id(2)).code == .silent)
     #expect(try answers.wait(count: 1)[0].failure?.mayHaveArrived == false)

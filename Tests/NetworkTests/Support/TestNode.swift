@@ -31,7 +31,7 @@ final class Seen<Value: Sendable>: @unchecked Sendable {
   /// Waits until the values so far are as wished.
   @discardableResult
   func wait<R>(_ what: String = "", _ wish: ([Value]) -> R?) throws -> R {
-    let patience = POSIXTime().monotonicNanoseconds + 120_000_000_000
+    let patience = POSIXTime().monotonicNanoseconds + 300_000_000_000
     lock.lock()
     defer { lock.unlock() }
     while true {
