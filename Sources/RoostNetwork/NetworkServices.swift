@@ -56,9 +56,11 @@ final class NetworkServices: @unchecked Sendable {
     }
   }
 
+  /// A thread that stands still between the two readings makes the round trip of a sign look longer, and so the
+  /// other's reading older: never its clock wrong.
   var moment: Moment {
-    Moment(
-      nanoseconds: time.monotonicNanoseconds, physicalMilliseconds: time.wallClockNanoseconds / 1_000_000)
+    let physicalMilliseconds = time.wallClockNanoseconds / 1_000_000
+    return Moment(nanoseconds: time.monotonicNanoseconds, physicalMilliseconds: physicalMilliseconds)
   }
 
   /// What this node says of itself, but for its clock.
@@ -96,7 +98,11 @@ final class NetworkServices: @unchecked Sendable {
     lock.withLock { handler }?.ended(connection, of: node)
   }
 
-  func heard(_ node: NodeID, physicalMilliseconds: UInt64, roundTripNanoseconds: UInt64) {
+  /// - Parameter moment: when it was heard; what took until this call is no part of the round trip, and must be
+  ///   none of what the clocks differ by.
+  func heard(
+    _ node: NodeID, physicalMilliseconds: UInt64, roundTripNanoseconds: UInt64, at moment: Moment
+  ) {
     guard let handler = lock.withLock({ self.handler }) else { return }
     handler.heard(
       NodeSign(

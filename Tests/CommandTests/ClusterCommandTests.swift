@@ -4,7 +4,7 @@ import Testing
 
 /// A cluster of real processes, and the tool that asks them.
 // Budget: 40 s
-@Suite(.serialized) struct ClusterCommandTests {
+@Suite(.serialized, .ownThreads) struct ClusterCommandTests {
   let roost: Roost
 
   init() throws { roost = try Roost() }
@@ -12,7 +12,7 @@ import Testing
   /// Asks a node: `command` is the command's name and what stands before its words.
   private func ask(
     _ address: String, _ command: [String], _ words: String..., cluster: String = "music",
-    tls: [String] = ["--plain"], timeout: String = "60"
+    tls: [String] = ["--plain"], timeout: String = "240"
   ) throws -> Roost.Outcome {
     try roost.run(
       command + ["--connect", address, "--cluster", cluster, "--timeout", timeout] + tls + words)
@@ -44,7 +44,7 @@ import Testing
 
   /// Starts nodes, waits until each knows the others, and makes the keyspace `default`.
   private func start(_ count: Int) throws -> [ServedNode] {
-    let nodes = try (0..<count).map { try ServedNode(roost, "node\($0)", nodes: count) }
+    let nodes = try (0..<count).map { try ServedNode(roost, "node\($0)", nodes: count, isPatient: true) }
     do {
       for node in nodes { try node.ready() }
       for node in nodes {
@@ -161,7 +161,7 @@ import Testing
     let loops = addresses.map { address in
       """
       (for i in 1 2 3 4 5; do
-        "$ROOST" incr --connect \(address) --cluster music --plain --timeout 60 likes --by 2 || exit 1
+        "$ROOST" incr --connect \(address) --cluster music --plain --timeout 240 likes --by 2 || exit 1
       done) & jobs="$jobs $!"
       """
     }
@@ -203,14 +203,14 @@ import Testing
     #expect(names.sorted() == ["default", "sessions"])
     let table = try ask(addresses[2], ["cluster", "status"])
     #expect(table.status == 0 && table.text.contains("this node") && table.text.contains(addresses[0]))
-    let repair = try ask(addresses[0], ["cluster", "repair"], "--timeout", "60")
+    let repair = try ask(addresses[0], ["cluster", "repair"])
     #expect(repair.status == 0 && repair.text.contains("compared") && repair.text.contains("mended"))
-    let report = try object(try ask(addresses[0], ["cluster", "repair"], "--json", "--timeout", "60").text)
+    let report = try object(try ask(addresses[0], ["cluster", "repair"], "--json").text)
     #expect(report["differing"] as? Int == 0 && report["notCompared"] as? Int == 0)
     #expect(report["compared"] as? Int == 64, "16 partitions of two keyspaces with two other nodes")
     #expect(report["scanned"] as? Int == 0, "the pass before has made the leaves")
     let full = try object(
-      try ask(addresses[0], ["cluster", "repair"], "--full", "--json", "--timeout", "60").text)
+      try ask(addresses[0], ["cluster", "repair"], "--full", "--json").text)
     #expect(full["scanned"] as? Int == 32 && full["wrongLeaves"] as? Int == 0)
     let after = try object(try ask(addresses[0], ["cluster", "status"], "--json").text)
     let pass = try #require(after["lastPass"] as? [String: Any])
@@ -230,7 +230,7 @@ import Testing
       #expect(read.text == "v" + key, "\(read.errors)")
     }
     #expect(try ask(addresses[0], ["get"], "before", "--raw").text == "1")
-    let again = try ServedNode(roost, "node2")
+    let again = try ServedNode(roost, "node2", isPatient: true)
     defer { again.kill() }
     try again.ready()
     let address = try again.address()
@@ -249,7 +249,7 @@ import Testing
     expect(try ask(address, ["get"], "k", cluster: "films"), 69, "`films`", "`music`")
     expect(try ask(address, ["put"], "k", "v", "-k", "nowhere"), 66, "nowhere")
     expect(try ask(address, ["get"], "k", "-k", "nowhere"), 66, "nowhere")
-    expect(try ask("127.0.0.1:1", ["get"], "k", timeout: "0.2"), 69, "127.0.0.1:1")
+    expect(try ask("127.0.0.1:1", ["get"], "k", timeout: "2"), 69, "127.0.0.1:1")
     expect(try ask(address, ["get"], "k", timeout: "0"), 64, "--timeout")
     expect(try ask("nonsense", ["get"], "k"), 64, "nonsense")
     expect(try ask("192.0.2.1:7420", ["get"], "k"), 64, "loopback")
@@ -298,7 +298,7 @@ import Testing
 
   @Test func `a node with TLS takes those of its authority`() throws {
     let nodes = try ["a", "b"].map { name in
-      try ServedNode(roost, "node-" + name, nodes: 2, tls: certificate(name))
+      try ServedNode(roost, "node-" + name, nodes: 2, tls: certificate(name), isPatient: true)
     }
     defer { for node in nodes { node.kill() } }
     for node in nodes { try node.ready() }
@@ -343,6 +343,11 @@ import Testing
       65, "none.pem")
     expect(
       try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--weight", "0"]), 64, "weight is 0")
+    for seconds in ["0", "1e30", "nan"] {
+      expect(
+        try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--replica-timeout", seconds]), 64,
+        "--replica-timeout")
+    }
     expect(
       try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--move-bytes-per-second", "1"]), 64,
       "moveBytesPerSecond is 1")

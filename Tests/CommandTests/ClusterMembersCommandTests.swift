@@ -6,7 +6,7 @@ import Testing
 /// Nodes in processes of their own that join a cluster, leave it and replace each other, while other
 /// processes write to it.
 // Budget: 60 s
-@Suite(.serialized, .timeLimit(.minutes(10))) struct ClusterMembersCommandTests {
+@Suite(.serialized, .ownThreads, .timeLimit(.minutes(60))) struct ClusterMembersCommandTests {
   let roost: Roost
 
   init() throws { roost = try Roost() }
@@ -28,7 +28,7 @@ import Testing
   ) async throws {
     let clients = try nodes.map { node in
       try ClusterClient(
-        to: try node.address(), cluster: "music", tls: .plainOnLoopback, timeout: .seconds(60))
+        to: try node.address(), cluster: "music", tls: .plainOnLoopback, timeout: .seconds(240))
     }
     let result: Result<Void, any Error>
     do { result = .success(try await body(clients)) } catch { result = .failure(error) }
@@ -92,7 +92,7 @@ import Testing
   ///
   /// - Returns: it, and the number under which it asks.
   private func newcomer(_ name: String) throws -> (ServedNode, String) {
-    let node = try ServedNode(roost, name, "--join")
+    let node = try ServedNode(roost, name, isPatient: true, "--join")
     let words = try node.line("asks to join: ").split(whereSeparator: { " ;".contains($0) })
     return (node, String(try #require(words.dropFirst(4).first)))
   }
@@ -110,13 +110,13 @@ import Testing
     // It does not serve yet.
     expect(try cluster.ask(new, "get", "likes"), 69)
     expect(
-      try cluster.ask(nodes[2], "cluster", "join", String(number.prefix(8)), "--wait", "120"), 0,
+      try cluster.ask(nodes[2], "cluster", "join", String(number.prefix(8)), "--wait", "1200"), 0,
       "begun: 12 partitions", "done")
     #expect(try new.ready().hasPrefix("ready: cluster music, 4 nodes"))
     expect(try cluster.ask(new, "cluster", "join"), 0, "nobody")
     // Asked of the one that leaves, as long as it answers.
     expect(
-      try cluster.ask(nodes[0], "cluster", "leave", try nodes[0].address(), "--wait", "120"), 0,
+      try cluster.ask(nodes[0], "cluster", "leave", try nodes[0].address(), "--wait", "1200"), 0,
       "begun: ", "done")
     let stays = [nodes[1], nodes[2], new]
     let before = try load.acknowledged()
@@ -152,7 +152,7 @@ import Testing
     defer { load.abandon() }
     let (new, number) = try newcomer("node3")
     defer { new.kill() }
-    let replace = ["cluster", "replace", try old.address(), number, "--dead", "--wait", "120"]
+    let replace = ["cluster", "replace", try old.address(), number, "--dead", "--wait", "1200"]
     expect(try cluster.ask(try stay[0].address(), replace), 64, "seems to be there")
     old.kill()
     try FileManager.default.removeItem(atPath: roost.path("node2"))
@@ -205,7 +205,7 @@ import Testing
     let (new, number) = try newcomer("node1")
     defer { new.kill() }
     #expect(number == first, "the same store has the same number")
-    let change = try cluster.object(node, "cluster", "join", number, "--weight", "50", "--wait", "120")
+    let change = try cluster.object(node, "cluster", "join", number, "--weight", "50", "--wait", "1200")
     #expect(change["underWay"] as? Bool == false && change["movesLeft"] as? Int == 0)
     let members = try cluster.members(try node.address())
     let shares = members.compactMap { $0["partitions"] as? Int }

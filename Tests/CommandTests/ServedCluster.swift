@@ -9,7 +9,7 @@ struct ServedCluster {
   /// Starts nodes, waits until each knows the others, and makes the keyspace `default`.
   init(_ roost: Roost, of count: Int) throws {
     self.roost = roost
-    nodes = try (0..<count).map { try ServedNode(roost, "node\($0)", nodes: count) }
+    nodes = try (0..<count).map { try ServedNode(roost, "node\($0)", nodes: count, isPatient: true) }
     do {
       for node in nodes { try node.ready() }
       for node in nodes {
@@ -36,7 +36,7 @@ struct ServedCluster {
   }
 
   func ask(_ address: String, _ words: [String]) throws -> Roost.Outcome {
-    try roost.run(words + ["--connect", address, "--cluster", "music", "--plain", "--timeout", "60"])
+    try roost.run(words + ["--connect", address, "--cluster", "music", "--plain", "--timeout", "240"])
   }
 
   /// What a command with --json says.
@@ -75,7 +75,7 @@ struct ServedCluster {
 }
 
 /// Processes that write to the nodes of a cluster, one key after the other and a counter among them, until
-/// they are told to end: at most 3,000 each.
+/// they are told to end: at most 100,000 each.
 final class ClusterLoad {
   struct Outcome {
     /// Keys whose write was acknowledged; its value is the key with `v` before it.
@@ -104,8 +104,8 @@ final class ClusterLoad {
         "-c",
         """
         nodes=(\(addresses.joined(separator: " ")))
-        flags=(--cluster music --plain --timeout 20)
-        for ((i = 0; i < 3000; i++)); do
+        flags=(--cluster music --plain --timeout 120)
+        for ((i = 0; i < 100000; i++)); do
           [ -e "$STOP" ] && exit 0
           node="${nodes[$((i % ${#nodes[@]}))]}"
           key="w\(writer):$i"

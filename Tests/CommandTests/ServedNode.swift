@@ -11,7 +11,7 @@ final class ServedNode: @unchecked Sendable {
   }
 
   /// How long a test waits for what a node does.
-  static let patience: TimeInterval = 120
+  static let patience: TimeInterval = 300
 
   /// Becomes what stands behind it, and leaves a process that waits for the end of its standard input: nobody
   /// writes there, so it comes when the test closes it, or has ended.
@@ -45,10 +45,11 @@ final class ServedNode: @unchecked Sendable {
   ///   - store: the name of its directory in the test's own.
   ///   - tls: the flags that say how connections are secured.
   ///   - host: where it runs; this machine, on loopback, where `nil`.
+  ///   - isPatient: whether it waits for nodes that are only slow: for tests that are not about those.
   ///   - options: beside what all nodes of a test say.
   init(
     _ roost: Roost, _ store: String, cluster: String = "music", nodes: Int = 3, tls: [String] = ["--plain"],
-    on host: NetworkHosts.Host? = nil, _ options: String...
+    on host: NetworkHosts.Host? = nil, isPatient: Bool = false, _ options: String...
   ) throws {
     errorFile = roost.path("\(store)-\(UUID().uuidString).err")
     try Data().write(to: URL(fileURLWithPath: errorFile))
@@ -59,7 +60,7 @@ final class ServedNode: @unchecked Sendable {
         Roost.executable, "serve", roost.path(store), "--cluster", cluster, "--listen",
         "\(host?.address ?? "127.0.0.1"):0", "--directory", roost.path("directory"), "--founding-nodes",
         "\(nodes)", "--partitions", "16",
-      ] + tls + options
+      ] + tls + (isPatient ? ["--replica-timeout", "60"] : []) + options
     let input = Pipe()
     process.standardInput = input
     process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errorFile))

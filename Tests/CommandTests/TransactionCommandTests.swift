@@ -242,10 +242,14 @@ import Testing
 
   @Test func `the bank's sum stays, and is checked`() throws {
     let stores = (0..<4).map { roost.path("disk\($0)") }
-    let first = try roost.run(
-      ["bank"] + stores + ["--accounts", "20", "--clients", "4", "--seconds", "0.3", "--json"])
-    #expect(first.status == 0, "\(first.errors)")
-    let figures = try object(first.text)
+    // As long as it takes to move any money: a busy machine does not in a moment.
+    var figures: [String: Any] = [:]
+    for seconds in ["0.3", "5", "60"] where figures["committed"] as? Int ?? 0 == 0 {
+      let ran = try roost.run(
+        ["bank"] + stores + ["--accounts", "20", "--clients", "4", "--seconds", seconds, "--json"])
+      #expect(ran.status == 0, "\(ran.errors)")
+      figures = try object(ran.text)
+    }
     #expect(figures["total_before"] as? Int == 20_000 && figures["total_after"] as? Int == 20_000)
     #expect(figures["accounts"] as? Int == 20 && figures["stores"] as? Int == 4)
     let committed = try #require(figures["committed"] as? Int)

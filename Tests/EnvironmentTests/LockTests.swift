@@ -47,7 +47,7 @@ import Testing
   @Test func conditionHandsTurnsOn() {
     let state = Guarded()
     let turnChanged = Condition(state.lock)
-    let far = POSIXTime().monotonicNanoseconds + 60_000_000_000
+    let far = POSIXTime().monotonicNanoseconds + 600_000_000_000
     let timeouts = Counter()
     runThreads(3) { thread in
       for _ in 0..<300 {
@@ -95,10 +95,17 @@ import Testing
     let first = ThreadStripe.current(of: 64)
     #expect((0..<64).contains(first) && ThreadStripe.current(of: 64) == first)
     let state = Guarded()
+    let allHere = Condition(state.lock)
     nonisolated(unsafe) var seen: Set<Int> = []
     runThreads(32) { _ in
       let stripe = ThreadStripe.current(of: 64)
-      state.lock.withLock { _ = unsafe seen.insert(stripe) }
+      state.lock.withLock {
+        _ = unsafe seen.insert(stripe)
+        // One that has ended leaves its stripe to the next.
+        state.count += 1
+        allHere.broadcast()
+        while state.count < 32 { allHere.wait() }
+      }
     }
     #expect(unsafe seen.count > 1)
   }

@@ -54,6 +54,7 @@ extension RebalanceKillPlan {
     options.store.logSegmentBytes = 128 << 10
     options.store.logLimitBytes = 1 << 20
     options.store.blockCacheBytes = 1 << 20
+    options.store.stallDeadline = .seconds(1_200)
     let all = stores(directory)
     do { return try DatabaseOpening.open(Array(all.dropLast()), options, .posix()) } catch {
       guard error.code == .missingStore else { throw error }

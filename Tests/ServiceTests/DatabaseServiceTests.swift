@@ -7,7 +7,7 @@ import Testing
 
 /// Databases in groups of services.
 // Budget: 5 s
-@Suite(.timeLimit(.minutes(2))) struct DatabaseServiceTests {
+@Suite(.ownThreads, .timeLimit(.minutes(30))) struct DatabaseServiceTests {
   private let folder: TemporaryDirectory
   private let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
@@ -19,7 +19,10 @@ import Testing
     return try await Database.join(
       cluster: "music", at: "\(folder.path)/node", listen: "127.0.0.1:0",
       directory: .file("\(folder.path)/directory"), tls: .plainOnLoopback, options
-    ) { $0.foundingNodes = 1 }
+    ) {
+      $0.foundingNodes = 1
+      $0.requestTimeout = .seconds(240)
+    }
   }
 
   private func code(_ body: () async throws -> Void) async -> DatabaseError.Code? {
@@ -44,7 +47,7 @@ import Testing
     let posts = try await database.keyspace("posts", .eventual)
     let (starts, started) = AsyncStream.makeStream(of: Void.self)
     let group = ServiceGroup(
-      services: [DatabaseService(database, drainTimeout: .seconds(60)), Starter(started: started)],
+      services: [DatabaseService(database, drainTimeout: .seconds(240)), Starter(started: started)],
       logger: logger)
     let running = Task { try await group.run() }
     for await _ in starts { break }

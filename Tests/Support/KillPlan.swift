@@ -19,6 +19,7 @@ public struct KillPlan: Sendable {
     options.logLimitBytes = 1 << 20
     options.blockCacheBytes = 1 << 20
     options.logAccess = access
+    options.stallDeadline = .seconds(1_200)
     return options
   }
 

@@ -58,7 +58,7 @@ final class Peer: @unchecked Sendable {
       nextNumber += 1
       return try machine.tell(nextNumber, message, deadline: deadline, at: moment)
     }
-    for effect in effects { perform(effect) }
+    for effect in effects { perform(effect, at: moment) }
   }
 
   /// Takes nothing new, and calls `done` when nothing is under way.
@@ -72,7 +72,7 @@ final class Peer: @unchecked Sendable {
   func run(_ event: PeerEvent) {
     let moment = services.moment
     let effects = lock.withLock { machine.receive(event, at: moment) }
-    for effect in effects { perform(effect) }
+    for effect in effects { perform(effect, at: moment) }
   }
 
   func count(received byteCount: Int) { services.metrics.bytesReceived.increment(by: byteCount) }
@@ -84,7 +84,8 @@ final class Peer: @unchecked Sendable {
     return frame
   }
 
-  private func perform(_ effect: PeerEffect) {
+  /// - Parameter moment: of the event.
+  private func perform(_ effect: PeerEffect, at moment: Moment) {
     switch effect {
     case .dial(let attempt): dial(attempt)
     case .close(let attempt, let frame):
@@ -109,7 +110,8 @@ final class Peer: @unchecked Sendable {
     case .heard(let milliseconds, let roundTrip):
       // It would be a sign of nobody's life.
       if node == .anyone { return }
-      services.heard(node, physicalMilliseconds: milliseconds, roundTripNanoseconds: roundTrip)
+      services.heard(
+        node, physicalMilliseconds: milliseconds, roundTripNanoseconds: roundTrip, at: moment)
     case .drained:
       let done = lock.withLock {
         defer { whenDrained = nil }

@@ -98,10 +98,11 @@ final class Session: FrameSink, @unchecked Sendable {
   private func run(_ event: SessionEvent) {
     let moment = services.moment
     let effects = lock.withLock { machine.receive(event, at: moment) }
-    for effect in effects { perform(effect) }
+    for effect in effects { perform(effect, at: moment) }
   }
 
-  private func perform(_ effect: SessionEffect) {
+  /// - Parameter moment: of the event.
+  private func perform(_ effect: SessionEffect, at moment: Moment) {
     switch effect {
     case .deliver(let number, let node, let frame, let deadline): deliver(number, node, frame, deadline)
     case .cancelled(let number): lock.withLock { inHand[number]?.message }?.cancel()
@@ -114,7 +115,8 @@ final class Session: FrameSink, @unchecked Sendable {
       lock.withLock { peer = node }
       services.tell(.accepted(node))
     case .heard(let node, let milliseconds, let roundTrip):
-      services.heard(node, physicalMilliseconds: milliseconds, roundTripNanoseconds: roundTrip)
+      services.heard(
+        node, physicalMilliseconds: milliseconds, roundTripNanoseconds: roundTrip, at: moment)
     case .close(let frame, let error):
       if let error { whenDropped(error) }
       onLoop { $0.handler?.close(frame) }

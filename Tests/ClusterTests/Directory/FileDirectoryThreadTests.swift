@@ -12,7 +12,11 @@ import Testing
     let folder = try TemporaryDirectory()
     let path = folder.path.appending("cluster").string
     let (threads, rounds) = (4, TestSize.of(quick: 25, full: 200))
-    let watched = try FileDirectory(at: path, environment: .posix())
+    var options = FileDirectory.Options()
+    // Nobody is served in turn, so one may wait for long.
+    options.lockDeadline = .seconds(600)
+    let patient = options
+    let watched = try FileDirectory(at: path, patient, environment: .posix())
     let seen = DispatchSemaphore(value: 0)
     let watch = watched.watch(prefix: "count") { records in
       if records.first.map({ $0.value.count }) == threads * rounds { seen.signal() }
@@ -24,7 +28,7 @@ import Testing
       Thread {
         defer { group.leave() }
         do {
-          let directory = try FileDirectory(at: path, environment: .posix())
+          let directory = try FileDirectory(at: path, patient, environment: .posix())
           var done = 0
           while done < rounds {
             let old = try directory.record("count")
@@ -39,7 +43,7 @@ import Testing
     #expect(failures.withLock { $0 } == [])
     let value = try #require(try watched.record("count")).value
     for thread in 0..<threads { #expect(value.count { $0 == UInt8(thread) } == rounds) }
-    #expect(seen.wait(timeout: .now() + 60) == .success)
+    #expect(seen.wait(timeout: .now() + 600) == .success)
     watch.cancel()
     watched.close()
   }

@@ -32,7 +32,7 @@ final class NetworkHosts: @unchecked Sendable {
     for ((number = 1; number <= $1; number += 1)); do
       unshare --net cat <&3 >/dev/null &
       host=$!
-      for ((look = 0; look < 500; look += 1)); do
+      for ((look = 0; look < 6000; look += 1)); do
         space=$(readlink /proc/$host/ns/net)
         if [ "$space" != "$(readlink /proc/$$/ns/net)" ]; then break; fi
         sleep 0.01

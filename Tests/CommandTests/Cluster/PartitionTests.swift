@@ -7,7 +7,7 @@ import Testing
 /// side by side, and all replicas are equal.
 // Budget: 30 s
 @Suite(
-  .serialized, .timeLimit(.minutes(5)),
+  .serialized, .ownThreads, .timeLimit(.minutes(30)),
   .enabled(if: NetworkHosts.areAllowed, "network namespaces need root, unshare, nsenter and ip")
 )
 struct PartitionTests {
@@ -179,14 +179,19 @@ private final class HostedCluster {
 
   /// A context that has seen what a key holds; `nil` where the node cannot tell.
   func context(of key: String, at node: Int) throws -> String? {
-    let shown = try ask(node, ["get", "--show-context"], key)
-    return shown.status == 0 ? String(shown.text.dropLast()) : nil
+    for _ in 1...5 {
+      let shown = try ask(node, ["get", "--show-context"], key)
+      if shown.status == 0 { return String(shown.text.dropLast()) }
+    }
+    return nil
   }
 
   func contents(at node: Int) throws -> [String: LoadHistory.Content] {
     var contents: [String: LoadHistory.Content] = [:]
     for key in history.keys {
-      let shown = try ask(node, ["get", "--json"], key)
+      var shown = try ask(node, ["get", "--json"], key)
+      // As with writes that should be acknowledged.
+      for _ in 1...5 where shown.status != 0 { shown = try ask(node, ["get", "--json"], key) }
       try #require(shown.status == 0, "\(shown.errors)")
       let object = try #require(
         try JSONSerialization.jsonObject(with: Data(shown.output)) as? [String: Any], "\(shown.text)")

@@ -10,7 +10,7 @@ import Testing
 
 /// What a client makes of a node that does not answer, or not as one does, over TCP on loopback.
 // Budget: 5 s
-@Suite(.timeLimit(.minutes(2))) struct ClientOutcomeTests {
+@Suite(.ownThreads, .timeLimit(.minutes(30))) struct ClientOutcomeTests {
   /// A node that answers statements as a test says. Thread-safe.
   private final class FakeNode: NodeMessageHandler, Sendable {
     enum Reply {
@@ -76,7 +76,7 @@ import Testing
     let node = try FakeNode(action)
     let client = try ClusterClient(
       to: try #require(node.network.address).description, cluster: "music", tls: .plainOnLoopback,
-      timeout: .seconds(60))
+      timeout: Patience.limit)
     var failure: DatabaseError?
     do {
       try await client.transaction { txn in try await txn.put("A", "1", in: "accounts") }
@@ -124,7 +124,7 @@ import Testing
     let node = try FakeNode { Self.isCommit($0) ? .failure(.invalidArgument) : .answer(.noted) }
     let client = try ClusterClient(
       to: try #require(node.network.address).description, cluster: "music", tls: .plainOnLoopback,
-      timeout: .seconds(60))
+      timeout: Patience.limit)
     let transaction = try await client.begin()
     await #expect(throws: DatabaseError.self) { _ = try await client.commit(transaction) }
     // Behind it on the same connection.

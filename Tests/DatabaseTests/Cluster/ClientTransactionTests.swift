@@ -4,17 +4,19 @@ import Testing
 
 /// Transactions of programs that are no nodes, by the public calls, at a node over TCP on loopback.
 // Budget: 10 s
-@Suite(.timeLimit(.minutes(2))) struct ClientTransactionTests {
+@Suite(.ownThreads, .timeLimit(.minutes(30))) struct ClientTransactionTests {
   /// Runs `body` with a client of a cluster of one node that has a keyspace of either kind.
   private func withClient(_ body: (ClusterClient, Database) async throws -> Void) async throws {
     let folder = try TemporaryDirectory()
-    var options = DatabaseOptions()
-    options.partitionCount = 4
+    var options = Patience.options(partitions: 4)
     options.transactions.clockBound = .milliseconds(2)
     let node = try await Database.join(
       cluster: "music", at: "\(folder.path)/node", listen: "127.0.0.1:0",
-      directory: .file("\(folder.path)/directory"), tls: .plainOnLoopback, options
-    ) { $0.foundingNodes = 1 }
+      directory: .file("\(folder.path)/directory"), tls: .plainOnLoopback, options, network: Patience.network
+    ) {
+      Patience.set(&$0)
+      $0.foundingNodes = 1
+    }
     _ = try await node.keyspace("accounts", .transactional)
     _ = try await node.keyspace("posts", .eventual)
     let client = try self.client(of: node)
@@ -27,7 +29,7 @@ import Testing
 
   private func client(of node: Database) throws -> ClusterClient {
     try ClusterClient(
-      to: try #require(node.address), cluster: "music", tls: .plainOnLoopback, timeout: .seconds(60))
+      to: try #require(node.address), cluster: "music", tls: .plainOnLoopback, timeout: Patience.limit)
   }
 
   @Test func `a transaction of a client is one of the node's`() async throws {

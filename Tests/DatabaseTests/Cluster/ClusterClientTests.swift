@@ -4,20 +4,22 @@ import Testing
 
 /// Programs that are no nodes, at a node over TCP on loopback, by the public calls.
 // Budget: 5 s
-@Suite(.timeLimit(.minutes(2))) struct ClusterClientTests {
+@Suite(.ownThreads, .timeLimit(.minutes(30))) struct ClusterClientTests {
   /// Runs `body` with a client of a cluster of one node that has a keyspace of either kind.
   private func withClient(_ body: (ClusterClient, Database) async throws -> Void) async throws {
     let folder = try TemporaryDirectory()
-    var options = DatabaseOptions()
-    options.partitionCount = 4
+    let options = Patience.options(partitions: 4)
     let node = try await Database.join(
       cluster: "music", at: "\(folder.path)/node", listen: "127.0.0.1:0",
-      directory: .file("\(folder.path)/directory"), tls: .plainOnLoopback, options
-    ) { $0.foundingNodes = 1 }
+      directory: .file("\(folder.path)/directory"), tls: .plainOnLoopback, options, network: Patience.network
+    ) {
+      Patience.set(&$0)
+      $0.foundingNodes = 1
+    }
     _ = try await node.keyspace("posts", .eventual)
     _ = try await node.keyspace("sessions", .eventual(.lastWriterWins))
     let client = try ClusterClient(
-      to: try #require(node.address), cluster: "music", tls: .plainOnLoopback, timeout: .seconds(60))
+      to: try #require(node.address), cluster: "music", tls: .plainOnLoopback, timeout: Patience.limit)
     let result: Result<Void, any Error>
     do { result = .success(try await body(client, node)) } catch { result = .failure(error) }
     await client.close()
@@ -93,7 +95,7 @@ import Testing
       let context = try await client.get("other", in: "posts").context
       await #expect(code { try await client.put("k", "v", in: "posts", context: context) } == .foreignContext)
       let stranger = try ClusterClient(
-        to: try #require(node.address), cluster: "books", tls: .plainOnLoopback, timeout: .seconds(60))
+        to: try #require(node.address), cluster: "books", tls: .plainOnLoopback, timeout: Patience.limit)
       await #expect(code { _ = try await stranger.get("k", in: "posts") } == .unreachable)
       await stranger.close()
       await #expect(code { _ = try await stranger.get("k", in: "posts") } == .closed)

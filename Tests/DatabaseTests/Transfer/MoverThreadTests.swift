@@ -32,13 +32,13 @@ import Testing
         for _ in 0..<TestSize.of(quick: 1, full: 4) {
           try await database.addStore(at: paths[2])
           try await database.addStore(at: paths[3])
-          try await database.waitUntilBalanced(timeout: .seconds(240))
+          try await database.waitUntilBalanced(timeout: .seconds(1_200))
           try await database.removeStore(at: paths[0])
-          try await database.waitUntilBalanced(timeout: .seconds(240))
+          try await database.waitUntilBalanced(timeout: .seconds(1_200))
           try await database.addStore(at: paths[0])
           try await database.removeStore(at: paths[2])
           try await database.removeStore(at: paths[3])
-          try await database.waitUntilBalanced(timeout: .seconds(240))
+          try await database.waitUntilBalanced(timeout: .seconds(1_200))
         }
       } catch { Issue.record("\(error)") }
       isDone.set()
@@ -137,16 +137,16 @@ import Testing
         for _ in 0..<TestSize.of(quick: 1, full: 4) {
           try await database.addStore(at: paths[2])
           try await database.addStore(at: paths[3])
-          try await database.waitUntilBalanced(timeout: .seconds(240))
+          try await database.waitUntilBalanced(timeout: .seconds(1_200))
           // Its coordinator may be the one in use.
           try await database.removeStore(at: paths[0])
           try await database.removeStore(at: paths[1])
-          try await database.waitUntilBalanced(timeout: .seconds(240))
+          try await database.waitUntilBalanced(timeout: .seconds(1_200))
           try await database.addStore(at: paths[0])
           try await database.addStore(at: paths[1])
           try await database.removeStore(at: paths[2])
           try await database.removeStore(at: paths[3])
-          try await database.waitUntilBalanced(timeout: .seconds(240))
+          try await database.waitUntilBalanced(timeout: .seconds(1_200))
         }
       } catch { Issue.record("\(error)") }
       isDone.set()

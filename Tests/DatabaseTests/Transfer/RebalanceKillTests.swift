@@ -64,7 +64,7 @@ import Testing
     let counters = try core.keyspace("counters", .eventual)
     try ledger.check(values, counters, after: .process)
     if toTheEnd {
-      try core.waitUntilBalanced(.seconds(60))
+      try core.waitUntilBalanced(.seconds(600))
       try ledger.check(values, counters, after: .process)
       try core.checkPlacement()
     }

@@ -15,16 +15,23 @@ import Testing
   private static let answer = KeyAnswer(
     context: CausalContext(binding: 5, vector: VersionVector()))
 
+  /// Of clients that dial again soon, and give no node up that is only slow.
+  private static var options: NetworkOptions {
+    var options = NetworkOptions()
+    options.threads = 1
+    options.backoff = .milliseconds(5) ... .milliseconds(20)
+    options.handshakeTimeout = .seconds(120)
+    options.silentHeartbeats = 120
+    return options
+  }
+
   /// A client, closed when `body` is done.
   private func withClient<R>(
     of address: NodeAddress, cluster: String = "test", timeout: Duration = .seconds(120),
     _ body: (NetworkClient) async throws -> R
   ) async throws -> R {
-    var options = NetworkOptions()
-    options.threads = 1
-    options.backoff = .milliseconds(5) ... .milliseconds(20)
     let client = try NetworkClient(
-      to: address, cluster: cluster, tls: .plainOnLoopback, timeout: timeout, options,
+      to: address, cluster: cluster, tls: .plainOnLoopback, timeout: timeout, Self.options,
       environment: .posix())
     let result: Result<R, any Error>
     do { result = .success(try await body(client)) } catch { result = .failure(error) }
@@ -191,7 +198,7 @@ import Testing
     let node = try TestNode(2, on: still(), handler)
     let address = try #require(node.network.address)
     let client = try NetworkClient(
-      to: address, cluster: "test", tls: .plainOnLoopback, timeout: .seconds(120),
+      to: address, cluster: "test", tls: .plainOnLoopback, timeout: .seconds(120), Self.options,
       environment: .posix())
     async let sent = failure { () throws(DatabaseError) in try await client.key(Self.request) }
     var iterator = messages.makeAsyncIterator()

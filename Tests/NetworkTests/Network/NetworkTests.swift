@@ -308,6 +308,21 @@ import Testing
     try b.handler.signs.wait(count: 1)
   }
 
+  /// Else a busy machine's clocks would seem to differ by what it is busy for.
+  @Test func `what comes between a sign and its being told is no difference of clocks`() throws {
+    let time = still()
+    let (a, b) = (try TestNode(1, on: time), try TestNode(2, on: time))
+    // On the thread that is about to tell it.
+    a.network.observe { event in
+      if case .peer(_, .connected, _) = event { time.advance(byNanoseconds: 20_000_000) }
+    }
+    a.network.setPeers([b.network.node: try #require(b.network.address)])
+    let sign = try a.handler.signs.wait(count: 1)[0]
+    #expect(time.monotonicNanoseconds == 1_020_000_000)
+    let difference = sign.localPhysicalMilliseconds - sign.physicalMilliseconds
+    #expect(difference <= sign.roundTripNanoseconds / 1_000_000)
+  }
+
   @Test func `options outside their limits are refused by name`() throws {
     let changes: [(String, (inout NetworkOptions) -> Void)] = [
       ("largestBody", { $0.largestBody = 0 }), ("window", { $0.window = 0 }),

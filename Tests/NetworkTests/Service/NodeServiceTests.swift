@@ -8,7 +8,7 @@ import Testing
 
 /// A node as a process runs it, over TCP on loopback, with a cluster of its own.
 // Budget: 5 s
-@Suite struct NodeServiceTests {
+@Suite(.endsNodes) struct NodeServiceTests {
   private let folder: TemporaryDirectory
 
   init() throws { folder = try TemporaryDirectory() }
@@ -16,6 +16,7 @@ import Testing
   private func listen(_ environment: Environment = .posix()) throws -> NodeService {
     var options = NetworkOptions()
     options.threads = 1
+    options.silentHeartbeats = 120
     return try NodeService.listen(
       as: "music", at: try NodeAddress("127.0.0.1:0"), tls: .plainOnLoopback, options,
       environment: environment)

@@ -1,4 +1,5 @@
 import RoostEnvironment
+import TestSupport
 import Testing
 
 /// What a test has made, kept until the test is over: an optimised build lets go of a node right behind its
@@ -30,7 +31,7 @@ protocol Ending: AnyObject, Sendable {
   func end()
 }
 
-/// Ends what a test has made, once it is over.
+/// Ends what a test has made, once it is over; and runs it on threads of its own, since it waits for sockets.
 struct EndsNodes: SuiteTrait, TestTrait, TestScoping {
   var isRecursive: Bool { true }
 
@@ -40,7 +41,7 @@ struct EndsNodes: SuiteTrait, TestTrait, TestScoping {
     guard testCase != nil else { return try await function() }
     let kept = KeptAlive()
     defer { kept.end() }
-    try await KeptAlive.$current.withValue(kept) { try await function() }
+    try await KeptAlive.$current.withValue(kept) { try await OwnThreads.run(function) }
   }
 }
 

@@ -31,7 +31,7 @@ final class Seen<Value: Sendable>: @unchecked Sendable {
   /// Waits until the values so far are as wished.
   @discardableResult
   func wait<R>(_ what: String = "", _ wish: ([Value]) -> R?) throws -> R {
-    let patience = POSIXTime().monotonicNanoseconds + 120_000_000_000
+    let patience = POSIXTime().monotonicNanoseconds + 300_000_000_000
     lock.lock()
     defer { lock.unlock() }
     while true {
@@ -87,6 +87,8 @@ final class TestNode: Ending {
   ) throws {
     var options = NetworkOptions()
     options.threads = 1
+    // How long the system may take to connect goes by the machine's clock.
+    options.handshakeTimeout = .seconds(60)
     change(&options)
     self.time = time
     self.handler = handler

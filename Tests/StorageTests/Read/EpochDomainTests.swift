@@ -1,3 +1,4 @@
+import Foundation
 import Synchronization
 import Testing
 
@@ -65,6 +66,7 @@ import Testing
         for i in 1...most where i <= total || frees.now == 0 {
           pointer.swap(Canary(i, words, live), retiringIn: domain)
           let left = domain.reclaim()
+          if i > total { sched_yield() }
           if left <= waiting { frees.value.wrappingAdd(1, ordering: .relaxed) }
           waiting = left
         }

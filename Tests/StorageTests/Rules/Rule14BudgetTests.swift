@@ -190,6 +190,7 @@ import Testing
       options.memoryBudgetBytes = 32 << 20
       options.logSegmentBytes = 4 << 20
       options.blockCacheBytes = 4 << 20
+      options.stallDeadline = .seconds(1_200)
       let store = try Store.open(at: directory.path.string, options)
       let trees = try (0..<20).map { try store.tree("tree \($0)") }
       let value = [UInt8](repeating: 7, count: 1000)

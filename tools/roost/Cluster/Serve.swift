@@ -41,6 +41,11 @@ struct Serve: ParsableCommand {
   var foundingNodes: Int?
   @Option(help: "How many nodes hold each key, 1 to 16; 3 otherwise, or all where they are fewer.")
   var replicas: Int?
+  @Option(
+    help: ArgumentHelp(
+      "How long another node may take to acknowledge or to answer, 0.001 to 600; 1 otherwise.",
+      valueName: "seconds"))
+  var replicaTimeout: Double?
   @Option(help: "How many partitions, 1 to 32768, for good; from the number of nodes otherwise.")
   var partitions: Int?
   @Option(help: "What fails together with this node: replicas go to distinct zones.") var zone: String?
@@ -156,6 +161,7 @@ struct Serve: ParsableCommand {
     flags.directory = directory
     flags.foundingNodes = foundingNodes
     flags.replicas = replicas
+    flags.replicaTimeout = replicaTimeout
     flags.partitions = partitions
     flags.zone = zone
     flags.weight = weight

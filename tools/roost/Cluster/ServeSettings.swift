@@ -12,7 +12,7 @@ import RoostStorage
 //
 //   {"cluster": "music", "listen": "10.0.0.1:7420", "directory": "/srv/roost/cluster", "founding-nodes": 3,
 //    "replicas": 3, "partitions": 256, "zone": "rack1", "weight": 100, "tombstone-horizon": 864000,
-//    "move-bytes-per-second": 16777216,
+//    "move-bytes-per-second": 16777216, "replica-timeout": 1,
 //    "tls-certificate": "node.pem", "tls-key": "node.key", "tls-authority": "ca.pem", "plain": false,
 //    "synced": true, "join": false}
 
@@ -23,6 +23,7 @@ struct ServeSettings: Decodable {
   var directory: String?
   var foundingNodes: Int?
   var replicas: Int?
+  var replicaTimeout: Double?
   var partitions: Int?
   var zone: String?
   var weight: Int?
@@ -38,6 +39,7 @@ struct ServeSettings: Decodable {
   private enum CodingKeys: String, CodingKey, CaseIterable {
     case cluster, listen, directory, replicas, partitions, zone, weight, plain, synced, join
     case foundingNodes = "founding-nodes"
+    case replicaTimeout = "replica-timeout"
     case tombstoneHorizon = "tombstone-horizon"
     case moveBytesPerSecond = "move-bytes-per-second"
     case tlsCertificate = "tls-certificate"
@@ -97,6 +99,7 @@ struct ServeSettings: Decodable {
     result.directory = directory ?? other.directory
     result.foundingNodes = foundingNodes ?? other.foundingNodes
     result.replicas = replicas ?? other.replicas
+    result.replicaTimeout = replicaTimeout ?? other.replicaTimeout
     result.partitions = partitions ?? other.partitions
     result.zone = zone ?? other.zone
     result.weight = weight ?? other.weight
@@ -136,6 +139,12 @@ struct NodeSettings {
     cluster.tombstoneHorizon = settings.tombstoneHorizon.map { .seconds($0) }
     if let rate = settings.moveBytesPerSecond { cluster.moveBytesPerSecond = rate }
     cluster.replicas = settings.replicas
+    if let seconds = settings.replicaTimeout {
+      guard (0.001...600).contains(seconds) else {
+        throw Failure.usage("--replica-timeout is \(seconds), must be 0.001 to 600 seconds")
+      }
+      cluster.replicaTimeout = .milliseconds(Int64(seconds * 1_000))
+    }
     cluster.joins = settings.join ?? false
     // Whoever starts a node has it wait for the others, or for an operator, however late they are.
     cluster.foundingTimeout = nil

@@ -38,7 +38,7 @@ struct SongsTour {
         try play(plays % Self.songs, songs)
         plays += 1
       }
-      try database.waitUntilBalanced(.seconds(60))
+      try database.waitUntilBalanced(.seconds(600))
       let moved = database.rebalance
       try TourText.line(
         "Four stores hold \(Format.count(Self.songs)) songs and their plays; a fifth joins while "
