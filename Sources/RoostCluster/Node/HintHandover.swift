@@ -18,7 +18,8 @@ final class HintHandover: @unchecked Sendable {
   private var last: [UInt8]?
 
   init(
-    _ node: ClusterNode, _ targets: [MemberID], isLeaving: Bool = false, _ done: @escaping @Sendable () -> Void
+    _ node: ClusterNode, _ targets: [MemberID], isLeaving: Bool = false,
+    _ done: @escaping @Sendable () -> Void
   ) {
     self.node = node
     self.targets = ArraySlice(targets)

@@ -2,9 +2,9 @@ import Metrics
 import RoostCluster
 import RoostEnvironment
 
-/// What a node does, for swift-metrics: calls of clients and commits as they are answered, all else about once
-/// a second, as the difference to the second before. Nodes of one process share the counters; a gauge shows
-/// the node that spoke last.
+/// What a node does, for swift-metrics: calls of clients and commits as they are answered, all else about
+/// once a second, as the difference to the second before. Nodes of one process share the counters; a gauge
+/// shows the node that spoke last.
 ///
 /// Thread-safe.
 final class NodeMetrics: NodeObserver, @unchecked Sendable {

@@ -51,7 +51,9 @@ import Testing
         let wait = pace.wait(at: now)
         try #require((wait == 0) == (pace.ready(at: now) > 0), "seed \(seed)")
         if wait > 0 {
-          if wait > 1, random.below(2) == 0 { try #require(pace.ready(at: now + wait - 1) == 0, "seed \(seed)") }
+          if wait > 1, random.below(2) == 0 {
+            try #require(pace.ready(at: now + wait - 1) == 0, "seed \(seed)")
+          }
           now += wait
           try #require(pace.ready(at: now) > 0, "seed \(seed): it waited in vain")
         }
