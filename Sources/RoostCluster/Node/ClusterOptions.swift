@@ -27,9 +27,9 @@ public struct ClusterOptions: Sendable {
   public var requestLimit = 4_096
   /// How long the directory keeps a node that no longer says where it is.
   public var lease: Duration = .seconds(10)
-  /// Bytes a second in which the node hands hints over: 1 KiB to 1 TiB. Eight times what Cassandra takes for
-  /// one, and few enough that a store that comes back serves beside it: a gibibyte, the most that is kept,
-  /// takes about two minutes. After a pause an eighth of it goes at once, as of the other two.
+  /// Bytes a second in which the node hands hints over: 1 KiB to 1 TiB. Eight times Cassandra's default: the
+  /// gibibyte that is kept at most takes about two minutes, and a store that is back serves beside it. After a
+  /// pause an eighth of it goes at once, 4 KiB at least, as of the other two rates.
   public var hintBytesPerSecond = 8 << 20
   /// Bytes a second in which the node is brought partitions that move there, those of transactional keyspaces
   /// among them, and compares those that have moved away: 1 KiB to 1 TiB. What is fetched while transactions

@@ -359,7 +359,7 @@ import Testing
     }
     try world.beat(70)
     let held = try (0..<300).count { try world.held("big\($0)", at: 2) != nil }
-    // In 70 s three nodes send at most 3 × 70 × 1 kB, and each a batch beyond it.
+    // In 70 s three nodes send at most 3 × (70 + 4) × 1 kB, and each a batch beyond it.
     #expect(held > 10 && held < 250, "\(held) keys")
     #expect(world[0].status.lastPass == nil)
     try world.beat(1_200)
