@@ -348,9 +348,11 @@ import Testing
         try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--replica-timeout", seconds]), 64,
         "--replica-timeout")
     }
-    expect(
-      try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--move-bytes-per-second", "1"]), 64,
-      "moveBytesPerSecond is 1")
+    for work in ["move", "hint", "repair"] {
+      expect(
+        try roost.run(good + ["--listen", "127.0.0.1:0", "--plain", "--\(work)-bytes-per-second", "0"]), 64,
+        "\(work)BytesPerSecond is 0")
+    }
     let file = roost.path("node.json")
     let files = [("{\"wieght\": 7}", "wieght"), ("{\"weight\": \"x\"}", "weight"), ("{", "node.json")]
     for (text, word) in files {

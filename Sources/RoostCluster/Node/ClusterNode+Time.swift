@@ -104,7 +104,7 @@ extension ClusterNode {
     timers.schedule(atMonotonicNanoseconds: now &+ 10_000_000) { [weak self] in self?.tick() }
   }
 
-  /// Hands over what is kept for members that are there, as much as a second's worth.
+  /// Hands over what is kept for members that are there, unless that is under way.
   func handHintsOver() {
     let mayBegin = lock.withLock {
       if isHandingOver || isClosed { return false }
@@ -117,7 +117,8 @@ extension ClusterNode {
     let targets = hints.statistics.hints.keys.sorted().filter {
       !peers.isSuspected($0, at: now) || view.ring.member($0) == nil
     }
-    HintHandover(self, targets, byteLimit: options.hintBytesPerSecond) { [self] in
+    HintHandover(self, targets) { [weak self] in
+      guard let self else { return }
       lock.withLock { isHandingOver = false }
     }.begin()
   }

@@ -18,13 +18,25 @@ package protocol NodeTransactionHandler: AnyObject, Sendable {
   ///
   /// - Throws: `.closed`; what opening them throws.
   func opened() throws(DatabaseError) -> (any NodeTransactionMoves)?
+
+  /// What it has counted, and how it is now.
+  var figures: TransactionFigures { get }
 }
 
 extension ClusterNode {
   /// From now on messages about transactions come to `handler`, which is held weakly. Before, and when it is
   /// gone, requests fail and other messages are lost.
   package func attach(_ handler: (any NodeTransactionHandler)?) {
-    lock.withLock { transactionHandler = handler }
+    // What the one before has counted counts on: the node says it once more when it ends.
+    let last = currentTransactionHandler?.figures
+    lock.withLock {
+      if let last { endedTransactions = last }
+      transactionHandler = handler
+    }
+  }
+
+  var transactionFigures: TransactionFigures {
+    currentTransactionHandler?.figures ?? lock.withLock { endedTransactions }
   }
 
   var currentTransactionHandler: (any NodeTransactionHandler)? { lock.withLock { transactionHandler } }

@@ -34,7 +34,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   let peers = NodePeers()
   let counters = NodeCounters()
   let reaping: NodeReaping
-  let observer: (any NodeObserver)?
+  package let observer: (any NodeObserver)?
+  /// How fast it works in the background.
+  let paces: NodePaces
   /// Its part in changes of the members.
   let moves = NodeMoves()
   /// What it gives away of transactional partitions.
@@ -63,6 +65,8 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
   var isSweeping = false
   /// Takes messages about transactions.
   weak var transactionHandler: (any NodeTransactionHandler)?
+  /// What that has counted, once it is gone.
+  var endedTransactions = TransactionFigures()
   /// Whether another process says that it has this node's store.
   var isSuperseded = false
   /// Whether the directory says already that the cluster has transactions.
@@ -137,6 +141,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     self.keepsTime = keepsTime
     self.observer = observer
     options = founding.cluster
+    paces = try NodePaces(founding.cluster, at: founding.environment.time.monotonicNanoseconds)
     broken = founding.cluster.subversions
     directory = founding.directory
     environment = founding.environment

@@ -10,6 +10,8 @@ package struct NodeFigures: Sendable, Hashable {
   /// Replicas that were brought what a read found elsewhere.
   package var readRepairs: UInt64 = 0
   package var hintsHandedOver: UInt64 = 0
+  /// Bytes of hints that were sent, those that were refused then among them.
+  package var hintBytesSent: UInt64 = 0
   package var hintsExpired: UInt64 = 0
   package var hintsRefused: UInt64 = 0
   /// Comparisons of all that the node holds with the other replicas.
@@ -18,6 +20,8 @@ package struct NodeFigures: Sendable, Hashable {
   package var treeRepairs: UInt64 = 0
   /// Replicas of partitions that these could not compare.
   package var notCompared: UInt64 = 0
+  /// Bytes of messages and answers of these.
+  package var treeBytes: UInt64 = 0
   /// Trees for comparisons, this node's and others', that were the leaves which it keeps.
   package var treesKept: UInt64 = 0
   /// Those for which all records of a partition were read.
@@ -33,9 +37,20 @@ package struct NodeFigures: Sendable, Hashable {
   /// States that came so late that they were refused.
   package var lateStates: UInt64 = 0
 
+  /// Partitions that have moved to this node, what it was brought of them and sent of those that have moved
+  /// away.
+  package var movesDone: UInt64 = 0
+  package var movedKeys: UInt64 = 0
+  package var movedBytes: UInt64 = 0
+  /// Of transactions, the totals and how they are now.
+  package var transactions = TransactionFigures()
+
   // Now.
   package var hints = 0
   package var hintBytes = 0
+  /// Partitions that are moving to this node, and those that it has given away and is yet to delete.
+  package var movesUnderWay = 0
+  package var dropsLeft = 0
   /// Calls of clients that are not answered yet.
   package var callsInHand = 0
 
@@ -51,6 +66,11 @@ package protocol NodeObserver: Sendable {
   ///   - nanoseconds: from when the node took it.
   ///   - failure: why it failed; `nil` where it did not.
   func answered(isWrite: Bool, nanoseconds: UInt64, _ failure: DatabaseError.Code?)
+
+  /// A transaction's COMMIT was answered, whatever with.
+  ///
+  /// - Parameter nanoseconds: from when it was asked for.
+  func answeredCommit(nanoseconds: UInt64)
 
   /// About once a second, and when the node ends.
   func counted(_ figures: NodeFigures)
@@ -71,6 +91,7 @@ extension ClusterNode {
     figures.callsInHand = counters.inHand
     let kept = hints.statistics
     figures.hintsHandedOver = kept.handedOver
+    figures.hintBytesSent = paces.hints.noted
     figures.hintsExpired = kept.expired
     figures.hintsRefused = kept.refused
     figures.hints = kept.hints.values.reduce(0, +)
@@ -79,7 +100,13 @@ extension ClusterNode {
     figures.treePasses = passes.count
     figures.treeRepairs = passes.mended
     figures.notCompared = passes.notCompared
+    figures.treeBytes = repairs.bytes
     (figures.treesKept, figures.treesScanned, figures.wrongLeaves) = repairs.trees
+    let view = view
+    figures.movesUnderWay = view.state.copies.count { $0.to == local.id }
+    figures.dropsLeft = view.state.drops.count { $0.member == local.id }
+    (figures.movesDone, figures.movedKeys, figures.movedBytes) = moves.totals
+    figures.transactions = transactionFigures
     return figures
   }
 }

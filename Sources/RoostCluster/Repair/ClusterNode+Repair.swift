@@ -17,7 +17,7 @@ extension ClusterNode {
       let number = Guard<UInt64?>(nil)
       do throws(DatabaseError) {
         let repair = TreeRepair(
-          self, try eventualKeyspaces(), deadline: deadline, isThrottled: false, fullEvery: isFull ? 1 : nil
+          self, try eventualKeyspaces(), deadline: deadline, pace: nil, fullEvery: isFull ? 1 : nil
         ) { [weak self] result in
           self?.ended(result)
           if let number = number.value { self?.strike(number) }
@@ -51,10 +51,10 @@ extension ClusterNode {
   /// Lets the pass that is under way go on by as much as is due, or begins the next.
   func repairInBackground() {
     guard let interval = options.repairInterval, core.ring.replicas > 1 else { return }
-    repairs.beat(at: now, interval: interval.wholeNanoseconds, bytesPerSecond: options.repairBytesPerSecond) {
+    repairs.beat(at: now, interval: interval.wholeNanoseconds) {
       guard let keyspaces = try? eventualKeyspaces(), !keyspaces.isEmpty else { return nil }
       let fullEvery = options.fullRepairEvery
-      return TreeRepair(self, keyspaces, isThrottled: true, fullEvery: fullEvery) { [weak self] result in
+      return TreeRepair(self, keyspaces, pace: paces.repairs, fullEvery: fullEvery) { [weak self] result in
         guard let self else { return }
         repairs.backgroundEnded(at: now)
         ended(result)
@@ -135,16 +135,19 @@ final class NodeRepairs: @unchecked Sendable {
   private var known: [(name: TreeName, tree: HashTree)] = []
   private var last: NodeStatus.RepairPass?
   private var ended: (count: UInt64, mended: UInt64, notCompared: UInt64) = (0, 0, 0)
+  private var byteCount: UInt64 = 0
   private var made: (kept: UInt64, scanned: UInt64, wrongLeaves: UInt64) = (0, 0, 0)
   private var schedule: RepairSchedule?
   private var background: TreeRepair?
-  private var lastBeat: UInt64 = 0
   private var isClosed = false
 
   var lastPass: NodeStatus.RepairPass? { lock.withLock { last } }
 
   /// Of all passes that have ended.
   var totals: (count: UInt64, mended: UInt64, notCompared: UInt64) { lock.withLock { ended } }
+
+  /// Of messages of this node's passes and their answers.
+  var bytes: UInt64 { lock.withLock { byteCount } }
 
   /// Trees from kept leaves and from records, of this node's comparisons and others', and leaves found wrong.
   var trees: (kept: UInt64, scanned: UInt64, wrongLeaves: UInt64) { lock.withLock { made } }
@@ -155,6 +158,8 @@ final class NodeRepairs: @unchecked Sendable {
       made.wrongLeaves += UInt64(tree.wrongLeaves)
     }
   }
+
+  func count(bytes: Int) { lock.withLock { byteCount += UInt64(bytes) } }
 
   func ended(_ pass: NodeStatus.RepairPass) {
     lock.withLock {
@@ -178,7 +183,7 @@ final class NodeRepairs: @unchecked Sendable {
   /// Lets the background's pass go on.
   ///
   /// - Parameter begin: makes the next pass, where one is due; `nil` where there is nothing to compare.
-  func beat(at now: UInt64, interval: UInt64, bytesPerSecond: Int, _ begin: () -> TreeRepair?) {
+  func beat(at now: UInt64, interval: UInt64, _ begin: () -> TreeRepair?) {
     let mayBegin = lock.withLock { () -> Bool in
       if isClosed { return false }
       if schedule == nil { schedule = RepairSchedule(interval: interval, at: now) }
@@ -186,21 +191,17 @@ final class NodeRepairs: @unchecked Sendable {
     }
     // Outside the lock: it may ask the directory.
     let next = mayBegin ? begin() : nil
-    let (pass, due, bytes) = lock.withLock { () -> (TreeRepair?, Int, Int) in
-      if isClosed { return (nil, 0, 0) }
+    let (pass, due) = lock.withLock { () -> (TreeRepair?, Int) in
+      if isClosed { return (nil, 0) }
       if background == nil, mayBegin {
         background = next
         // Nothing to compare: what there will be is spread over an interval of its own.
         if next == nil { schedule = RepairSchedule(interval: interval, at: now) }
       }
-      // After a pause no more than a second's worth goes at once.
-      let elapsed = min(now &- min(lastBeat, now), 1_000_000_000)
-      lastBeat = now
-      let bytes = Int(Double(bytesPerSecond) * Double(elapsed) / 1e9)
-      guard let background, let schedule else { return (nil, 0, 0) }
-      return (background, schedule.due(of: background.partitionCount, at: now), bytes)
+      guard let background, let schedule else { return (nil, 0) }
+      return (background, schedule.due(of: background.partitionCount, at: now))
     }
-    if due > 0 { pass?.allow(partitions: due, bytes: bytes) }
+    if due > 0 { pass?.allow(partitions: due) }
   }
 
   /// The background's pass has ended: the next one begins when it is due.

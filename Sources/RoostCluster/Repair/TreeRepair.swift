@@ -81,10 +81,13 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private var isRunning = false
   private var isOver = false
   private var partitionsAllowed: Int
-  private var bytesAllowed: Int
+  /// Whether it is looked at again once its pace lets more go.
+  private var isPaused = false
   // Of the thread that works events off.
   private let keyspaces: [KeyspaceCore]
   private let partitions: [Int]
+  /// How fast it goes; `nil` for as fast as it can.
+  private let pace: BytePace?
   /// The only one to compare with; `nil` for all other replicas.
   private let peer: MemberID?
   private let direction: Direction
@@ -101,14 +104,16 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private var isOverdue = false
   private var hasEnded = false
 
-  /// A pass that is let go on by ``allow(partitions:bytes:)``.
+  /// A pass over all that the node holds.
   ///
   /// - Parameters:
+  ///   - pace: how fast it goes. Then it begins no partition before ``allow(partitions:)`` says so, too;
+  ///     `nil` for as fast as it can.
   ///   - fullEvery: of how many partitions one is compared by its records and not by kept leaves, which are
   ///     checked; by chance, since a count would begin anew with each process. `nil` for none.
   ///   - done: called once: with `.closed` where the node was closed before the end.
   init(
-    _ node: ClusterNode, _ keyspaces: [KeyspaceCore], deadline: UInt64 = .max, isThrottled: Bool,
+    _ node: ClusterNode, _ keyspaces: [KeyspaceCore], deadline: UInt64 = .max, pace: BytePace?,
     fullEvery: Int? = nil, _ done: @escaping ClusterNode.Answer<RepairReport>
   ) {
     self.node = node
@@ -116,16 +121,16 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     self.keyspaces = keyspaces
     self.deadline = deadline
     self.done = done
-    partitionsAllowed = isThrottled ? 0 : .max
-    bytesAllowed = isThrottled ? 0 : .max
+    self.pace = pace
+    partitionsAllowed = pace == nil ? .max : 0
     peer = nil
     direction = .both
     let view = node.view
     partitions = (0..<view.ring.partitionCount).filter { view.isReplica(node.local.id, of: $0) }
   }
 
-  /// A throttled pass over one partition with one other member, one of its replicas. By the records: what is
-  /// deleted or taken over after it depends on nothing that is kept beside them.
+  /// A pass over one partition with one other member, one of its replicas, at the pace of moves. By the
+  /// records: what is deleted or taken over after it depends on nothing that is kept beside them.
   init(
     _ node: ClusterNode, _ keyspaces: [KeyspaceCore], partition: Int, with peer: MemberID,
     _ direction: Direction, _ done: @escaping ClusterNode.Answer<RepairReport>
@@ -137,27 +142,41 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     self.direction = direction
     fullEvery = 1
     deadline = .max
-    partitionsAllowed = 0
-    bytesAllowed = 0
+    pace = node.paces.moves
+    partitionsAllowed = .max
     partitions = [partition]
   }
 
   /// How many partitions there are to go over, counted for each keyspace.
   var partitionCount: Int { keyspaces.count * partitions.count }
 
+  /// Begins, or looks at once whether it may go on.
   func begin() { post(.goOn) }
 
-  /// Lets a throttled pass go on.
+  /// Lets a paced pass begin more partitions, and go on.
   ///
-  /// - Parameters:
-  ///   - partitions: how many may be begun since the pass began.
-  ///   - bytes: how many more may be sent. What was not used of earlier ones is gone; a debt stays.
-  func allow(partitions: Int, bytes: Int) {
-    lock.withLock {
-      partitionsAllowed = partitions
-      bytesAllowed = min(bytesAllowed, 0) + bytes
-    }
+  /// - Parameter partitions: how many may be begun since the pass began.
+  func allow(partitions: Int) {
+    lock.withLock { partitionsAllowed = partitions }
     post(.goOn)
+  }
+
+  /// Whether something may be sent now; else it goes on by itself when it may.
+  private func mayGo(_ node: ClusterNode) -> Bool {
+    guard let pace else { return true }
+    let now = node.now
+    if pace.mayGo(at: now) { return true }
+    let mustSet = lock.withLock {
+      defer { isPaused = true }
+      return !isPaused
+    }
+    guard mustSet else { return false }
+    node.afterNanoseconds(pace.wait(at: now)) { [weak self] in
+      guard let self else { return }
+      lock.withLock { isPaused = false }
+      post(.goOn)
+    }
+    return false
   }
 
   func look(at nanoseconds: UInt64) { if nanoseconds >= deadline { post(.overdue) } }
@@ -202,16 +221,16 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     case .goOn: break
     case .overdue: isOverdue = true
     case .answered(let asked, let question, let result):
-      count(answer: result)
+      count(answer: result, node)
       guard asked == number, current != nil else { return }
       current?.isWaiting = false
       do throws(DatabaseError) { try take(try result.get(), question) } catch { giveUp(error, node) }
     case .fetched(let asked, let difference, let result):
-      count(answer: result)
+      count(answer: result, node)
       guard asked == number, current != nil else { return }
       do throws(DatabaseError) { try join(difference, try result.get(), node) } catch { ended(error, node) }
     case .applied(let asked, let result):
-      count(answer: result)
+      count(answer: result, node)
       guard asked == number, current != nil else { return }
       switch result {
       case .success: ended(nil, node)
@@ -251,9 +270,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   /// - Returns: `false` where there is nothing to do for now.
   private func step(_ node: ClusterNode) throws(DatabaseError) -> Bool {
     guard let hand = current, let place, !hand.isWaiting else { return false }
-    let mayGo = lock.withLock { bytesAllowed > 0 }
     if !hand.toMend.isEmpty {
-      guard mayGo, hand.inHand < Self.mostInHand, let difference = current?.toMend.popFirst() else {
+      guard hand.inHand < Self.mostInHand, mayGo(node), let difference = current?.toMend.popFirst() else {
         return false
       }
       current?.inHand += 1
@@ -264,7 +282,7 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     if hand.inHand > 0 { return false }
     switch current?.comparison.next() {
     case .ask(let question):
-      guard mayGo else { return false }
+      guard mayGo(node) else { return false }
       current?.isWaiting = true
       ask(question, of: hand.member, place, node)
     case .read(let leaves, let after):
@@ -519,17 +537,19 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     _ kind: UInt16, _ body: [UInt8], to member: MemberID, _ timeout: Duration, _ node: ClusterNode,
     _ reply: @escaping ClusterNode.Answer<[UInt8]>
   ) {
-    count(body.count)
+    count(body.count, node)
     let limit = min(deadline, node.now &+ timeout.wholeNanoseconds)
     node.send(kind, body, to: member, deadline: limit, reply)
   }
 
-  private func count(answer: Result<[UInt8], DatabaseError>) {
-    if case .success(let bytes) = answer { count(bytes.count) }
+  private func count(answer: Result<[UInt8], DatabaseError>, _ node: ClusterNode) {
+    if case .success(let bytes) = answer { count(bytes.count, node) }
   }
 
-  private func count(_ bytes: Int) {
+  private func count(_ bytes: Int, _ node: ClusterNode) {
     report.bytes += UInt64(bytes)
-    lock.withLock { if bytesAllowed != .max { bytesAllowed -= bytes } }
+    pace?.note(bytes, at: node.now)
+    // Those of moves count there.
+    if peer == nil { node.repairs.count(bytes: bytes) }
   }
 }

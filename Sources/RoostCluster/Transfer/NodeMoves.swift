@@ -53,9 +53,6 @@ final class NodeMoves: @unchecked Sendable {
   private var retryAt: [Job: UInt64] = [:]
   private var failures: [Job: Int] = [:]
   private var wait: Wait?
-  /// Bytes that may be moved now; below 0 after more went than was allowed.
-  private var credit: Int?
-  private var lastBeat: UInt64 = 0
   private var movesDone: UInt64 = 0
   private var keys: UInt64 = 0
   private var bytes: UInt64 = 0
@@ -73,19 +70,9 @@ final class NodeMoves: @unchecked Sendable {
     if mustRun { node.run(.background) { [self, weak node] in if let node { work(node) } } }
   }
 
-  /// Lets what is under way go on by a little, and looks for more.
+  /// Looks whether what is under way may go on, and for more.
   func beat(_ node: ClusterNode) {
-    let now = node.now
-    let rate = node.options.moveBytesPerSecond
-    let (repair, added) = lock.withLock { () -> (TreeRepair?, Int) in
-      // After a pause no more than a second's worth goes at once.
-      let elapsed = min(now &- min(lastBeat, now), 1_000_000_000)
-      lastBeat = now
-      let added = Int(Double(rate) * Double(elapsed) / 1e9)
-      credit = min((credit ?? rate) + added, rate)
-      return (self.repair, added)
-    }
-    repair?.allow(partitions: .max, bytes: added)
+    lock.withLock { repair }?.begin()
     let view = node.view
     let isAtRest = view.change == nil && view.state.copies.isEmpty && view.state.drops.isEmpty
     if !isAtRest || view.isDeparting(node.local.id) { wake(node) }
@@ -185,6 +172,9 @@ final class NodeMoves: @unchecked Sendable {
     wake(node)
   }
 
+  /// What this node was brought since it was started, as in ``ChangeProgress``.
+  var totals: (moves: UInt64, keys: UInt64, bytes: UInt64) { lock.withLock { (movesDone, keys, bytes) } }
+
   /// Fills in what this node knows of itself.
   func add(to progress: inout ChangeProgress) {
     lock.withLock {
@@ -261,8 +251,8 @@ final class NodeMoves: @unchecked Sendable {
       }.begin()
     }
     let before = kept.values.reduce(0, +)
-    HintHandover(node, kept.keys.sorted(), byteLimit: node.options.hintBytesPerSecond, isLeaving: true) {
-      [self] in
+    HintHandover(node, kept.keys.sorted(), isLeaving: true) { [self, weak node] in
+      guard let node else { return }
       let left = node.hints.statistics.hints.values.reduce(0, +)
       finished(
         .leave,
@@ -291,15 +281,10 @@ final class NodeMoves: @unchecked Sendable {
 
   // MARK: - Versions
 
-  /// Whether more may be moved now.
-  func mayMove(_ node: ClusterNode) -> Bool {
-    lock.withLock { (credit ?? node.options.moveBytesPerSecond) > 0 }
-  }
-
   /// Counts what this node was brought of transactional keyspaces.
-  func moved(bytes moved: Int, keys count: Int) {
+  func moved(bytes moved: Int, keys count: Int, _ node: ClusterNode) {
+    node.paces.moves.note(moved, at: node.now)
     lock.withLock {
-      credit = credit.map { $0 - moved }
       bytes += UInt64(moved)
       keys += UInt64(count)
     }
@@ -321,7 +306,6 @@ final class NodeMoves: @unchecked Sendable {
         case .failure(let error): reply(.failure(error))
         case .success(let report):
           lock.withLock {
-            credit = credit.map { $0 - Int(report.bytes) }
             bytes += report.bytes
             if direction == .both { keys += report.mended }
           }
@@ -332,13 +316,11 @@ final class NodeMoves: @unchecked Sendable {
         }
       }
     }
-    let allowed = lock.withLock { () -> Int? in
-      if isClosed { return nil }
-      self.repair = repair
-      return max(0, credit ?? node.options.moveBytesPerSecond)
+    let wasClosed = lock.withLock {
+      if !isClosed { self.repair = repair }
+      return isClosed
     }
-    guard let allowed else { return repair.end() }
-    repair.allow(partitions: .max, bytes: allowed)
+    if wasClosed { repair.end() } else { repair.begin() }
   }
 }
 

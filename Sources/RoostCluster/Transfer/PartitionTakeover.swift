@@ -126,12 +126,13 @@ final class PartitionTakeover: @unchecked Sendable {
     }
   }
 
-  /// Goes on once as many bytes may be moved again.
+  /// Goes on once something may be moved again: at once where transactions wait for it.
   private func paced(
     _ node: ClusterNode, _ then: @escaping @Sendable (ClusterNode) throws(DatabaseError) -> Void
   ) throws(DatabaseError) {
-    if isFrozen || moves.mayMove(node) { return try then(node) }
-    node.afterNanoseconds(100_000_000) { [self, weak node] in
+    let (pace, now) = (node.paces.moves, node.now)
+    if isFrozen || pace.mayGo(at: now) { return try then(node) }
+    node.afterNanoseconds(pace.wait(at: now)) { [self, weak node] in
       guard let node else { return }
       do throws(DatabaseError) { try paced(node, then) } catch { fail(error, node) }
     }
@@ -157,7 +158,7 @@ final class PartitionTakeover: @unchecked Sendable {
     for (keyspace, entries) in byKeyspace.sorted(by: { $0.key < $1.key }) {
       try node.core.versionedKeyspace(keyspace).part(of: node.local).take(entries, of: move.partition)
     }
-    moves.moved(bytes: page.byteCount, keys: page.entries.count { $0.tree == .current })
+    moves.moved(bytes: page.byteCount, keys: page.entries.count { $0.tree == .current }, node)
   }
 
   /// Fetches what was committed to meanwhile: until little is left, or, once the partition is drained, all.

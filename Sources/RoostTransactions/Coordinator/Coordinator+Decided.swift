@@ -12,6 +12,7 @@ extension Coordinator {
       warn("\(transaction): COMMIT could not be logged, and it stays in doubt: \(failure)")
       logFailure = failure
       active[transaction]?.phase = .lost
+      countUnknown()
       for caller in found.callers {
         effects.append(.answerCommit(request: caller, .unknown(transaction)))
       }
@@ -20,7 +21,7 @@ extension Coordinator {
     }
     if record.isSynced { forgetEffects(before: number) }
     active[transaction]?.isLogged = true
-    remember(transaction, .committed(record.timestamp))
+    conclude(transaction, .committed(record.timestamp))
     deliver(transaction, record.timestamp)
   }
 
@@ -131,7 +132,7 @@ extension Coordinator {
     guard let found = active[transaction], found.acquires[request]?.member == member else { return }
     switch found.phase {
     case .atOnce:
-      remember(transaction, .committed(timestamp))
+      conclude(transaction, .committed(timestamp))
       // Nobody else is to be told: it ends when the caller is answered.
       active[transaction]?.acquires = [:]
       active[transaction]?.nextRetry = nil
@@ -148,6 +149,7 @@ extension Coordinator {
   mutating func giveUpAtOnce(_ transaction: TransactionID) {
     guard let found = active[transaction], case .atOnce(let member, _) = found.phase else { return }
     active[transaction]?.phase = .unknownAtOnce(member)
+    countUnknown()
     for caller in found.callers {
       effects.append(.answerCommit(request: caller, .unknown(transaction)))
     }
@@ -160,7 +162,7 @@ extension Coordinator {
   mutating func settleUnknown(_ transaction: TransactionID, _ how: Finish) {
     active[transaction] = nil
     schedule(transaction)
-    remember(transaction, how)
+    conclude(transaction, how)
   }
 
   // MARK: Questions and answers

@@ -193,7 +193,7 @@ extension Coordinator {
     let writers = found.writers
     if writers.isEmpty, call.effects.isEmpty {
       // Nothing to make durable, and what it read all clocks have passed.
-      remember(transaction, .committed(timestamp))
+      conclude(transaction, .committed(timestamp))
       for caller in found.callers {
         effects.append(.answerCommit(request: caller, .committed(at: timestamp)))
       }
@@ -238,7 +238,7 @@ extension Coordinator {
   mutating func abort(_ transaction: TransactionID, _ reason: AbortReason) {
     guard let found = active.removeValue(forKey: transaction) else { return }
     schedule(transaction)
-    remember(transaction, .aborted(reason))
+    conclude(transaction, .aborted(reason))
     for acquire in found.acquires.sorted(by: { $0.key < $1.key }) {
       if let caller = acquire.value.answers { effects.append(.failAcquire(request: caller, reason)) }
     }

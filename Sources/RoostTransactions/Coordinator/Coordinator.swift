@@ -1,5 +1,5 @@
 import RoostCausality
-import RoostCluster
+package import RoostCluster
 
 /// Who decides transactions: two-phase commit with presumed abort, a coordinator's side.
 ///
@@ -48,6 +48,8 @@ package struct Coordinator: Sendable {
   var suspects: [Endpoint: UInt64] = [:]
   var deadlines = Deadlines<TransactionID>()
   var wakesAt: UInt64?
+  /// How transactions have ended since it was made.
+  package private(set) var counts = OutcomeCounts()
 
   var now: Instant
   var effects: [CoordinatorEffect] = []
@@ -229,6 +231,18 @@ package struct Coordinator: Sendable {
       now.monotonicMilliseconds &+ max(times.firstRetryMilliseconds, 1)
     schedule(transaction)
   }
+
+  /// Now it is known what became of a transaction.
+  mutating func conclude(_ transaction: TransactionID, _ how: Finish) {
+    switch how {
+    case .committed: counts.committed += 1
+    case .aborted(let reason): counts.aborted[reason.kind, default: 0] += 1
+    }
+    remember(transaction, how)
+  }
+
+  /// Callers are told that nobody knows.
+  mutating func countUnknown() { counts.unknown += 1 }
 
   /// Keeps an outcome, for those who ask, and lets the oldest go where there are too many.
   mutating func remember(_ transaction: TransactionID, _ how: Finish) {

@@ -54,6 +54,24 @@ public enum AbortReason: Hashable, Sendable {
   case recorded
 }
 
+extension AbortReason {
+  /// As counters tell it apart.
+  package var kind: AbortKind {
+    switch self {
+    case .conflict: .conflict
+    case .deadline: .deadline
+    case .interrupted: .interrupted
+    case .moving: .moving
+    case .expired: .expired
+    case .requested: .requested
+    case .unreachable: .unreachable
+    case .clock: .clock
+    case .failed: .failed
+    case .recorded: .recorded
+    }
+  }
+}
+
 /// Why a coordinator begins no transaction now.
 package enum BeginRefusal: Error, Hashable, Sendable {
   /// Its clock is near the bound, or beyond: it waits for a message that shows it back inside.

@@ -152,6 +152,11 @@ final class CoordinatorDriver: @unchecked Sendable {
   /// Whether nothing that it began is under way, and all that it decided is done everywhere.
   var isIdle: Bool { lock.withLock { machine.isIdle } && loop.isIdle }
 
+  /// How its transactions have ended since it was made, and how many are under way.
+  var figures: (outcomes: OutcomeCounts, underWay: Int) {
+    lock.withLock { (machine.counts, machine.active.count) }
+  }
+
   /// How many of its unfinished transactions name a member for anything.
   func unfinished(naming member: MemberID) -> Int {
     lock.withLock { machine.unfinished(naming: member) }

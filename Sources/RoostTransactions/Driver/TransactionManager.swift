@@ -277,6 +277,7 @@ package final class TransactionManager: @unchecked Sendable {
     _ transaction: TransactionID, _ writes: [MemberID: [TransactionWrite]], _ effects: [EventualEffect],
     isSynced: Bool, mayWait: Bool = false, _ reply: @escaping @Sendable (TransactionOutcome) -> Void
   ) {
+    let reply = timed(reply)
     guard let coordinator = coordinator(of: transaction) else { return reply(.unknown(transaction)) }
     guard mayWait, isSynced, effects.isEmpty, writes.count == 1, let writer = writes.first,
       !writer.value.isEmpty, let participant = lock.withLock({ state.participants[writer.key] })

@@ -32,6 +32,8 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
   // Guarded by `lock`.
   private var state = State.unopened
   private var transport: RemoteTransport?
+  /// How transactions had ended when they were closed.
+  private var endedOutcomes = OutcomeCounts()
   /// Members that were warned of for another bound of the clocks.
   private var strangers: Set<MemberID> = []
 
@@ -147,11 +149,22 @@ package final class NodeTransactions: NodeTransactionHandler, @unchecked Sendabl
     if wasClosed { return }
     // What is decided is told, and acknowledged, as far as it comes at once.
     let failure = answered { () throws(DatabaseError) in try manager?.close(waits: waits) }
+    if let outcomes = manager?.figures.outcomes { lock.withLock { endedOutcomes = outcomes } }
     node.attach(nil)
     workers.shutdown()
     readers.shutdown()
     clients.shutdown()
     try failure.get()
+  }
+
+  package var figures: TransactionFigures {
+    let (manager, outcomes) = lock.withLock { () -> (TransactionManager?, OutcomeCounts) in
+      if case .open(let manager) = state { (manager, endedOutcomes) } else { (nil, endedOutcomes) }
+    }
+    var figures = manager?.figures ?? TransactionFigures()
+    if manager == nil { figures.outcomes = outcomes }
+    (figures.clientsOpen, figures.clientsRefused) = clients.served.figures
+    return figures
   }
 
   package func opened() throws(DatabaseError) -> (any NodeTransactionMoves)? { try open(waits: false) }

@@ -60,6 +60,8 @@ final class ServedTransactions: @unchecked Sendable {
   private var byteCount = 0
   /// COMMITs that were taken and not answered yet.
   private var commitCount = 0
+  /// Begins that were refused, and statements for which there was no room.
+  private var refusedCount: UInt64 = 0
   private var isSweeping = false
   private var isClosed = false
 
@@ -71,6 +73,9 @@ final class ServedTransactions: @unchecked Sendable {
 
   /// How many are open.
   var openCount: Int { lock.withLock { open.count } }
+
+  /// The same, and how often one was refused.
+  var figures: (open: Int, refused: UInt64) { lock.withLock { (open.count, refusedCount) } }
 
   private var now: UInt64 { node.core.shared.environment.time.monotonicNanoseconds / 1_000_000 }
 
@@ -85,7 +90,10 @@ final class ServedTransactions: @unchecked Sendable {
     try reserve(number, of: connection)
     let core: TransactionCore
     do throws(DatabaseError) { core = try TransactionCore(manager, age: age) } catch {
-      lock.withLock { release(number, of: connection) }
+      lock.withLock {
+        refusedCount += 1
+        release(number, of: connection)
+      }
       throw error
     }
     let now = now
@@ -120,10 +128,12 @@ final class ServedTransactions: @unchecked Sendable {
         throw DatabaseError(.invalidArgument, "the transaction was begun already: its begin came twice")
       }
       guard own.count < limits.perConnection else {
+        refusedCount += 1
         throw DatabaseError(
           .busy, "the connection has \(limits.perConnection) transactions open, and may have no more")
       }
       guard count < limits.total else {
+        refusedCount += 1
         throw DatabaseError(.busy, "the node has \(limits.total) transactions of clients open already")
       }
       begins[connection, default: []].insert(number)
@@ -171,6 +181,7 @@ final class ServedTransactions: @unchecked Sendable {
       guard bytes == 0 || byteCount + bytes <= limits.bytes else {
         entry.idleUntil = now &+ entry.idleMilliseconds
         open[id] = entry
+        refusedCount += 1
         throw DatabaseError(
           .busy, "the node keeps \(byteCount) bytes for clients' transactions; \(limits.bytes) are the most")
       }

@@ -67,7 +67,7 @@ import Testing
       { $0.requestLimit = 0 }, { $0.lease = .zero }, { $0.hintBytesPerSecond = 1 }, { $0.impatience = .zero },
       { $0.zone = String(repeating: "z", count: 256) }, { $0.foundingTimeout = .seconds(-1) },
       { $0.repairInterval = .seconds(59) }, { $0.repairBytesPerSecond = 0 }, { $0.repairTimeout = .zero },
-      { $0.fullRepairEvery = 0 },
+      { $0.fullRepairEvery = 0 }, { $0.moveBytesPerSecond = 0 }, { $0.hintBytesPerSecond = 0 },
     ] {
       var options = ClusterOptions(cluster: "c")
       change(&options)

@@ -18,6 +18,7 @@ import Testing
     func answered(isWrite: Bool, nanoseconds: UInt64, _ failure: DatabaseError.Code?) {
       calls.withLock { $0.append(Call(isWrite: isWrite, failure: failure)) }
     }
+    func answeredCommit(nanoseconds: UInt64) {}
     func counted(_ figures: NodeFigures) { self.figures.withLock { $0.append(figures) } }
 
     var last: NodeFigures { figures.withLock { $0.last } ?? NodeFigures() }

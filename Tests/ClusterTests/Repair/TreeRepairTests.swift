@@ -248,14 +248,18 @@ import Testing
     try world.make()
     try Self.fill(world, 20)
     let outcome = Guarded<[DatabaseError.Code?]>([])
-    let repair = TreeRepair(world[0], [try world[0].keyspace("k")], isThrottled: true) { result in
+    let start = world.time.monotonicNanoseconds
+    let pace = BytePace(try PacedBytes(bytesPerSecond: 1_000_000_000, burst: 100, at: start))
+    let repair = TreeRepair(world[0], [try world[0].keyspace("k")], pace: pace) { result in
       outcome.withLock { $0.append(code { _ = try result.get() }) }
     }
     repair.begin()
-    repair.allow(partitions: 16, bytes: 100)
+    repair.allow(partitions: 16)
+    #expect(pace.noted > 0 && !pace.mayGo(at: start), "it waits for more")
     repair.end()
     repair.end()
-    repair.allow(partitions: 16, bytes: 1_000_000)
+    world.time.advance(byNanoseconds: 1_000_000)
+    repair.allow(partitions: 16)
     #expect(outcome.withLock { $0 } == [.closed])
     try world.close(0)
     let closed = Guarded<DatabaseError.Code?>(nil)
@@ -273,7 +277,10 @@ import Testing
       try Self.fill(world, 60)
       for _ in 0..<20 { try Self.putAlone("k\(random.below(80))", world, at: random.below(3)) }
       let outcome = Guarded<RepairReport?>(nil)
-      let repair = TreeRepair(world[0], [try world[0].keyspace("k")], isThrottled: true) { result in
+      // A byte takes 10 ns: no deadline comes nearer by this.
+      let pace = BytePace(
+        try PacedBytes(bytesPerSecond: 100_000_000, burst: 300, at: world.time.monotonicNanoseconds))
+      let repair = TreeRepair(world[0], [try world[0].keyspace("k")], pace: pace) { result in
         outcome.withLock { $0 = try? result.get() }
       }
       repair.begin()
@@ -293,7 +300,9 @@ import Testing
           let index = 1 + random.below(2)
           world.crash(index, .keepAll, seed: random.next())
           try world.restart(index)
-        default: repair.allow(partitions: 16, bytes: 1 + random.below(300))
+        default:
+          world.time.advance(byNanoseconds: 10 * UInt64(1 + random.below(300)))
+          repair.allow(partitions: 16)
         }
       }
       let report = try #require(outcome.withLock { $0 })
@@ -350,7 +359,7 @@ import Testing
     }
     try world.beat(70)
     let held = try (0..<300).count { try world.held("big\($0)", at: 2) != nil }
-    // In 70 s three nodes send at most 3 × 70 × 1 kB, and each a batch beyond it.
+    // In 70 s three nodes send at most 3 × (70 + 4) × 1 kB, and each a batch beyond it.
     #expect(held > 10 && held < 250, "\(held) keys")
     #expect(world[0].status.lastPass == nil)
     try world.beat(1_200)

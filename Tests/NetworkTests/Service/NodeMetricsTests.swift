@@ -38,7 +38,8 @@ import Testing
     }
 
     func makeCounter(label: String, dimensions: [(String, String)]) -> any CounterHandler {
-      Handler(label: label, metrics: self)
+      let shown = dimensions.map { "{\($0)=\($1)}" }.joined()
+      return Handler(label: label + shown, metrics: self)
     }
     func makeRecorder(
       label: String, dimensions: [(String, String)], aggregate: Bool
@@ -58,6 +59,7 @@ import Testing
     figures.writes = 5
     figures.hints = 3
     figures.callsInHand = 2
+    figures.movesUnderWay = 4
     metrics.counted(figures)
     figures.writes = 7
     figures.readRepairs = 1
@@ -73,7 +75,43 @@ import Testing
     #expect(
       seen.gauges == [
         "roost_node_hints": 0, "roost_node_hint_bytes": 0, "roost_node_calls_in_hand": 2,
+        "roost_node_moves_under_way": 4, "roost_node_drops_left": 0, "roost_node_transactions_under_way": 0,
+        "roost_node_transactions_in_doubt": 0, "roost_node_client_transactions": 0,
       ])
+  }
+
+  @Test func `transactions, moves and hints are counted, aborts by their reasons`() {
+    let kept = KeptMetrics()
+    let metrics = NodeMetrics(kept)
+    var figures = NodeFigures()
+    figures.transactions.outcomes.committed = 3
+    figures.transactions.outcomes.aborted = [.conflict: 2, .unreachable: 1]
+    figures.transactions.clientsOpen = 7
+    figures.transactions.inDoubt = 1
+    metrics.counted(figures)
+    figures.transactions.outcomes.committed = 4
+    figures.transactions.outcomes.aborted[.conflict] = 5
+    figures.transactions.outcomes.unknown = 1
+    figures.transactions.clientsRefused = 6
+    figures.transactions.underWay = 8
+    (figures.movesDone, figures.movedKeys, figures.movedBytes) = (1, 20, 300)
+    (figures.dropsLeft, figures.hintBytesSent, figures.treeBytes) = (2, 400, 500)
+    metrics.counted(figures)
+    metrics.answeredCommit(nanoseconds: 5_000)
+    let seen = kept.kept.withLock { $0 }
+    #expect(
+      seen.totals == [
+        "roost_node_transactions_committed": 4, "roost_node_transactions_aborted{reason=conflict}": 5,
+        "roost_node_transactions_aborted{reason=unreachable}": 1, "roost_node_transactions_unknown": 1,
+        "roost_node_client_transactions_refused": 6, "roost_node_moves_done": 1,
+        "roost_node_moved_keys": 20, "roost_node_moved_bytes": 300, "roost_node_hint_bytes_sent": 400,
+        "roost_node_tree_bytes": 500,
+      ])
+    #expect(seen.gauges["roost_node_client_transactions"] == 7)
+    #expect(seen.gauges["roost_node_transactions_in_doubt"] == 1)
+    #expect(seen.gauges["roost_node_transactions_under_way"] == 8)
+    #expect(seen.gauges["roost_node_drops_left"] == 2)
+    #expect(seen.times == ["roost_node_commit_time": [5_000]])
   }
 
   @Test func `calls are timed, and those that failed counted`() {

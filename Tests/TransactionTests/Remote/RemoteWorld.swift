@@ -25,6 +25,9 @@ final class RemoteWorld: @unchecked Sendable {
   /// Of the nodes that are started from now on; see ``subvert(_:_:)``.
   private var subversions = NodeSubversions()
   private let configure: (Int, inout DatabaseOptions) -> Void
+  /// Of nodes that are started from now on: how they take part, and who is told what they do.
+  var takesPart: (inout ClusterOptions) -> Void = { _ in }
+  var observer: (any NodeObserver)?
   private var lastNode: UInt64 = 0
   private var lastBeat: UInt64 = 0
   private(set) var accounts: UInt64 = 0
@@ -73,6 +76,7 @@ final class RemoteWorld: @unchecked Sendable {
     cluster.joins = joins
     cluster.subversions = subversions
     cluster.repairInterval = nil
+    takesPart(&cluster)
     return try ClusterFounding(
       at: "/disk/db", options, cluster, directory: directory, address: try address(index),
       hosts[index].environment)
@@ -86,7 +90,8 @@ final class RemoteWorld: @unchecked Sendable {
     lastNode += 1
     let number = NodeID(rawValue: lastNode)
     let node = try ClusterNode.start(
-      founding, transport: wire.transport(of: number), address: try address(index), keepsTime: false
+      founding, transport: wire.transport(of: number), address: try address(index), keepsTime: false,
+      observer: observer
     ) { _ in }
     let transactions = NodeTransactions(node)
     hosts[index].begin(node, transactions, number)

@@ -58,6 +58,16 @@ struct Serve: ParsableCommand {
     help: ArgumentHelp(
       "How fast partitions move to this node, at least 1024; 16777216 otherwise.", valueName: "bytes"))
   var moveBytesPerSecond: Int?
+  @Option(
+    help: ArgumentHelp(
+      "How fast this node hands over what it keeps for others, at least 1024; 8388608 otherwise.",
+      valueName: "bytes"))
+  var hintBytesPerSecond: Int?
+  @Option(
+    help: ArgumentHelp(
+      "How fast this node compares with the others in the background, at least 1024; 4194304 otherwise.",
+      valueName: "bytes"))
+  var repairBytesPerSecond: Int?
   @Option(help: "This node's share beside the others', 1 to 1000; 100 otherwise.") var weight: Int?
   @OptionGroup var tls: TLSArguments
   @Option(
@@ -167,6 +177,8 @@ struct Serve: ParsableCommand {
     flags.weight = weight
     flags.tombstoneHorizon = tombstoneHorizon
     flags.moveBytesPerSecond = moveBytesPerSecond
+    flags.hintBytesPerSecond = hintBytesPerSecond
+    flags.repairBytesPerSecond = repairBytesPerSecond
     flags.tlsCertificate = tls.tlsCertificate
     flags.tlsKey = tls.tlsKey
     flags.tlsAuthority = tls.tlsAuthority

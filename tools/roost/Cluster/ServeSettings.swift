@@ -29,6 +29,8 @@ struct ServeSettings: Decodable {
   var weight: Int?
   var tombstoneHorizon: Int?
   var moveBytesPerSecond: Int?
+  var hintBytesPerSecond: Int?
+  var repairBytesPerSecond: Int?
   var tlsCertificate: String?
   var tlsKey: String?
   var tlsAuthority: String?
@@ -42,6 +44,8 @@ struct ServeSettings: Decodable {
     case replicaTimeout = "replica-timeout"
     case tombstoneHorizon = "tombstone-horizon"
     case moveBytesPerSecond = "move-bytes-per-second"
+    case hintBytesPerSecond = "hint-bytes-per-second"
+    case repairBytesPerSecond = "repair-bytes-per-second"
     case tlsCertificate = "tls-certificate"
     case tlsKey = "tls-key"
     case tlsAuthority = "tls-authority"
@@ -105,6 +109,8 @@ struct ServeSettings: Decodable {
     result.weight = weight ?? other.weight
     result.tombstoneHorizon = tombstoneHorizon ?? other.tombstoneHorizon
     result.moveBytesPerSecond = moveBytesPerSecond ?? other.moveBytesPerSecond
+    result.hintBytesPerSecond = hintBytesPerSecond ?? other.hintBytesPerSecond
+    result.repairBytesPerSecond = repairBytesPerSecond ?? other.repairBytesPerSecond
     result.synced = synced ?? other.synced
     result.join = join ?? other.join
     if plain == true { return result }
@@ -138,6 +144,8 @@ struct NodeSettings {
     if let zone = settings.zone { cluster.zone = zone }
     cluster.tombstoneHorizon = settings.tombstoneHorizon.map { .seconds($0) }
     if let rate = settings.moveBytesPerSecond { cluster.moveBytesPerSecond = rate }
+    if let rate = settings.hintBytesPerSecond { cluster.hintBytesPerSecond = rate }
+    if let rate = settings.repairBytesPerSecond { cluster.repairBytesPerSecond = rate }
     cluster.replicas = settings.replicas
     if let seconds = settings.replicaTimeout {
       guard (0.001...600).contains(seconds) else {
