@@ -109,9 +109,11 @@ import Testing
     let new = try world.join()
     var owner: Int?
     try world.settle {
-      owner = try (0..<3).first { try !world.node($0).handovers.partitions.isEmpty }
-      guard let owner else { return false }
-      let partition = try world.node(owner).handovers.partitions[0]
+      guard let found = try (0..<3).first(where: { try !world.node($0).handovers.partitions.isEmpty }) else {
+        return false
+      }
+      owner = found
+      let partition = try world.node(found).handovers.partitions[0]
       return try world.node(new).ownsTransactions(of: partition)
     }
     let index = try #require(owner)
