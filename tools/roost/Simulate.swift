@@ -48,8 +48,8 @@ struct Simulate: ParsableCommand {
   @Flag(
     help: """
       As many clients run transactions besides: they move money, append to lists and read all of it. No disk \
-      is lost then and members stay, whatever --faults says, and clocks stay within the bound that \
-      transactions need.
+      is lost then and no member is replaced, whatever --faults says, and clocks stay within the bound \
+      that transactions need.
       """)
   var transactions = false
   @Option(help: "How many seeds to run, one after the other: 1 to a million.") var seeds: UInt64 = 1

@@ -244,6 +244,18 @@ package struct NodeSubversions: Sendable {
   package var keepsIncarnation = false
   /// Partitions that moved away are deleted without a look at who has them.
   package var dropsUncompared = false
+  /// Who gives up a partition's transactional keys keeps no record of that.
+  package var givesUpUnrecorded = false
+  /// Who gives them up does so while transactions hold locks of them, or are prepared.
+  package var givesUpUndrained = false
+  /// Who gets them does not see to it that no flip of an earlier attempt comes true any more.
+  package var leavesFlips = false
+  /// Who gets them takes the place without the word of whoever had them that he has given them up.
+  package var takesUnasked = false
+  /// Who gets them does not raise its clock above the reads that whoever had them has served.
+  package var takesOverBelow = false
+  /// A member that leaves gives nobody what it has on record of transactions.
+  package var dropsBequest = false
   /// The node looks into the directory for the ring only where another node says that it is behind.
   package var isDeaf = false
   /// Steps of moves that are not begun: a node that is killed there has done all before.

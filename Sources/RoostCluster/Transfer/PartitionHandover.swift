@@ -194,7 +194,8 @@ final class NodeHandovers: @unchecked Sendable {
       // Who has given up is drained for ever.
       if hasGivenUp(partition) { return HandoverAnswer.encode(isDrained: true) }
       lock.withLock { session?.isFrozen = true }
-      return HandoverAnswer.encode(isDrained: transactions.freeze(partition, at: node.local))
+      let isDrained = transactions.freeze(partition, at: node.local)
+      return HandoverAnswer.encode(isDrained: isDrained || node.subversions.givesUpUndrained)
     case .thaw:
       if !hasGivenUp(partition) {
         transactions.thaw(partition, at: node.local)
@@ -254,11 +255,14 @@ final class NodeHandovers: @unchecked Sendable {
     var record = known?.record
     if record == nil {
       try node.checkStep(.giveUp)
-      guard isReady, transactions.freeze(partition, at: node.local), node.local.versionGate.writtenCount == 0
+      let isBroken = node.subversions.givesUpUndrained
+      guard isReady, transactions.freeze(partition, at: node.local) || isBroken,
+        node.local.versionGate.writtenCount == 0
       else {
         throw DatabaseError(.busy, "partition \(partition) is not drained in \(node.local.path)")
       }
-      guard let highest = transactions.giveUp(partition, at: node.local) else {
+      let read = transactions.giveUp(partition, at: node.local)
+      guard let highest = read ?? (isBroken ? node.core.shared.latestTimestamp : nil) else {
         throw DatabaseError(.busy, "reads of partition \(partition) in \(node.local.path) are not over")
       }
       record = HandoverRecord(partition: partition, member: move.to, highest: highest)
@@ -268,7 +272,9 @@ final class NodeHandovers: @unchecked Sendable {
       // Whatever comes of writing it, it may be on disk.
       lock.withLock { givenUp[partition] = GivenUp(record: record, isDurable: false) }
       mayHaveGivenUp.store(true, ordering: .releasing)
-      try node.local.writeSystem(HandoverRecord.key(of: partition), record.encoded())
+      if !node.subversions.givesUpUnrecorded {
+        try node.local.writeSystem(HandoverRecord.key(of: partition), record.encoded())
+      }
       lock.withLock { givenUp[partition]?.isDurable = true }
     }
     var floors: [UInt64: Timestamp] = [:]

@@ -62,6 +62,7 @@ final class PartitionTakeover: @unchecked Sendable {
   /// It would make this store the owner of what it has half of. It goes by a version of the record: so any
   /// change that succeeds ends it, and this one does if the move is still begun: if none was applied.
   private func fence(_ node: ClusterNode) throws(DatabaseError) {
+    if node.subversions.leavesFlips { return }
     let (move, view) = (move, view)
     // The revision is raised by each change, so the record is never written as it was.
     let isBegun = try node.changeRecord { record in
@@ -168,7 +169,8 @@ final class PartitionTakeover: @unchecked Sendable {
       try take(written.page, node)
       rounds += 1
       if isFrozen {
-        return written.left == 0 ? takeOver() : try catchUp(node)
+        guard written.left == 0 else { return try catchUp(node) }
+        return node.subversions.takesUnasked ? done(.success(())) : takeOver()
       }
       guard written.left > Self.fewKeys, rounds < Self.mostRounds else { return try freeze(node) }
       try paced(node) { [self] node throws(DatabaseError) in try catchUp(node) }
@@ -219,7 +221,7 @@ final class PartitionTakeover: @unchecked Sendable {
         try node.core.versionedKeyspace(keyspace).part(of: node.local).raiseFloor(to: floor)
       }
       // A clock that was raised starts above it after any restart.
-      try node.core.shared.observe(given.highest)
+      if !node.subversions.takesOverBelow { try node.core.shared.observe(given.highest) }
       done(.success(()))
     }
   }

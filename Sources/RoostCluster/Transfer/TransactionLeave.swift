@@ -57,6 +57,7 @@ final class TransactionLeave: @unchecked Sendable {
       guard try node.openedTransactions().quiet(node.local) else {
         throw DatabaseError(.busy, "something is being recorded of transactions here")
       }
+      if node.subversions.dropsBequest { return done(.success(())) }
       let staying = view.ring.staying.map(\.id).filter { $0 != node.local.id }
       guard let heir = node.inOrderOfTrust(staying).first else {
         throw DatabaseError(.missingStore, "no member stays that could keep the records of transactions")

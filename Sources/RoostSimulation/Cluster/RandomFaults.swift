@@ -26,8 +26,8 @@ final class RandomFaults: @unchecked Sendable {
   init(_ world: SimulatedWorld, _ kinds: SimulationFaults) {
     self.world = world
     var kinds = kinds
-    // What transactions write is on one disk, and stays there.
-    if world.hasTransactions { kinds.subtract([.lostDisks, .members]) }
+    // What transactions write is on one disk.
+    if world.hasTransactions { kinds.remove(.lostDisks) }
     self.kinds = kinds
     var hosts = Array(world.hosts.indices)
     var victims: [Int] = []
@@ -46,7 +46,7 @@ final class RandomFaults: @unchecked Sendable {
     planFault()
     guard kinds.contains(.members) else { return }
     members = RandomMembers(world) { [unowned self] node in try strike(node) }
-    // At first all reads are judged.
+    // At first all reads of eventual keys are judged.
     later(world.below(10_000_000_000)) { [self] in lookAtMembers() }
   }
 

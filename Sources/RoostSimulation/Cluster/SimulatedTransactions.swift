@@ -97,7 +97,7 @@ extension SimulatedWorld {
   private static let client = -1
 
   /// Runs a transaction, and again where it met another one. The transactional keyspace is made by the first
-  /// one. Once there were transactions random faults leave the members alone.
+  /// one. Once there were transactions random faults lose no disk and replace no member.
   ///
   /// ```swift
   /// try world.transaction(at: nodes[0]) { transaction in

@@ -17,8 +17,8 @@ extension SimulatedWorld {
   ///
   /// A fault of a disk, or a node that is down, may keep a node from what is asked of it: calls then fail as
   /// they would in production. Among `.members` nodes leave for good: the others are in ``runningNodes``.
-  /// Once there were transactions random faults leave the members alone and lose no disk, since what
-  /// transactions write is on one, and clocks stay within the bound that transactions need.
+  /// Once there were transactions random faults lose no disk and replace no member, since what transactions
+  /// write is on one disk, and clocks stay within the bound that transactions need.
   ///
   /// - Parameter kinds: what may go wrong.
   /// - Throws: ``SimulationError`` where the world has no cluster yet, or faults are under way.

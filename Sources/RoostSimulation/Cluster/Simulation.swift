@@ -15,6 +15,9 @@ public struct SimulationReport: Sendable {
   public var committed = 0
   public var aborted = 0
   public var unknown = 0
+  /// Nodes that joined, and those that are gone for good: that have left, most of them.
+  package var joined = 0
+  package var gone = 0
   /// What a client would have cause to complain about, each with the history of its key.
   public var violations: [String] = []
 
@@ -117,6 +120,8 @@ public struct Simulation: Sendable {
       report.committed = transactions.committed
       report.aborted = transactions.aborted
       report.unknown = transactions.unknown
+      report.joined = world.hosts.count - min(world.hosts.count, options.nodes)
+      report.gone = world.hosts.count { $0.isLost }
     }
     return report
   }

@@ -23,7 +23,8 @@ public struct SimulationFaults: OptionSet, Hashable, Sendable {
   public static let directory = SimulationFaults(rawValue: 128)
   /// Nodes join, leave, are weighed anew and replaced, one change at a time; changes are cancelled. Among
   /// processes and power, who gives or gets a partition goes down in the middle. There are no fewer nodes
-  /// than replicas, and no more than two beside those at the beginning.
+  /// than replicas, and no more than two beside those at the beginning. Among transactions nobody is
+  /// replaced: the cluster refuses that for a dead member, which alone has keys of theirs.
   public static let members = SimulationFaults(rawValue: 256)
 
   public static let all = SimulationFaults(rawValue: 511)
@@ -63,8 +64,9 @@ public struct SimulationOptions: Sendable {
   /// for four seconds, clocks do not jump far, and disks are lost only where no hint counts for a write.
   public var reaping = SimulationReaping.sometimes
   /// Whether as many clients run transactions besides: they move money between accounts, append to lists and
-  /// read all of it. What transactions write is on one disk, so none is lost then and members stay, whatever
-  /// ``faults`` says, and clocks stay within the bound that transactions need.
+  /// read all of it. What transactions write is on one disk, so none is lost then and no member is replaced,
+  /// whatever ``faults`` says, and clocks stay within the bound that transactions need. Members join, leave
+  /// and are weighed all the same.
   public var transactions = false
   /// Whether the report has the history of all calls, which takes some hundred bytes a call.
   public var keepsHistory = false

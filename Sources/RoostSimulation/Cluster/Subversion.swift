@@ -37,11 +37,15 @@ package enum Subversion: Sendable, Hashable, CaseIterable {
   case presumesAbort
   /// Other nodes say that there is no record of a transaction, and will be none.
   case forgetsOutcomes
+  /// A partition's owner gives its transactional keys up while transactions hold locks of them.
+  case givesUpUndrained
 
   /// Whether it is about transactions.
   package var isOfTransactions: Bool {
     switch self {
-    case .readsThePast, .releasesReadLocks, .reroutesEffects, .presumesAbort, .forgetsOutcomes: true
+    case .readsThePast, .releasesReadLocks, .reroutesEffects, .presumesAbort, .forgetsOutcomes,
+      .givesUpUndrained:
+      true
     default: false
     }
   }
@@ -63,6 +67,7 @@ extension SimulatedWorld {
     var broken = NodeSubversions()
     broken.dropsForwards = subversion == .dropsForwards
     broken.countsPending = subversion == .countsPending
+    broken.givesUpUndrained = subversion == .givesUpUndrained
     return broken
   }
 

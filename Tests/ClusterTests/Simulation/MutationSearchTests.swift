@@ -36,6 +36,11 @@ import Testing
       } else {
         (options.readQuorum, options.writeQuorum) = (1, 3)
       }
+    case .givesUpUndrained:
+      // What takes longer holds its locks for longer.
+      options.faults = [.members]
+      options.weather.late = 300
+      options.clients = 8
     default: break
     }
     return options

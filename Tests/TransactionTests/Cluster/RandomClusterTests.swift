@@ -7,36 +7,67 @@ import Testing
 /// there, what was acknowledged is done, and nothing stays in doubt.
 // Budget: 30 s
 @Suite struct RandomClusterTests {
-  /// - Returns: how many transactions committed.
+  private struct Totals {
+    var committed = 0
+    var joined = 0
+    var gone = 0
+  }
+
   private func check(
     _ name: String, _ seeds: Int, new: Int = 0, _ change: (inout RoostSimulation.SimulationOptions) -> Void
-  ) -> Int {
+  ) -> Totals {
     var options = RoostSimulation.SimulationOptions()
     options.minutes = 0.4
     options.transactions = true
     change(&options)
-    var committed = 0
-    let announced = "roost simulate --transactions --minutes \(options.minutes) --nodes \(options.nodes)"
-    for seed in Seeds.of(name, count: seeds) + Seeds.new(announced, count: new) {
+    var totals = Totals()
+    var command = "roost simulate --transactions --minutes \(options.minutes) --nodes \(options.nodes)"
+    if options.faults != .all {
+      let kinds = SimulationFaults.named.filter { options.faults.contains($0.faults) }.map(\.name)
+      command += " --faults " + kinds.joined(separator: ",")
+    }
+    for seed in Seeds.of(name, count: seeds) + Seeds.new(command, count: new) {
       let report = RoostSimulation.Simulation.random(seed: seed, options)
-      committed += report.committed
+      totals.committed += report.committed
+      totals.joined += report.joined
+      totals.gone += report.gone
       guard !report.ok else { continue }
       Issue.record(
         """
-        \(report.violations.count) violations. Replay: roost simulate --transactions --seed \(report.seed) \
-        --minutes \(report.minutes) --nodes \(report.nodes)
+        \(report.violations.count) violations. Replay: \(command) --seed \(report.seed)
         \(report.violations.prefix(3).joined(separator: "\n"))
         """)
     }
-    return committed
+    return totals
   }
 
   @Test(arguments: [3, 5])
   func `transactions hold whatever goes wrong`(_ nodes: Int) {
     let name = "transactions hold whatever goes wrong, \(nodes) nodes"
-    let committed = check(name, TestSize.of(quick: 6, full: 100), new: 8) { $0.nodes = nodes }
+    let totals = check(name, TestSize.of(quick: 6, full: 100), new: 8) { options in
+      options.nodes = nodes
+      // They have a test of their own, below.
+      options.faults.remove(.members)
+    }
     // After a loss of power a node's clock is some seconds ahead, and commits wait as long.
-    #expect(committed > 30, "so much goes wrong that nothing is tried")
+    #expect(totals.committed > 30, "so much goes wrong that nothing is tried")
+  }
+
+  /// All else goes wrong too. A change that was begun must come to its end once all is well.
+  @Test func `transactions hold while members join, leave and are weighed`() {
+    var totals = Totals()
+    for nodes in 3...5 {
+      let name = "transactions hold while members join, leave and are weighed, \(nodes) nodes"
+      let some = check(name, TestSize.of(quick: 3, full: 16), new: 2) { options in
+        options.nodes = nodes
+        options.minutes = 0.6
+      }
+      totals.committed += some.committed
+      totals.joined += some.joined
+      totals.gone += some.gone
+    }
+    #expect(totals.committed > 30, "so much goes wrong that nothing is tried")
+    #expect(totals.joined > 0 && totals.joined + totals.gone > 2, "so much goes wrong that nobody comes")
   }
 
   @Test func `one fault at a time`() {
@@ -63,7 +94,9 @@ import Testing
     options.minutes = 0.2
     options.transactions = true
     options.keepsHistory = true
-    for seed in [1, 2] as [UInt64] {
+    for (seed, minutes) in [(1, 0.2), (2, 0.2), (3, 0.6)] as [(UInt64, Double)] {
+      // In the longest partitions change their owners, too.
+      options.minutes = minutes
       let first = RoostSimulation.Simulation.random(seed: seed, options)
       let second = RoostSimulation.Simulation.random(seed: seed, options)
       #expect(first.traceHash == second.traceHash && first.events == second.events, "seed \(seed)")

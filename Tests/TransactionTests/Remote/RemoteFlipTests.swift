@@ -9,7 +9,7 @@ import Testing
 // Budget: 5 s
 @Suite struct RemoteFlipTests {
   /// Whether a change of the directory lets a move's receiver take the place.
-  private static func flips(_ move: PartitionMove, _ name: String, _ value: [UInt8]?) -> Bool {
+  static func flips(_ move: PartitionMove, _ name: String, _ value: [UInt8]?) -> Bool {
     guard name == ClusterRecordName.database, let value, let record = try? DatabaseRecord(decoding: value)
     else { return false }
     return record.ring.ring.replica(of: move.partition, slot: move.slot) == move.to

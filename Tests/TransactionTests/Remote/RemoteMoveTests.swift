@@ -13,9 +13,10 @@ import Testing
 @Suite struct RemoteMoveTests {
   /// A world with a value under a name of each partition.
   static func world(
-    _ count: Int = 3, replicas: Int = 2, seed: UInt64 = 1
+    _ count: Int = 3, replicas: Int = 2, seed: UInt64 = 1,
+    _ configure: @escaping (Int, inout DatabaseOptions) -> Void = { _, _ in }
   ) throws -> (world: RemoteWorld, names: [String]) {
-    let world = try RemoteWorld(count, replicas: replicas, seed: seed)
+    let world = try RemoteWorld(count, replicas: replicas, seed: seed, configure)
     world.longestStep = 50_000_000
     let names = (0..<16).map { partition in
       (0..<2_000).lazy.map { "account\($0)" }.first { world.partition($0) == partition }!
@@ -69,10 +70,11 @@ import Testing
 
   /// Has a node join, up to the first move of transactional keys that stops before a step.
   static func joining(
-    before step: MoveStep, seed: UInt64
+    before step: MoveStep, seed: UInt64,
+    _ configure: @escaping (Int, inout DatabaseOptions) -> Void = { _, _ in }
   ) throws -> (world: RemoteWorld, names: [String], new: Int, owner: Int, move: PartitionMove) {
     // With one replica each move takes transactional keys along.
-    let (world, names) = try world(3, replicas: 1, seed: seed)
+    let (world, names) = try world(3, replicas: 1, seed: seed, configure)
     try world.subvert { $0.stopsBefore = [step] }
     let new = try world.join()
     for _ in 0..<200 { world.step() }
