@@ -64,7 +64,8 @@ struct Import: AsyncParsableCommand {
     } catch let error as StoreError {
       throw run.failed(Failure(error))
     } catch let error as DatabaseError {
-      throw run.failed(Failure(error), perhapsMore: directory == nil)
+      // In a cluster several are written at a time, once it is known that there is where to.
+      throw run.failed(Failure(error), perhapsMore: directory == nil && error.code != .unknownKeyspace)
     }
     if Terminal.isError {
       let time = start.duration(to: .now)

@@ -68,8 +68,8 @@ struct Shell: AsyncParsableCommand {
     let lines = try ShellLines()
     try await place.withKeys { keys in
       let session = RemoteShellSession(keys, place, keyspace: keyspace ?? "default", bytes)
-      // A node that nobody answers at, or that refuses, is better told before the first line.
-      try await session.begin()
+      // That no node answers, or that one refuses, is better told before the first line.
+      try await session.check()
       try lines.begin()
       while !session.isDone, let line = try lines.next(session.prompt) {
         do { try await session.run(line) } catch { try lines.failed(error) }

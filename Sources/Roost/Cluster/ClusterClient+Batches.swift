@@ -65,8 +65,9 @@ extension ClusterClient {
       for entry in entries.dropFirst() {
         let size = entry.key.count + entry.value.count
         while keys > 0, keys == Self.keysAtOnce || bytes + size > Self.bytesAtOnce {
+          guard let done = try await group.next() else { break }
           keys -= 1
-          bytes -= try await group.next() ?? 0
+          bytes -= done
         }
         keys += 1
         bytes += size

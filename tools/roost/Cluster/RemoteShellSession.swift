@@ -58,7 +58,7 @@ final class RemoteShellSession {
   /// Finds out whether the node answers.
   ///
   /// - Throws: ``Failure``, ``DatabaseError``.
-  func begin() async throws {
+  func check() async throws {
     _ = try await keys.client.status()
     try await place.requireQuorums(of: keyspace, keys)
   }

@@ -87,13 +87,14 @@ struct Bank: AsyncParsableCommand {
 
   private func transfers(_ bank: BankAccounts) async throws -> BankTally {
     let deadline = ContinuousClock.now + .seconds(seconds)
+    let acknowledges = acknowledge
     return try await withThrowingTaskGroup(of: BankTally.self) { group in
       for client in 0..<clients {
         group.addTask {
           var random = SplitMix(seed: UInt64.random(in: 0 ... .max) &+ UInt64(client))
           var tally = BankTally()
           while ContinuousClock.now < deadline {
-            try await bank.transfer(&random, &tally, acknowledges: acknowledge)
+            try await bank.transfer(&random, &tally, acknowledges: acknowledges)
           }
           return tally
         }
