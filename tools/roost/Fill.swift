@@ -4,9 +4,10 @@ import RoostCluster
 import RoostStorage
 
 /// `roost fill`: writes generated records, and tells of each batch once it is acknowledged.
-struct Fill: ParsableCommand {
+struct Fill: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Write generated records, or check that they are there.",
+    usage: PlaceOptions.usage("fill", "--count <count>"),
     discussion: """
       Record i has as its key the 16 lower-case hexadecimal digits of splitmix64(i), and
       as its value bytes made from key and seed, half of which compress. A line
@@ -18,9 +19,14 @@ struct Fill: ParsableCommand {
         roost fill ./db --count 1000000
         roost fill ./db --count 1000 --batch 10 --sync
         roost fill ./db --count 1000 --check    exits with 2 if one is missing or wrong
+
+      Of a cluster it asks a node, several keys at a time; keyspaces are made before:
+        roost fill --connect 127.0.0.1:7421 --cluster music --plain --count 100000
+        roost fill --connect 127.0.0.1:7422 --cluster music --plain --count 100000 --check
       """)
 
-  @OptionGroup var directory: DirectoryArgument
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String?
   @Option(help: "Write (or check) records up to this one.") var count: UInt64
   @Option(help: "The first record.") var from: UInt64 = 0
   @Option(help: "Bytes of a value.") var valueBytes = 100
@@ -32,20 +38,27 @@ struct Fill: ParsableCommand {
     .memtableBytes
   @OptionGroup var tree: TreeOption
   @OptionGroup var keyspace: KeyspaceOption
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
 
   func validate() throws {
+    _ = try place.split(directory)
+    try place.requireNoSession()
+    if place.isRemote, memtableBytes != StoreOptions().memtableBytes {
+      throw ValidationError("--memtable-bytes is of a store: with --connect none is opened here.")
+    }
     if batch < 1 { throw ValidationError("--batch must be at least 1.") }
     if valueBytes < 0 { throw ValidationError("--value-bytes must not be negative.") }
     if from > count { throw ValidationError("--from must not be above --count.") }
   }
 
-  func run() throws {
+  func run() async throws {
+    guard let directory = try place.split(directory) else { return try await fillCluster() }
     var options = StoreOptions()
     options.memtableBytes = memtableBytes
-    if try DatabaseDirectory.isDatabase(directory.directory, tree) {
-      return try withDatabase(directory.directory, options: options, fill)
+    if try DatabaseDirectory.isDatabase(directory, tree) {
+      return try withDatabase(directory, options: options, fill)
     }
-    try withStore(directory.directory, creates: !check, options: options) { store in
+    try withStore(directory, creates: !check, options: options) { store in
       if check {
         let tree = try store.requireTree(tree.tree)
         return try checkAll { try tree.get($0) }
@@ -74,20 +87,29 @@ struct Fill: ParsableCommand {
   private func write(
     _ put: ([UInt8], [UInt8]) throws -> Void, acknowledging: () throws -> Void
   ) throws {
-    let output = Output.standard
     var records = GeneratedRecords(valueBytes: valueBytes, seed: seed)
     var next = from
     while next < count {
-      let end = count - next < batch ? count : next + batch
-      for index in next..<end {
+      let range = part(from: next, batch)
+      for index in range {
         records.move(to: index)
         try put(records.key, records.value)
       }
       try acknowledging()
-      try output.line("acked \(next) \(end)")
-      try output.flush()
-      next = end
+      try acknowledge(range)
+      next = range.upperBound
     }
+  }
+
+  /// The next records from one on: at most so many.
+  private func part(from next: UInt64, to end: UInt64? = nil, _ most: UInt64) -> Range<UInt64> {
+    let end = end ?? count
+    return next..<(end - next < most ? end : next + most)
+  }
+
+  private func acknowledge(_ range: Range<UInt64>) throws {
+    try Output.standard.line("acked \(range.lowerBound) \(range.upperBound)")
+    try Output.standard.flush()
   }
 
   private func checkAll(_ get: ([UInt8]) throws -> [UInt8]?) throws {
@@ -96,6 +118,10 @@ struct Fill: ParsableCommand {
       progress.show("\(Format.count($0)) records checked")
     }
     progress.clear()
+    try report(problems)
+  }
+
+  private func report(_ problems: [String]) throws {
     guard !problems.isEmpty else {
       return try Output.standard.line("checked \(from) \(count): all there")
     }
@@ -116,16 +142,54 @@ struct Fill: ParsableCommand {
     var problems: [String] = []
     for index in range {
       records.move(to: index)
-      let key = { String(decoding: records.key, as: UTF8.self) }
-      switch try get(records.key) {
-      case nil: problems.append("record \(index), key \(key()): missing")
-      case let value? where value != records.value:
-        problems.append("record \(index), key \(key()): another value")
-      default: break
-      }
+      if let problem = records.problem(of: index, try get(records.key)) { problems.append(problem) }
       if index & 0xFFF == 0 { progress(index - range.lowerBound) }
     }
     return problems
+  }
+}
+
+extension Fill {
+  /// Writes or checks in a cluster: part by part, each of which is in memory as a whole.
+  private func fillCluster() async throws {
+    try tree.requireNone()
+    let most = UInt64(max(1, min(1_000, (4 << 20) / max(valueBytes, 1))))
+    try await place.withKeys { keys in
+      try await place.requireQuorums(of: keyspace.keyspace, keys)
+      if check { return try await checkAll(in: keys.cluster, most) }
+      var records = GeneratedRecords(valueBytes: valueBytes, seed: seed)
+      var next = from
+      while next < count {
+        let whole = part(from: next, batch)
+        while next < whole.upperBound {
+          let range = part(from: next, to: whole.upperBound, most)
+          try await keys.cluster.multiPut(
+            records.entries(range), in: keyspace.keyspace, quorum: place.quorum, sync ? .synced : .applied)
+          next = range.upperBound
+        }
+        try acknowledge(whole)
+      }
+    }
+  }
+
+  private func checkAll(in cluster: ClusterClient, _ most: UInt64) async throws {
+    var progress = Progress()
+    var records = GeneratedRecords(valueBytes: valueBytes, seed: seed)
+    var problems: [String] = []
+    var next = from
+    while next < count {
+      let range = part(from: next, most)
+      let keys = records.entries(range).map(\.key)
+      let reads = try await cluster.multiGet(keys, in: keyspace.keyspace, quorum: place.quorum)
+      for (index, read) in zip(range, reads) {
+        records.move(to: index)
+        if let problem = records.problem(of: index, read.value) { problems.append(problem) }
+      }
+      next = range.upperBound
+      progress.show("\(Format.count(next - from)) records checked")
+    }
+    progress.clear()
+    try report(problems)
   }
 }
 
@@ -143,6 +207,21 @@ struct GeneratedRecords {
   init(valueBytes: Int, seed: UInt64) {
     self.valueBytes = valueBytes
     self.seed = Self.mixed(seed)
+  }
+
+  /// The records of a range.
+  mutating func entries(_ range: Range<UInt64>) -> [(key: [UInt8], value: [UInt8])] {
+    range.map { index in
+      move(to: index)
+      return (key, value)
+    }
+  }
+
+  /// What is wrong with a value that was found for the record it is at, in a line; `nil` for nothing.
+  func problem(of index: UInt64, _ found: [UInt8]?) -> String? {
+    if found == value { return nil }
+    let key = String(decoding: key, as: UTF8.self)
+    return "record \(index), key \(key): \(found == nil ? "missing" : "another value")"
   }
 
   /// splitmix64's output for the state `index`.

@@ -3,10 +3,11 @@ import Roost
 import RoostCluster
 import RoostStorage
 
-/// `roost import`: writes the records of a file to a tree.
-struct Import: ParsableCommand {
+/// `roost import`: writes the records of a file to a tree or a keyspace.
+struct Import: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Write the records of a file to a tree.",
+    usage: PlaceOptions.usage("import", "[<file>]"),
     discussion: """
       Creates the store and the tree where they are missing. Records replace those of
       the same key. They are written in batches, each of them all or nothing; where the
@@ -19,10 +20,18 @@ struct Import: ParsableCommand {
         roost import ./db --format jsonl < people.jsonl
         roost export ./old --format binary | roost import ./new --format binary
 
+      Of a cluster it asks a node, several keys at a time; keyspaces are made before, and of a
+      transactional one up to 1,000 keys of a batch are one transaction:
+        roost import --connect 127.0.0.1:7421 --cluster music --plain people.tsv
+        roost export ./db | roost import --connect 127.0.0.1:7421 --cluster music --plain -k people
+      Where it ends early, the records of all batches before are written, and perhaps some of the last
+      one: importing the file again does no harm.
+
       \(RecordFormat.help)
       """)
 
-  @OptionGroup var directory: DirectoryArgument
+  @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
+  var directory: String?
   @Argument(help: "The file; standard input where it is missing or -.", completion: .file())
   var file: String?
   @Option(help: "tsv, jsonl or binary.") var format: RecordFormat?
@@ -30,128 +39,177 @@ struct Import: ParsableCommand {
   @OptionGroup var tree: TreeOption
   @OptionGroup var keyspace: KeyspaceOption
   @Flag(help: "Make all of it survive power loss before returning.") var sync = false
+  @OptionGroup(title: "Clusters") var place: PlaceOptions
+
+  func validate() throws {
+    _ = try place.split(directory, file: file)
+    try place.requireNoSession()
+    if batch < 1 { throw ValidationError("--batch must be at least 1.") }
+  }
+
+  func run() async throws {
+    let (directory, file) = try place.split(directory, file: file)
+    if directory == nil { try tree.requireNone() }
+    let hasKeyspaces = try directory.map { try DatabaseDirectory.isDatabase($0, tree) } ?? true
+    // Before the store is created: a wrong format leaves nothing behind.
+    var run = try ImportRun(
+      file, format, batch: batch, longestKey: hasKeyspaces ? StoredKey.longestKey : BinaryFormat.maxKeyBytes)
+    let start = ContinuousClock.now
+    do {
+      if let directory {
+        if hasKeyspaces { try importToKeyspace(directory, &run) } else { try importToTree(directory, &run) }
+      } else {
+        try await importToCluster(&run)
+      }
+    } catch let error as StoreError {
+      throw run.failed(Failure(error))
+    } catch let error as DatabaseError {
+      // In a cluster several are written at a time, once it is known that there is where to.
+      throw run.failed(Failure(error), perhapsMore: directory == nil && error.code != .unknownKeyspace)
+    }
+    if Terminal.isError {
+      let time = start.duration(to: .now)
+      Complaint.line("\(Format.count(run.written, "record")) imported in \(Format.duration(time))")
+    }
+  }
+
+  private func importToTree(_ directory: String, _ run: inout ImportRun) throws {
+    try withStore(directory, creates: true) { store in
+      let tree = try store.tree(self.tree.tree)
+      while let records = try run.next() {
+        try store.write { batch in
+          for record in records { batch.put(record.key, record.value, in: tree) }
+        }
+        run.wrote(records.count)
+      }
+      try run.finish()
+      if sync { try store.sync() }
+    }
+  }
+
+  private func importToKeyspace(_ directory: String, _ run: inout ImportRun) throws {
+    try withDatabase(directory) { database in
+      let keyspace = try database.madeKeyspace(self.keyspace)
+      while let records = try run.next() {
+        for record in records {
+          try keyspace.replace(record.key, record.value)
+          run.wrote(1)
+        }
+      }
+      try run.finish()
+      if sync { try database.syncAll() }
+    }
+  }
+
+  private func importToCluster(_ run: inout ImportRun) async throws {
+    try await place.withKeys { keys in
+      try await place.requireQuorums(of: keyspace.keyspace, keys)
+      while let records = try run.next() {
+        try await keys.cluster.multiPut(
+          records, in: keyspace.keyspace, quorum: place.quorum, sync ? .synced : .applied)
+        run.wrote(records.count)
+      }
+      try run.finish()
+    }
+  }
+}
+
+/// The records of a file on their way to where they go, batch by batch, and how far that is. Used by one
+/// thread at a time.
+struct ImportRun {
+  private let input: Input
+  private var reader: any RecordReader
+  private let batch: Int
+  private let longestKey: Int
+  /// What is wrong behind the records that were handed out.
+  private var problem: BadRecord?
+  private var read = 0
+  private(set) var written = 0
+  private var progress = Progress()
 
   /// A batch is closed at so many bytes, however few records it has.
   private static let batchBytes = 4 << 20
 
-  func validate() throws {
-    if batch < 1 { throw ValidationError("--batch must be at least 1.") }
-  }
-
-  func run() throws {
-    let isDatabase = try DatabaseDirectory.isDatabase(directory.directory, tree)
+  /// - Parameters:
+  ///   - file: its path; standard input where it is `nil` or `-`.
+  ///   - format: as the file's name says where it is `nil`.
+  ///   - batch: records of a batch, at most.
+  ///   - longestKey: most bytes of a key.
+  /// - Throws: ``Failure`` where the file cannot be read, or is of another format.
+  init(_ file: String?, _ format: RecordFormat?, batch: Int, longestKey: Int) throws {
     let input = try Input(file)
-    let format = format ?? RecordFormat(path: file) ?? .tsv
-    // Before the store is created: a wrong format leaves nothing behind.
-    var reader: any RecordReader
-    do { reader = try Self.reader(format, input) } catch let bad as BadRecord {
+    self.input = input
+    self.batch = batch
+    self.longestKey = longestKey
+    do {
+      reader =
+        switch format ?? RecordFormat(path: file) ?? .tsv {
+        case .tsv: TSVReader(input)
+        case .jsonl: JSONLinesReader(input)
+        case .binary: try BinaryReader(input)
+        }
+    } catch let bad as BadRecord {
       throw Failure(.badInput, "\(input.name), \(bad.place): \(bad.message); nothing was imported")
     }
-    var progress = Progress()
-    let start = ContinuousClock.now
-    let count =
-      isDatabase
-      ? try importToKeyspace(&reader, input, &progress) : try importToTree(&reader, input, &progress)
-    progress.clear()
-    if Terminal.isError {
-      let time = start.duration(to: .now)
-      Complaint.line("\(Format.count(count, "record")) imported in \(Format.duration(time))")
-    }
   }
 
-  static func reader(_ format: RecordFormat, _ input: Input) throws -> any RecordReader {
-    switch format {
-    case .tsv: TSVReader(input)
-    case .jsonl: JSONLinesReader(input)
-    case .binary: try BinaryReader(input)
-    }
-  }
-
-  private func importToTree(
-    _ reader: inout any RecordReader, _ input: Input, _ progress: inout Progress
-  ) throws -> Int {
-    try withStore(directory.directory, creates: true) { store in
-      let tree = try store.tree(self.tree.tree)
-      var pending = WriteBatch()
-      let count = try copy(&reader, input, &progress, limit: BinaryFormat.maxKeyBytes) { record in
-        if let record { pending.put(record.key, record.value, in: tree) }
-        let isFull = pending.count >= batch || pending.byteCount >= Self.batchBytes
-        guard record == nil || isFull else { return false }
-        try store.commit(pending)
-        pending.removeAll()
-        return true
-      }
-      if sync { try store.sync() }
-      return count
-    }
-  }
-
-  private func importToKeyspace(
-    _ reader: inout any RecordReader, _ input: Input, _ progress: inout Progress
-  ) throws -> Int {
-    try withDatabase(directory.directory) { database in
-      let keyspace = try database.madeKeyspace(self.keyspace)
-      let count = try copy(&reader, input, &progress, limit: StoredKey.longestKey) { record in
-        if let record { try keyspace.replace(record.key, record.value) }
-        return true
-      }
-      if sync { try database.syncAll() }
-      return count
-    }
-  }
-
-  /// Hands the records to `write`, and at the end `nil`.
+  /// The records of the next batch, at least one; `nil` at the end, and where the input is bad, which
+  /// ``finish()`` tells.
   ///
-  /// - Parameters:
-  ///   - limit: most bytes of a key.
-  ///   - write: returns whether all that it was handed is written.
-  /// - Returns: how many records were written.
-  private func copy(
-    _ reader: inout any RecordReader, _ input: Input, _ progress: inout Progress, limit: Int,
-    _ write: ((key: [UInt8], value: [UInt8])?) throws -> Bool
-  ) throws -> Int {
-    var written = 0
-    var pending = 0
+  /// - Throws: ``Failure`` where the file cannot be read.
+  mutating func next() throws -> [(key: [UInt8], value: [UInt8])]? {
+    var records: [(key: [UInt8], value: [UInt8])] = []
+    var bytes = 0
     do {
-      while let record = try reader.next() {
-        if record.key.isEmpty || record.key.count > limit {
+      while problem == nil, records.count < batch, bytes < Self.batchBytes, let record = try reader.next() {
+        if record.key.isEmpty || record.key.count > longestKey {
           let size = record.key.isEmpty ? "is empty" : "has \(record.key.count) bytes"
           throw BadRecord(
-            place: "record \(written + pending + 1)",
-            message: "the key \(size); a key has 1 to \(limit)")
+            place: "record \(read + 1)", message: "the key \(size); a key has 1 to \(longestKey)")
         }
-        pending += 1
-        guard try write(record) else { continue }
-        written += pending
-        pending = 0
-        progress.show(Self.progress(written, input))
+        read += 1
+        bytes += record.key.count + record.value.count
+        records.append(record)
       }
-      _ = try write(nil)
-      return written + pending
-    } catch let bad as BadRecord {
-      _ = try write(nil)
-      progress.clear()
-      throw Failure(
-        .badInput,
-        "\(input.name), \(bad.place): \(bad.message); "
-          + "\(Format.count(written + pending, "record")) before it imported"
-      )
-    } catch let error as StoreError {
-      throw failed(Failure(error), written, &progress)
-    } catch let error as DatabaseError {
-      throw failed(Failure(error), written, &progress)
-    }
+    } catch let bad as BadRecord { problem = bad }
+    return records.isEmpty ? nil : records
   }
 
-  private func failed(_ failure: Failure, _ written: Int, _ progress: inout Progress) -> Failure {
+  /// Counts records that are written.
+  mutating func wrote(_ count: Int) {
+    written += count
+    let (written, input) = (written, input)
+    progress.show(Self.text(written, input))
+  }
+
+  private static func text(_ written: Int, _ input: Input) -> String {
+    let text = "\(Format.count(written)) records, \(Format.bytes(input.offset))"
+    guard let all = input.byteCount, all > 0 else { return text }
+    return text + ", \(input.offset * 100 / all) %"
+  }
+
+  /// Follows the last batch.
+  ///
+  /// - Throws: ``Failure`` where the input was bad behind it.
+  mutating func finish() throws {
     progress.clear()
-    return Failure(
-      failure.status, "\(failure.message); \(Format.count(written, "record")) imported")
+    guard let problem else { return }
+    throw Failure(
+      .badInput,
+      "\(input.name), \(problem.place): \(problem.message); "
+        + "\(Format.count(written, "record")) before it imported")
   }
 
-  private static func progress(_ written: Int, _ input: Input) -> String {
-    var text = "\(Format.count(written)) records, \(Format.bytes(input.offset))"
-    if let all = input.byteCount, all > 0 { text += ", \(input.offset * 100 / all) %" }
-    return text
+  /// What it comes to that writing failed: also how much is written.
+  ///
+  /// - Parameter perhapsMore: whether some of the last batch may be written.
+  mutating func failed(_ failure: Failure, perhapsMore: Bool = false) -> Failure {
+    progress.clear()
+    // Nothing was to be written yet.
+    if read == 0 { return failure }
+    return Failure(
+      failure.status,
+      "\(failure.message); \(Format.count(written, "record")) imported"
+        + (perhapsMore ? ", perhaps some more" : ""))
   }
 }

@@ -60,6 +60,18 @@ public struct ClientSnapshot: Sendable {
     return try codec.decoded(type, bytes)
   }
 
+  /// Reads several keys, in their order, in one message: up to 10,000, and as many bytes of values as a
+  /// message takes. As ``get(_:in:)``.
+  public func multiGet(_ keys: [some ByteKey & Sendable], in keyspace: String) async throws -> [[UInt8]?] {
+    let keys = keys.map { key in key.withKeyBytes { [UInt8](copying: $0) } }
+    return try await reading { time in
+      guard case .values(let values) = try await read(.keys(keys), keyspace, time),
+        values.count == keys.count
+      else { throw unexpected() }
+      return values
+    }
+  }
+
   /// Reads keys in order.
   ///
   /// - Parameters:

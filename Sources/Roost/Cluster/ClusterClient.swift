@@ -144,8 +144,10 @@ public final class ClusterClient: Sendable {
     return CausalContext(binding: 0, vector: VersionVector())
   }
 
+  /// Asks for one key of an eventual keyspace.
+  ///
   /// - Returns: `nil` where the keyspace is transactional; nothing was done then.
-  private func perform(
+  func perform(
     _ operation: KeyRequest.Operation, _ key: some ByteKey & Sendable, in keyspace: String,
     _ context: CausalContext? = nil, quorum: Int?, _ durability: Durability = .applied,
     session: DatabaseSession?

@@ -176,4 +176,22 @@ import Testing
       #expect(read.map { String(decoding: $0.key, as: UTF8.self) } == (0..<6).map { "l\($0)" })
     }
   }
+  @Test func `many keys are written by several transactions, and read as of one moment`() async throws {
+    try await withClient { client, _ in
+      var entries = (0..<1_200).map { (key: Array("k\($0)".utf8), value: Array("v\($0)".utf8)) }
+      entries.append((key: Array("k3".utf8), value: Array("last".utf8)))
+      try await client.multiPut(entries, in: "accounts")
+      let snapshot = try await client.snapshot()
+      #expect(try await snapshot.scan(limit: 10_000, in: "accounts").count == 1_200)
+      // More than one transaction may write.
+      let large = [UInt8](repeating: 7, count: 2 << 20)
+      try await client.multiPut(
+        (0..<6).map { (key: Array("large\($0)".utf8), value: large) }, in: "accounts", .synced)
+      let reads = try await client.multiGet(["large5", "k3", "none", "k4"], in: "accounts")
+      #expect(reads.map(\.value) == [large, Array("last".utf8), nil, Array("v4".utf8)])
+      let before = try await snapshot.multiGet(["k4", "large5", "k3"], in: "accounts")
+      #expect(before == [Array("v4".utf8), nil, Array("last".utf8)])
+      await #expect(code { _ = try await snapshot.multiGet(["k4"], in: "posts") } == .wrongPolicy)
+    }
+  }
 }

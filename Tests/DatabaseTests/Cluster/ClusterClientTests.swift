@@ -84,6 +84,54 @@ import Testing
     }
   }
 
+  private func entry(_ key: String, _ value: String) -> (key: [UInt8], value: [UInt8]) {
+    (key: Array(key.utf8), value: Array(value.utf8))
+  }
+
+  @Test func `many keys at a time replace what was there, and are read in order`() async throws {
+    try await withClient { client, node in
+      let posts = try await node.keyspace("posts")
+      for value in ["one", "and another"] { try await posts.put("k7", value) }
+      var entries = (0..<100).map { entry("k\($0)", "v\($0)") }
+      entries.append(entry("k3", "last"))
+      try await client.multiPut(entries, in: "posts", quorum: 1, .synced)
+      let reads = try await client.multiGet((0...100).map { "k\($0)" }, in: "posts")
+      #expect(reads.count == 101 && reads[100].isEmpty)
+      for number in 0..<100 {
+        #expect(reads[number].text == (number == 3 ? "last" : "v\(number)"), "k\(number)")
+      }
+      try await client.multiPut([], in: "none")
+      #expect(try await client.multiGet([String](), in: "none").isEmpty)
+      await #expect(code { try await client.multiPut(entries, in: "none") } == .unknownKeyspace)
+      await #expect(code { _ = try await client.multiGet(["a", "b"], in: "none") } == .unknownKeyspace)
+      await #expect(code { try await client.multiPut(entries, in: "posts", quorum: 17) } == .invalidArgument)
+      // What stands before the first is written.
+      let bad = [entry("a", "1"), entry("", "2"), entry("c", "3")]
+      await #expect(code { try await client.multiPut(bad, in: "posts") } == .invalidArgument)
+      #expect(try await client.get("a", in: "posts").text == "1")
+    }
+  }
+
+  /// All of it at once is more than waits for a connection: the client would refuse it.
+  @Test func `large values are sent few at a time`() async throws {
+    try await withClient { _, node in
+      var network = NetworkOptions()
+      network.queuedBytes = 9 << 20
+      let client = try ClusterClient(
+        to: try #require(node.address), cluster: "music", tls: .plainOnLoopback, timeout: .seconds(60),
+        network: network)
+      let large = [UInt8](repeating: 7, count: 3 << 20)
+      let entries = (0..<12).map { (key: Array("large\($0)".utf8), value: large) }
+      let result: Result<[Read], any Error>
+      do {
+        try await client.multiPut(entries, in: "posts")
+        result = .success(try await client.multiGet(entries.map(\.key), in: "posts"))
+      } catch { result = .failure(error) }
+      await client.close()
+      #expect(try result.get().allSatisfy { $0.value == large })
+    }
+  }
+
   @Test func `what is wrong is said`() async throws {
     try await withClient { client, node in
       await #expect(code { _ = try await client.get("k", in: "none") } == .unknownKeyspace)

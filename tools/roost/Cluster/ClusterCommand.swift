@@ -9,9 +9,9 @@ struct ClusterCommand: AsyncParsableCommand {
     abstract: "Look after a cluster, through any of its nodes.",
     discussion: """
       `roost serve` runs a node. Keys are read and written with `roost get`, `put`, `delete`,
-      `scan`, `incr`, `sadd`, `srem`, `smembers`, `flag` and `assign`, and in transactions with
-      `txn`; `keyspaces`, `changes` and `indoubt` show what there is: all with --connect in place of
-      a directory.
+      `scan`, `incr`, `sadd`, `srem`, `smembers`, `flag` and `assign`, many of them with `import`,
+      `export`, `fill` and `shell`, and in transactions with `txn` and `bank`; `keyspaces`, `changes`
+      and `indoubt` show what there is: all with --connect in place of a directory.
 
       EXAMPLES
         roost cluster status --connect 127.0.0.1:7421 --cluster music --plain

@@ -158,6 +158,17 @@ struct PlaceOptions: ParsableArguments {
   /// - Throws: `ValidationError` where it is missing, or named beside --connect.
   func split(_ directory: String?) throws -> String? { try split(directory.map { [$0] } ?? []).directory }
 
+  /// The directory of a command that may name a file behind it; `nil` where a cluster is asked.
+  ///
+  /// - Throws: `ValidationError` where the directory is missing, or there is one word too many.
+  func split(_ directory: String?, file: String?) throws -> (directory: String?, file: String?) {
+    let (place, words) = try split([directory, file].compactMap { $0 }, takesMore: true)
+    if words.count > 1 {
+      throw ValidationError("With --connect no directory is named: '\(words[0])' is one word too many.")
+    }
+    return (place, words.first)
+  }
+
   /// A request with what was asked for here.
   func request(
     _ operation: KeyRequest.Operation, _ key: [UInt8], in keyspace: KeyspaceOption, sync: Bool = false
@@ -184,10 +195,22 @@ struct PlaceOptions: ParsableArguments {
   /// - Throws: ``Failure`` where --quorum or --session was given, which such a keyspace does not know.
   func requireTransactional(_ error: DatabaseError) throws {
     guard error.code == .wrongPolicy else { throw error }
-    if quorum != nil || session != nil {
-      throw Failure.usage("a transactional keyspace has no quorums and no sessions")
+    if quorum != nil || session != nil { throw Self.noQuorums }
+  }
+
+  /// Fails where --quorum was given and the keyspace is transactional: before a command goes over many keys.
+  ///
+  /// - Throws: ``Failure``, ``DatabaseError``.
+  func requireQuorums(of keyspace: String, _ keys: RemoteKeys) async throws {
+    guard quorum != nil else { return }
+    let known = try await keys.client.status().keyspaces
+    // One that the node has not heard of it looks for when it is written to.
+    if known.contains(where: { $0.name == keyspace && $0.kind == .transactional }) {
+      throw Self.noQuorums
     }
   }
+
+  private static let noQuorums = Failure.usage("a transactional keyspace has no quorums and no sessions")
 
   /// Usage of a command about keys, which the parser cannot know: the directory's word may be missing.
   static func usage(_ command: String, _ words: String = "") -> String {

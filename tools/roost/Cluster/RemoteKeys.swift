@@ -75,11 +75,13 @@ extension ClusterClient {
 extension NetworkClient {
   /// Calls `body` with a page of the keys of a range after the other, until it has no more, or `limit` keys.
   ///
-  /// Where it fails in between, it is said how to go on.
+  /// Where it fails in between, it is said how to go on, unless the command cannot.
   ///
+  /// - Parameter isResumable: whether the command takes --after.
   /// - Returns: where to go on behind the limit; `nil` at the end.
   func forEachPage(
-    _ request: ScanRequest, limit: Int? = nil, _ body: (ScanAnswer) async throws -> Void
+    _ request: ScanRequest, limit: Int? = nil, isResumable: Bool = true,
+    _ body: (ScanAnswer) async throws -> Void
   ) async throws -> ScanToken? {
     var request = request
     var left = limit ?? .max
@@ -88,7 +90,9 @@ extension NetworkClient {
       request.limit = min(left, 512)
       let page: ScanAnswer
       do throws(DatabaseError) { page = try await scan(request) } catch {
-        if let token = request.token { Complaint.line("to go on after this: --after \(token.text)") }
+        if isResumable, let token = request.token {
+          Complaint.line("to go on after this: --after \(token.text)")
+        }
         throw error
       }
       try await body(page)

@@ -127,6 +127,7 @@ struct ChangesCommand: AsyncParsableCommand {
 struct Exchange: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Let two databases exchange a keyspace's states: afterwards both hold the same.",
+    usage: "roost exchange <first> <second> [--keyspace <keyspace>] [--json]",
     discussion: """
       What either has seen replaced is gone from both, all else stays: concurrent values as
       siblings, counters added up, sets joined. Doing it again changes nothing.
@@ -135,14 +136,33 @@ struct Exchange: ParsableCommand {
         roost incr ./b likes:42 && roost incr ./c likes:42
         roost exchange ./b ./c
         roost get ./b likes:42                  counter 2 …, and so says ./c
+
+      Not with a cluster, whose nodes forget what was deleted once all replicas know: an old state that
+      comes in by hand would bring it back. Values go in and out with `roost import` and `export`.
       """)
 
-  @Argument(help: "A directory of the one database.", completion: .directory) var first: String
-  @Argument(help: "A directory of the other.", completion: .directory) var second: String
+  @Argument(help: "A directory of the one database.", completion: .directory) var first: String?
+  @Argument(help: "A directory of the other.", completion: .directory) var second: String?
   @OptionGroup var keyspace: KeyspaceOption
   @Flag(help: "A JSON object.") var json = false
+  // So that whoever asks a cluster for it is told why not.
+  @OptionGroup(visibility: .hidden) var place: PlaceOptions
+
+  func validate() throws { _ = try directories() }
+
+  private func directories() throws -> (first: String, second: String) {
+    if place.isRemote {
+      throw ValidationError(
+        "A cluster exchanges no states: its nodes forget what was deleted, and an old state would bring it "
+          + "back. Copy values with `roost export --connect … | roost import DIR`, or the other way round.")
+    }
+    guard let first else { throw ValidationError("Missing expected argument '<first>'") }
+    guard let second else { throw ValidationError("Missing expected argument '<second>'") }
+    return (first, second)
+  }
 
   func run() throws {
+    let (first, second) = try directories()
     for directory in [first, second] { try DatabaseDirectory.require(directory) }
     let learned = try withDatabase(first) { one in
       try withDatabase(second) { other in try Self.exchange(one, other, keyspace.keyspace) }

@@ -20,19 +20,6 @@ extension KeyspaceCore {
     }
   }
 
-  /// The one value of a record.
-  ///
-  /// - Throws: ``Failure`` where it holds siblings, or a counter, a set and the like.
-  func soleValue(_ record: Record, of key: String) throws -> [UInt8] {
-    let values = visible(record)
-    if values.count == 1, record.states.isEmpty { return values[0].value }
-    let held =
-      record.states.first.map { "a \($0.kind)" } ?? "\(Format.count(values.count, "sibling"))"
-    throw Failure.usage(
-      "the key `\(key)` holds \(held); an export has one value a key: resolve it first (`roost put "
-        + "--replace`), show all with `roost scan --json`, or hand all over with `roost exchange`")
-  }
-
   /// Writes a value in place of all that is there.
   func replace(_ key: [UInt8], _ value: [UInt8]) throws {
     try key.withKeyBytes { key in
@@ -45,5 +32,21 @@ extension DatabaseCore {
   /// Makes all that was written durable.
   func syncAll() throws {
     for member in presentMembers { try member.store.sync() }
+  }
+}
+
+extension Record {
+  /// The one value of it.
+  ///
+  /// - Parameters:
+  ///   - visible: its values as the keyspace's policy shows them.
+  ///   - ways: what to do with it, beside making it one value.
+  /// - Throws: ``Failure`` where it holds siblings, or a counter, a set and the like.
+  func soleValue(_ visible: [Sibling], of key: String, ways: String) throws -> [UInt8] {
+    if visible.count == 1, states.isEmpty { return visible[0].value }
+    let held = states.first.map { "a \($0.kind)" } ?? "\(Format.count(visible.count, "sibling"))"
+    throw Failure.usage(
+      "the key `\(key)` holds \(held); an export has one value a key: resolve it first (`roost put "
+        + "--replace`), \(ways)")
   }
 }

@@ -1,46 +1,74 @@
 import Roost
 import RoostCluster
 
-/// The accounts of `roost bank`: balances in a transactional keyspace, their number beside them.
+/// The accounts of `roost bank`: balances in a transactional keyspace, as decimal numbers, and how many there
+/// are beside them.
 struct BankAccounts: Sendable {
-  let database: Database
-  let accounts: Keyspace
+  let house: any BankHouse
   let count: Int
   let isSynced: Bool
-  /// Transactions that an earlier run left undecided.
-  let inDoubtAtOpen: Int
 
   private struct Poor: Error {}
 
-  /// Opens the bank, or founds it. What is in doubt is decided first.
-  init(_ database: Database, wished: Int, isSynced: Bool) async throws {
-    self.database = database
+  private static let countKey = "bank:accounts"
+  /// Accounts that one transaction makes: few enough for a cluster, where each is a message.
+  private static let madeAtOnce = 500
+
+  /// Takes over the bank, or founds it.
+  init(_ house: any BankHouse, wished: Int, isSynced: Bool) async throws {
+    self.house = house
     self.isSynced = isSynced
-    accounts = try await database.transactionalKeyspace("accounts")
-    inDoubtAtOpen = try await database.inDoubt().count
-    let accounts = accounts
-    count = try await database.transaction(.synced) { txn in
-      if let known = try await txn.get("bank:accounts", Int.self, in: accounts) { return known }
-      for number in 0..<wished {
-        try await txn.put(Self.key(number), value: Bank.balance, in: accounts)
+    count = try await Self.found(in: house, wished)
+  }
+
+  /// Their number is written with the last of them, and nobody moves money before. So accounts of a run that
+  /// ended too early are made anew, and each transaction finds out whether somebody else was faster.
+  ///
+  /// - Returns: how many accounts there are.
+  private static func found(in house: any BankHouse, _ wished: Int) async throws -> Int {
+    var next = 0
+    while true {
+      let numbers = next..<min(next + madeAtOnce, wished)
+      let known = try await house.transaction(.synced) { txn -> Int? in
+        if let known = try await number(under: countKey, txn, forUpdate: false) { return Int(known) }
+        for number in numbers { try await put(Bank.balance, under: key(number), txn) }
+        guard numbers.upperBound == wished else { return nil }
+        try await put(Int64(wished), under: countKey, txn)
+        return wished
       }
-      try await txn.put("bank:accounts", value: wished, in: accounts)
-      return wished
+      if let known { return known }
+      next = numbers.upperBound
     }
   }
 
   static func key(_ number: Int) -> String { "account:\(number)" }
 
+  private static func number(
+    under key: String, _ txn: any ScriptTransaction, forUpdate: Bool
+  ) async throws -> Int64? {
+    try await txn.get(Array(key.utf8), forUpdate: forUpdate).map { try number($0, under: key) }
+  }
+
+  private static func number(_ value: [UInt8], under key: String) throws -> Int64 {
+    guard let number = Int64(String(decoding: value, as: UTF8.self)) else {
+      throw Failure(.damage, "what is under `\(key)` is no number")
+    }
+    return number
+  }
+
+  private static func put(_ number: Int64, under key: String, _ txn: any ScriptTransaction) async throws {
+    try await txn.put(Array(key.utf8), Array("\(number)".utf8))
+  }
+
   /// The sum of all balances, at one moment.
   ///
   /// - Throws: ``Failure`` where an account is missing or below zero.
   func total() async throws -> Int64 {
-    let snapshot = try await database.snapshot()
+    let keys = (0..<count).map(Self.key)
     var sum: Int64 = 0
-    for number in 0..<count {
-      guard let balance = try await snapshot.get(Self.key(number), Int64.self, in: accounts) else {
-        throw Failure(.damage, "the account \(number) is missing")
-      }
+    for (number, value) in try await house.values(of: keys).enumerated() {
+      guard let value else { throw Failure(.damage, "the account \(number) is missing") }
+      let balance = try Self.number(value, under: keys[number])
       guard balance >= 0 else { throw Failure(.damage, "the account \(number) has \(balance)") }
       sum += balance
     }
@@ -53,13 +81,13 @@ struct BankAccounts: Sendable {
     let to = (from + Int.random(in: 1..<count, using: &random)) % count
     let amount = Int64.random(in: 1...100, using: &random)
     do {
-      let accounts = accounts
-      let id = try await database.transaction(isSynced ? .synced : .applied) { txn in
-        let source = try await txn.get(Self.key(from), Int64.self, in: accounts, forUpdate: true) ?? 0
+      let id = try await house.transaction(isSynced ? .synced : .applied) { txn in
+        let (payer, payee) = (Self.key(from), Self.key(to))
+        let source = try await Self.number(under: payer, txn, forUpdate: true) ?? 0
         guard source >= amount else { throw Poor() }
-        let target = try await txn.get(Self.key(to), Int64.self, in: accounts, forUpdate: true) ?? 0
-        try await txn.put(Self.key(from), value: source - amount, in: accounts)
-        try await txn.put(Self.key(to), value: target + amount, in: accounts)
+        let target = try await Self.number(under: payee, txn, forUpdate: true) ?? 0
+        try await Self.put(source - amount, under: payer, txn)
+        try await Self.put(target + amount, under: payee, txn)
         return txn.id
       }
       tally.committed += 1
@@ -70,6 +98,9 @@ struct BankAccounts: Sendable {
       tally.aborted += 1
     } catch let error as DatabaseError where error.code == .outcomeUnknown {
       tally.unknown += 1
+    } catch let error as DatabaseError where house.mayPass(error) {
+      tally.aborted += 1
+      try await Task.sleep(for: .milliseconds(100))
     }
   }
 

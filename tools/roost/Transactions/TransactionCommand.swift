@@ -59,19 +59,13 @@ struct TransactionCommand: AsyncParsableCommand {
   @OptionGroup(title: "Clusters") var place: PlaceOptions
 
   func validate() throws {
-    _ = try words()
+    _ = try place.split(directory, file: script)
     try place.requireNoQuorum()
     try place.requireNoSession()
   }
 
-  private func words() throws -> (directory: String?, script: String?) {
-    let (directory, words) = try place.split([directory, script].compactMap { $0 }, takesMore: true)
-    if words.count > 1 { throw ValidationError("'\(words[1])' is one word too many.") }
-    return (directory, words.first)
-  }
-
   func run() async throws {
-    let (directory, script) = try words()
+    let (directory, script) = try place.split(directory, file: script)
     if let outcome { return try await tell(outcome, directory) }
     let run = TransactionScript(try ScriptLine.read(try Input(script), bytes), bytes)
     guard let directory else { return try await runRemote(run) }
