@@ -242,7 +242,10 @@ package enum DatabaseOpening {
     }
     try checkMembers(candidates, ringState, options)
     for keyspace in schema.keyspaces
-    where keyspace.kind != .transactional && keyspace.replicas != ringState.ring.replicas {
+    where keyspace.kind != .transactional
+      && (keyspace.replicas > ringState.ring.replicas
+        || keyspace.hasFewerReplicas != (keyspace.replicas < ringState.ring.replicas))
+    {
       throw DatabaseError(
         .corruption,
         "the keyspace `\(keyspace.name)` has \(keyspace.replicas) replicas in the schema, the ring "
