@@ -240,7 +240,7 @@ package enum DatabaseOpening {
     guard var ringState, let schema = Schema.merged(candidates.compactMap(\.schema)) else {
       throw DatabaseError(.corruption, "no store of the database has its ring and its schema")
     }
-    try checkMembers(candidates, ringState, options)
+    try checkMembers(candidates, ringState, schema, options)
     for keyspace in schema.keyspaces
     where keyspace.kind != .transactional
       && (keyspace.replicas > ringState.ring.replicas
@@ -360,7 +360,7 @@ package enum DatabaseOpening {
   }
 
   private static func checkMembers(
-    _ candidates: [Candidate], _ ringState: RingState, _ options: DatabaseOptions
+    _ candidates: [Candidate], _ ringState: RingState, _ schema: Schema, _ options: DatabaseOptions
   ) throws(DatabaseError) {
     var present: Set<MemberID> = []
     for candidate in candidates {
@@ -397,6 +397,7 @@ package enum DatabaseOpening {
       : "Out of reach: \(unreachable.count) of \(ringState.ring.partitionCount) partitions "
         + "(\(PartitionList.text(unreachable)))"
     if thinner > 0 { text += "; \(thinner) more have fewer replicas" }
+    if schema.hasFewerReplicas { text += "; keyspaces on fewer stores than the others may miss more" }
     throw DatabaseError(.missingStore, text)
   }
 

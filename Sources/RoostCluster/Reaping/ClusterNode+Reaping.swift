@@ -201,8 +201,9 @@ extension ClusterNode {
       throw DatabaseError(.unreachable, "\(local.path) keeps its tombstones: it has no horizon")
     }
     try check(message.head, message.partition)
+    let keyspace = try keyspace(message.head.keyspace)
     guard message.partition < core.ring.partitionCount,
-      settledReplicas(message.partition, try keyspace(message.head.keyspace))?.contains(local.id) == true
+      settledReplicas(message.partition, keyspace)?.contains(local.id) == true
     else {
       throw DatabaseError(
         .unreachable, "\(local.path) is no replica of partition \(message.partition), or it is moving")
