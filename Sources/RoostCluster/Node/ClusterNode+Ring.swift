@@ -38,7 +38,7 @@ extension ClusterNode {
     if record.ring.revision == known.revision, known.isConfirmed { return }
     let next = RingView(
       record.ring, record.change, isConfirmed: true, hasTransactions: record.hasTransactions,
-      hasFewerReplicas: record.hasFewerReplicas, holders: record.holders)
+      hasFewerReplicas: record.hasFewerReplicas || known.hasFewerReplicas, holders: record.holders)
     let isNews = try core.adopt(record.ring, renews: !subversions.keepsIncarnation) { [self] in
       lock.withLock { if ringView.revision < next.revision { ringView = next } }
     }

@@ -43,7 +43,7 @@ import Testing
   /// A keyspace on fewer nodes than a list has members, of which tombstones are reaped too.
   @Test func `nodes come and go at random beside a keyspace with fewer replicas`() throws {
     var (joined, gone, reaped) = (0, 0, UInt64(0))
-    let count = TestSize.of(quick: 6, full: 60)
+    let count = TestSize.of(quick: 5, full: 60)
     let name = "nodes come and go at random beside a keyspace with fewer replicas"
     for (number, seed) in Seeds.of(name, count: count).enumerated() {
       try Simulation(seed: seed).run { world in
