@@ -141,7 +141,9 @@ public final class Database: Sendable {
     let keyspace = try await blocking { () throws(DatabaseError) in
       if let node {
         if let policy {
-          try node.makeKeyspace(KeyspaceRequest(name: name, kind: policy.kind, quorums: policy.quorums))
+          try node.makeKeyspace(
+            KeyspaceRequest(
+              name: name, kind: policy.kind, replicas: policy.replicas, quorums: policy.quorums))
         } else {
           try node.learn(keyspace: name)
         }

@@ -217,6 +217,33 @@ import Testing
     #expect(pass["mended"] as? Int == 0 && pass["ended"] as? Int ?? 0 > 0)
   }
 
+  @Test func `a keyspace on fewer nodes than the others`() throws {
+    let nodes = try start(3)
+    defer { for node in nodes { node.kill() } }
+    let addresses = try nodes.map { try $0.address() }
+    let make = ["cluster", "make-keyspace"]
+    expect(try ask(addresses[0], make, "few", "--replicas", "0"), 64, "--replicas")
+    expect(try ask(addresses[0], make, "few", "--replicas", "4"), 64, "4 replicas")
+    expect(try ask(addresses[0], make, "few", "--replicas", "2", "--write", "3"), 64, "quorum of 3")
+    expect(try ask(addresses[0], make, "few", "--replicas", "2"), 0)
+    expect(try ask(addresses[1], make, "few", "--replicas", "2"), 0)
+    expect(try ask(addresses[1], make, "few"), 0)
+    expect(try ask(addresses[1], make, "few", "--replicas", "3"), 64, "2 replicas")
+    let shown = try ask(addresses[1], ["keyspaces"])
+    #expect(shown.lines.contains { $0.hasPrefix("few ") && $0.hasSuffix("siblings, 2 replicas") })
+    #expect(shown.lines.contains { $0.hasPrefix("default ") && $0.hasSuffix("siblings, 3 replicas") })
+    #expect(try ask(addresses[2], ["cluster", "status"]).text.contains("few (siblings, 2 replicas)"))
+    for (index, address) in addresses.enumerated() {
+      expect(try ask(address, ["put"], "k\(index)", "v", "-k", "few"), 0)
+    }
+    for address in addresses {
+      for index in 0..<3 {
+        #expect(try ask(address, ["get"], "k\(index)", "--raw", "-k", "few").text == "v")
+      }
+      #expect(try ask(address, ["scan"], "-k", "few").lines.count == 3)
+    }
+  }
+
   @Test func `a node that is killed is missed by nobody, and learns what it missed`() throws {
     let nodes = try start(3)
     defer { for node in nodes { node.kill() } }

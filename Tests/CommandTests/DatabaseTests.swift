@@ -82,6 +82,35 @@ import Testing
     #expect(try roost.run("scan", db, "--prefix", "b", "--json").text.contains("\"values\":[\"vb\"]"))
   }
 
+  @Test func `a keyspace is made with a policy, on fewer stores than the others`() throws {
+    let stores = ["a", "b", "c"].map { roost.path($0) }
+    try #require(try roost.run(["create"] + stores + ["--replicas", "3"]).status == 0)
+    let make = ["make-keyspace", stores[1]]
+    for (arguments, status, words) in [
+      (["few", "--replicas", "2"], 0, ""), (["few", "--replicas", "2"], 0, ""), (["few"], 0, ""),
+      (["few", "--replicas", "1"], 64, "2 replicas, not 1"), (["few", "--policy", "lww"], 64, "policy"),
+      (["more", "--replicas", "4"], 64, "4 replicas"), (["none", "--replicas", "0"], 64, "--replicas"),
+      (["accounts", "--policy", "transactional", "--replicas", "1"], 64, "--replicas"),
+      (["accounts", "--policy", "transactional"], 0, ""), (["last", "--policy", "lww"], 0, ""),
+    ] as [([String], Int32, String)] {
+      let outcome = try roost.run(make + arguments)
+      #expect(outcome.status == status, "\(arguments): \(outcome)")
+      #expect(words.isEmpty || outcome.errors.contains(words), "\(arguments): \(outcome)")
+    }
+    let shown = try roost.run("keyspaces", stores[0]).lines
+      .map { $0.split(separator: " ").joined(separator: " ") }
+    #expect(
+      shown == [
+        "accounts transactional, 1 replicas", "few siblings, 2 replicas", "last lww, 3 replicas",
+      ])
+    for number in 0..<6 {
+      #expect(try roost.run("put", stores[2], "k\(number)", "v", "-k", "few").status == 0)
+    }
+    let added = try roost.run("rebalance", stores[0], "--add", roost.path("d"))
+    #expect(added.status == 0, "\(added)")
+    #expect(try roost.run("scan", stores[0], "-k", "few", "--count").text == "6\n")
+  }
+
   @Test func `bad input is an error, and changes nothing`() throws {
     let stores = try make("a", "b")
     #expect(try roost.run("incr", stores[0], "n", "--by", "9223372036854775807").status == 0)

@@ -38,8 +38,8 @@ import Testing
     let path = folder.appending("calls.jsonl").string
     let outcome = try roost.run(
       "simulate", "--seed", "3", "--minutes", "0.2", "--nodes", "5", "--replicas", "5", "--read", "3",
-      "--write", "3", "--clients", "6", "--faults", "network,power,members", "--reaping", "never",
-      "--history", path)
+      "--write", "3", "--clients", "6", "--keyspace-replicas", "4", "--faults", "network,power,members",
+      "--reaping", "never", "--history", path)
     #expect(outcome.status == 0, "\(outcome)")
     let lines = try String(contentsOfFile: path, encoding: .utf8).split(separator: "\n")
     #expect(lines.count > 50)
@@ -60,7 +60,8 @@ import Testing
     for wrong in [
       ["--minutes", "0"], ["--nodes", "65"], ["--seeds", "0"], ["--seed", "-1"],
       ["--replicas", "4"], ["--write", "4"], ["--read", "0"], ["--clients", "0"], ["--faults", "fire"],
-      ["--history", "file", "--seeds", "2"], ["--reaping", "often"],
+      ["--history", "file", "--seeds", "2"], ["--reaping", "often"], ["--keyspace-replicas", "4"],
+      ["--keyspace-replicas", "2", "--read", "3"],
     ] {
       #expect(try roost.run(["simulate"] + wrong).status == 64, "\(wrong)")
     }

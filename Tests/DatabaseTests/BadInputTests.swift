@@ -84,7 +84,14 @@ import Testing
     #expect(database.keyspaceNames == [])
     _ = try await database.keyspace("posts", .eventual(replicas: 2))
     #expect(await code { _ = try await database.keyspace("posts", .eventual(replicas: 1)) } == .wrongPolicy)
-    #expect(await code { _ = try await database.keyspace("few", .eventual(replicas: 1)) } == .invalidOption)
+    for count in [0, -1] {
+      let error = await databaseError {
+        _ = try await database.keyspace("few", .eventual(replicas: count))
+      }
+      #expect(error?.code == .invalidArgument)
+      #expect(error?.message.contains("1 to 2") == true)
+    }
+    #expect(database.keyspaceNames == ["posts"])
   }
 
   @Test(arguments: [

@@ -23,7 +23,7 @@ import Testing
       while !isDone.isSet {
         let version = routes.version
         let pair = (routes.owner(0, 0), routes.owner(0, 1))
-        let pending = routes.pendingOwner(0)
+        let pending = routes.pendingOwner(0, ofFirst: 2)
         guard routes.isUnchanged(since: version) else { continue }
         seen.wrappingAdd(1, ordering: .relaxed)
         let isFirst = pair == (1, 2) && pending == Int(RouteTable.none)

@@ -36,8 +36,8 @@ struct RoostCommand: AsyncParsableCommand {
       CommandGroup(
         name: "Databases: several stores, siblings, counters, sets",
         subcommands: [
-          Create.self, Keyspaces.self, Increment.self, SetAdd.self, SetRemove.self, SetMembers.self,
-          Flagged.self, Assign.self, ChangesCommand.self, Exchange.self,
+          Create.self, MakeKeyspace.self, Keyspaces.self, Increment.self, SetAdd.self, SetRemove.self,
+          SetMembers.self, Flagged.self, Assign.self, ChangesCommand.self, Exchange.self,
         ]),
       CommandGroup(
         name: "Transactions", subcommands: [TransactionCommand.self, InDoubtCommand.self, Bank.self]),

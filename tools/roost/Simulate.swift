@@ -36,6 +36,8 @@ struct Simulate: ParsableCommand {
   var replicas: Int?
   @Option(help: "How many replicas a read asks (R); a majority where it is not given.") var read: Int?
   @Option(help: "How many acknowledge a write (W); a majority where it is not given.") var write: Int?
+  @Option(help: "How many nodes hold each key, of a keyspace with fewer replicas than N; N where not given.")
+  var keyspaceReplicas: Int?
   @Option(help: "How many clients act at a time: 1 to 64.") var clients = 4
   @Option(
     help: """
@@ -69,8 +71,11 @@ struct Simulate: ParsableCommand {
     if let replicas, !(1...most).contains(replicas) {
       throw ValidationError("--replicas must be 1 to \(most)")
     }
+    if let keyspaceReplicas, !(1...(replicas ?? min(3, nodes))).contains(keyspaceReplicas) {
+      throw ValidationError("--keyspace-replicas must be 1 to \(replicas ?? min(3, nodes))")
+    }
     for (name, quorum) in [("--read", read), ("--write", write)] {
-      let limit = replicas ?? min(3, nodes)
+      let limit = keyspaceReplicas ?? replicas ?? min(3, nodes)
       if let quorum, !(1...limit).contains(quorum) { throw ValidationError("\(name) must be 1 to \(limit)") }
     }
     guard (1...64).contains(clients) else { throw ValidationError("--clients must be 1 to 64") }
@@ -108,6 +113,7 @@ struct Simulate: ParsableCommand {
     options.replicas = replicas
     options.readQuorum = read
     options.writeQuorum = write
+    options.keyspaceReplicas = keyspaceReplicas
     options.clients = clients
     options.faults = try chosenFaults()
     options.reaping = try chosenReaping()

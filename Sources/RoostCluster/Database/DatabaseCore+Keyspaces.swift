@@ -64,6 +64,8 @@ extension DatabaseCore {
     }
     // Two halves of a database that each made a keyspace would have two schemas of one revision.
     try checkChangeable()
+    // Before anything counts on the order of the lists: what is on disk may have another one.
+    if isRingInDoubt, policy.keepsOrder(of: ringState.ring) { try install(ringState) }
     // A cluster's keyspaces are in its schema before they are opened here (`ClusterNode.makeKeyspace`).
     guard policy.quorums.areMajorities else {
       throw DatabaseError(
@@ -74,33 +76,38 @@ extension DatabaseCore {
     let ring = ringState.ring
     if policy.isTransactional {
       try add(name, policy.kind, replicas: 1)
-      // What is yet to be installed may change who comes first, without bringing its keys along.
-      if adoption != nil { planRest() }
-      return
+    } else {
+      let replicas = policy.replicas ?? ring.replicas
+      try Self.check(replicas: replicas, of: name, in: ring)
+      try add(name, policy.kind, replicas: replicas, areFewer: replicas < ring.replicas)
     }
-    let replicas = policy.replicas == 0 ? ring.replicas : policy.replicas
+    // What is yet to be installed may change who comes first, without bringing its keys along.
+    if schema.keepsOrder, adoption != nil { planRest() }
+  }
+
+  /// - Throws: `.invalidArgument` (none), `.tooManyReplicas` (more than the database has).
+  static func check(replicas: Int, of keyspace: String, in ring: Ring) throws(DatabaseError) {
+    guard replicas >= 1 else {
+      throw DatabaseError(
+        .invalidArgument,
+        "the keyspace `\(keyspace)` asks for \(replicas) replicas; it must be 1 to \(ring.replicas)")
+    }
     guard replicas <= ring.replicas else {
       throw DatabaseError(
         .tooManyReplicas,
-        "the keyspace `\(name)` asks for \(replicas) replicas; the database has \(ring.replicas), on "
+        "the keyspace `\(keyspace)` asks for \(replicas) replicas; the database has \(ring.replicas), on "
           + "\(ring.members.count) stores")
     }
-    guard replicas == ring.replicas else {
-      throw DatabaseError(
-        .invalidOption,
-        "the keyspace `\(name)` asks for \(replicas) replicas; every keyspace of this database has "
-          + "\(ring.replicas)")
-    }
-    try add(name, policy.kind, replicas: replicas)
   }
 
   private func add(
-    _ name: String, _ kind: KeyspacePolicy.Kind, replicas: Int
+    _ name: String, _ kind: KeyspacePolicy.Kind, replicas: Int, areFewer: Bool = false
   ) throws(DatabaseError) {
     var next = schema
     let id = (schema.keyspaces.map(\.id).max() ?? 0) + 1
     next.keyspaces.append(
-      Schema.Keyspace(id: id, name: name, kind: kind, replicas: replicas, indexes: []))
+      Schema.Keyspace(
+        id: id, name: name, kind: kind, replicas: replicas, indexes: [], hasFewerReplicas: areFewer))
     next.keyspaces.sort { $0.name < $1.name }
     try install(next)
   }
@@ -113,12 +120,7 @@ extension DatabaseCore {
         .wrongPolicy,
         "the keyspace `\(entry.name)` was created with the policy \(entry.kind), not \(policy.kind)")
     }
-    let replicas = policy.replicas == 0 ? entry.replicas : policy.replicas
-    guard replicas == entry.replicas else {
-      throw DatabaseError(
-        .wrongPolicy,
-        "the keyspace `\(entry.name)` was created with \(entry.replicas) replicas, not \(replicas)")
-    }
+    try entry.checkSame(replicas: policy.replicas)
     try entry.quorums.checkSame(policy.quorums, of: entry.name)
   }
 
@@ -168,5 +170,23 @@ extension DatabaseCore {
     if let versions = try keyspace(name, nil).versions { return versions }
     throw DatabaseError(
       .wrongPolicy, "the keyspace `\(name)` is eventual: transactions cannot use it but for effects")
+  }
+}
+
+extension KeyspacePolicy {
+  /// Whether a keyspace made by it is at the first members of each list, and not at all.
+  fileprivate func keepsOrder(of ring: Ring) -> Bool {
+    isTransactional || replicas.map { $0 < ring.replicas } ?? false
+  }
+}
+
+extension Schema.Keyspace {
+  /// What is asked for of a keyspace that is there must be what it has; `nil` takes what there is.
+  ///
+  /// - Throws: `.wrongPolicy`.
+  func checkSame(replicas asked: Int?) throws(DatabaseError) {
+    guard let asked, asked != replicas else { return }
+    throw DatabaseError(
+      .wrongPolicy, "the keyspace `\(name)` was created with \(replicas) replicas, not \(asked)")
   }
 }

@@ -91,7 +91,8 @@ package final class DatabaseCore: @unchecked Sendable {
     }
     let target = copy.map { slotOf[$0.to] ?? Int(RouteTable.absent) }
     let tenancies = owners.indices.map { ringState.tenancy(partition, $0) }
-    shared.routes.set(partition, owners: owners, tenancies: tenancies, pending: target)
+    shared.routes.set(
+      partition, owners: owners, tenancies: tenancies, pending: target, at: copy?.slot ?? 0)
     // Without some store nobody knows whether the move was decided there.
     if target != nil, !hasAllStores { shared.routes.setSettling(partition, true) }
   }

@@ -59,7 +59,7 @@ extension DatabaseOpening {
   }
 
   static func checkMembers(
-    _ candidates: [Candidate], _ ringState: RingState, _ options: DatabaseOptions
+    _ candidates: [Candidate], _ ringState: RingState, _ schema: Schema, _ options: DatabaseOptions
   ) throws(DatabaseError) {
     var present: Set<MemberID> = []
     for candidate in candidates {
@@ -96,6 +96,7 @@ extension DatabaseOpening {
       : "Out of reach: \(unreachable.count) of \(ringState.ring.partitionCount) partitions "
         + "(\(PartitionList.text(unreachable)))"
     if thinner > 0 { text += "; \(thinner) more have fewer replicas" }
+    if schema.hasFewerReplicas { text += "; keyspaces on fewer stores than the others may miss more" }
     throw DatabaseError(.missingStore, text)
   }
 }

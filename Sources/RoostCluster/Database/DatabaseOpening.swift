@@ -185,9 +185,12 @@ package enum DatabaseOpening {
     guard var ringState, let schema = Schema.merged(candidates.compactMap(\.schema)) else {
       throw DatabaseError(.corruption, "no store of the database has its ring and its schema")
     }
-    try checkMembers(candidates, ringState, options)
+    try checkMembers(candidates, ringState, schema, options)
     for keyspace in schema.keyspaces
-    where keyspace.kind != .transactional && keyspace.replicas != ringState.ring.replicas {
+    where keyspace.kind != .transactional
+      && (keyspace.replicas > ringState.ring.replicas
+        || keyspace.hasFewerReplicas != (keyspace.replicas < ringState.ring.replicas))
+    {
       throw DatabaseError(
         .corruption,
         "the keyspace `\(keyspace.name)` has \(keyspace.replicas) replicas in the schema, the ring "

@@ -30,7 +30,8 @@ public struct DatabaseOptions: Sendable {
   /// power of two, where that is more.
   public var partitionCount: Int?
 
-  /// How many stores of a new database hold each partition: 1 to 16. Every keyspace has as many.
+  /// How many stores of a new database hold each partition: 1 to 16. A keyspace has as many, unless it asks
+  /// for fewer (``KeyspacePolicy/eventual(_:replicas:readQuorum:writeQuorum:)``).
   public var replicas = 1
 
   /// Weight and zone by directory, as given to `open`.

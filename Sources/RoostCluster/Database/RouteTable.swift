@@ -19,6 +19,8 @@ final class RouteTable: @unchecked Sendable {
   let replicas: Int
   private let owners: UnsafeMutablePointer<Atomic<UInt16>>
   private let pending: UnsafeMutablePointer<Atomic<UInt16>>
+  /// The place in the list that a partition's pending owner is to have.
+  private let pendingReplicas: UnsafeMutablePointer<Atomic<UInt16>>
   private let tenancies: UnsafeMutablePointer<Atomic<UInt64>>
   private let changes = Atomic<UInt64>(0)
 
@@ -27,17 +29,23 @@ final class RouteTable: @unchecked Sendable {
     self.replicas = replicas
     unsafe owners = .allocate(capacity: partitionCount * replicas)
     unsafe pending = .allocate(capacity: partitionCount)
+    unsafe pendingReplicas = .allocate(capacity: partitionCount)
     unsafe tenancies = .allocate(capacity: partitionCount * replicas)
     for index in 0..<(partitionCount * replicas) {
       unsafe (owners + index).initialize(to: Atomic(Self.none))
       unsafe (tenancies + index).initialize(to: Atomic(0))
     }
-    for index in 0..<partitionCount { unsafe (pending + index).initialize(to: Atomic(Self.none)) }
+    for index in 0..<partitionCount {
+      unsafe (pending + index).initialize(to: Atomic(Self.none))
+      unsafe (pendingReplicas + index).initialize(to: Atomic(0))
+    }
   }
 
   deinit {
     unsafe owners.deinitialize(count: partitionCount * replicas)
     unsafe pending.deinitialize(count: partitionCount)
+    unsafe pendingReplicas.deinitialize(count: partitionCount)
+    unsafe pendingReplicas.deallocate()
     unsafe tenancies.deinitialize(count: partitionCount * replicas)
     unsafe tenancies.deallocate()
     unsafe owners.deallocate()
@@ -71,11 +79,15 @@ final class RouteTable: @unchecked Sendable {
   }
 
   /// The member slot to which a partition is moving, or `none`: writes are forwarded there.
+  ///
+  /// - Parameter count: of a keyspace's replicas: to a later place than they have nothing of it moves.
   @inline(__always)
-  func pendingOwner(_ partition: Int) -> Int {
+  func pendingOwner(_ partition: Int, ofFirst count: Int) -> Int {
     precondition(partition >= 0 && partition < partitionCount)
     let entry = unsafe pending[partition].load(ordering: .acquiring)
-    return Int(entry == Self.none ? entry : entry & ~Self.settles)
+    if entry == Self.none { return Int(entry) }
+    let replica = unsafe pendingReplicas[partition].load(ordering: .acquiring)
+    return Int(Int(replica) < count ? entry & ~Self.settles : Self.none)
   }
 
   /// Whether the store that the partition is moving to may own it on disk already. Then a write is
@@ -97,8 +109,11 @@ final class RouteTable: @unchecked Sendable {
   }
 
   /// Changes a partition's owners, with all key locks held.
+  ///
+  /// - Parameter replica: the place in the list that the pending one is to have.
   func set(
-    _ partition: Int, owners new: [Int], tenancies newTenancies: [UInt64], pending target: Int?
+    _ partition: Int, owners new: [Int], tenancies newTenancies: [UInt64], pending target: Int?,
+    at replica: Int = 0
   ) {
     precondition(new.count == replicas && newTenancies.count == replicas)
     // Readers that loaded the version before see it change, whichever of the entries they saw.
@@ -109,6 +124,8 @@ final class RouteTable: @unchecked Sendable {
       unsafe tenancies[partition * replicas + replica].store(
         newTenancies[replica], ordering: .releasing)
     }
+    unsafe pendingReplicas[partition].store(
+      UInt16(truncatingIfNeeded: replica), ordering: .releasing)
     unsafe pending[partition].store(
       target.map { UInt16(truncatingIfNeeded: $0) } ?? Self.none, ordering: .releasing)
     changes.wrappingAdd(1, ordering: .acquiringAndReleasing)

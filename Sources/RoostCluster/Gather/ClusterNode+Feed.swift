@@ -91,9 +91,10 @@ extension ClusterNode {
         isBounded: bounds != nil, until: bounds?.numbers[member],
         changeLimit: min(share, FeedRequest.mostChanges), byteLimit: byteLimit)
     }
-    gather(0..<core.ring.partitionCount, quorum: 1, deadline, preferring: { start.places[$0].tenure?.member })
-    {
-      [self] view, sourceCount in
+    gather(
+      0..<core.ring.partitionCount, of: keyspace, quorum: 1, deadline,
+      preferring: { start.places[$0].tenure?.member }
+    ) { [self] view, sourceCount in
       // Each source has its share of the page; what is beyond the limit all the same would be read in vain.
       let share = (limit - 1) / max(1, sourceCount) + 1
       return PartitionGather<FeedPart>.Question(
@@ -137,8 +138,7 @@ extension ClusterNode {
   ///   replica of a partition), `.unknownKeyspace`, `.foreignContext`, and what reading throws.
   func feed(_ body: [UInt8]) throws(DatabaseError) -> [UInt8] {
     var request = try FeedRequest(decoding: body)
-    try check(request.head, request.partitions)
-    let keyspace = try keyspace(request.head.keyspace)
+    let keyspace = try check(request.head, request.partitions)
     while true {
       let bytes = try keyspace.changes(request).encoded(local.id)
       try checkUnchanged(request.head, request.partitions)

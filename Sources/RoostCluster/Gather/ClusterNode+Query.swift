@@ -34,7 +34,8 @@ extension ClusterNode {
           lower: token.map { $0.suffix + [0] } ?? lower, upper: upper, tag: nil, entryLimit: entryLimit,
           byteLimit: byteLimit, partitions: partitions)
       }
-      gather(0..<core.ring.partitionCount, quorum: keyspace.quorums.read, deadline) { [self] view in
+      gather(0..<core.ring.partitionCount, of: keyspace, quorum: keyspace.quorums.read, deadline) {
+        [self] view in
         pages(of: keyspace) { request(view, $0) }
       } _: { [self] result in
         switch result {

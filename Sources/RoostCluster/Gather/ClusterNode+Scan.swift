@@ -35,7 +35,7 @@ extension ClusterNode {
       let reading = try ScanReading(keyspace, request, largestBody: transport.largestBody)
       let all = reading.plan.partition.map { $0..<($0 + 1) } ?? 0..<core.ring.partitionCount
       let quorum = request.quorum ?? keyspace.quorums.read
-      gather(reading.plan.isEmpty ? 0..<0 : all, quorum: quorum, deadline) { [self] view in
+      gather(reading.plan.isEmpty ? 0..<0 : all, of: keyspace, quorum: quorum, deadline) { [self] view in
         pages(of: keyspace) { partitions in reading.request(partitions, view.print(of: partitions)) }
       } _: { [self] result in
         switch result {
@@ -94,8 +94,8 @@ extension ClusterNode {
   ///   replica of a partition), `.unknownKeyspace`, and what reading throws.
   func page(_ body: [UInt8], _ isCancelled: () -> Bool) throws(DatabaseError) -> [UInt8] {
     let request = try PageRequest(decoding: body)
-    try check(request.head, request.partitions)
-    let page = try keyspace(request.head.keyspace).page(request, on: local, isCancelled: isCancelled)
+    let keyspace = try check(request.head, request.partitions)
+    let page = try keyspace.page(request, on: local, isCancelled: isCancelled)
     try checkUnchanged(request.head, request.partitions)
     return page.encoded()
   }

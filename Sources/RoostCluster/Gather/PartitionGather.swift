@@ -178,21 +178,22 @@ extension ClusterNode {
   /// Asks members for what they hold of partitions; anew, where the ring changed before all had answered.
   ///
   /// - Parameters:
+  ///   - keyspace: whose replicas.
   ///   - quorum: how many replicas of each must answer; `nil` for a majority.
   ///   - preferred: whom to ask first about a partition, as long as it is a replica and seems to be there.
   ///   - question: made anew for each ring; told how many members are asked first.
   ///   - reply: called once, from any thread: as ``PartitionGather``.
   func gather<Part: Sendable>(
-    _ partitions: Range<Int>, quorum: Int?, _ deadline: UInt64, attempt: Int = 1,
+    _ partitions: Range<Int>, of keyspace: KeyspaceCore, quorum: Int?, _ deadline: UInt64, attempt: Int = 1,
     preferring preferred: @escaping @Sendable (Int) -> MemberID? = { _ in nil },
     _ question: @escaping @Sendable (RingView, Int) -> PartitionGather<Part>.Question,
     _ reply: @escaping Answer<[PartitionGather<Part>.Found]>
   ) {
     let view = view
     let asked: [GatheredPartition]
-    do throws(DatabaseError) { asked = try gathered(partitions, quorum, by: view, preferred) } catch {
-      return reply(.failure(error))
-    }
+    do throws(DatabaseError) {
+      asked = try gathered(partitions, keyspace, quorum, by: view, preferred)
+    } catch { return reply(.failure(error)) }
     let first = Set(asked.flatMap { $0.candidates.prefix($0.count) })
     PartitionGather(self, asked, question(view, first.count), deadline) { [self] result in
       guard case .failure(let error) = result, error.code == .unreachable || error.code == .staleRing else {
@@ -203,8 +204,8 @@ extension ClusterNode {
         if error.code == .staleRing { _ = try? refreshRing() }
         if attempt < Self.mostAttempts, now < deadline, self.view.revision != view.revision {
           return gather(
-            partitions, quorum: quorum, deadline, attempt: attempt + 1, preferring: preferred, question, reply
-          )
+            partitions, of: keyspace, quorum: quorum, deadline, attempt: attempt + 1, preferring: preferred,
+            question, reply)
         }
         // Of rings nodes talk among themselves.
         reply(error.code == .staleRing ? .failure(DatabaseError(.unreachable, error.message)) : result)
@@ -213,30 +214,31 @@ extension ClusterNode {
   }
 
   func gather<Part: Sendable>(
-    _ partitions: Range<Int>, quorum: Int?, _ deadline: UInt64,
+    _ partitions: Range<Int>, of keyspace: KeyspaceCore, quorum: Int?, _ deadline: UInt64,
     _ question: @escaping @Sendable (RingView) -> PartitionGather<Part>.Question,
     _ reply: @escaping Answer<[PartitionGather<Part>.Found]>
   ) {
-    gather(partitions, quorum: quorum, deadline, { view, _ in question(view) }, reply)
+    gather(partitions, of: keyspace, quorum: quorum, deadline, { view, _ in question(view) }, reply)
   }
 
   /// All partitions, or those named, each with its replicas in the order in which they are asked.
   ///
   /// - Throws: `.invalidArgument` where there are fewer replicas.
   private func gathered(
-    _ partitions: Range<Int>, _ quorum: Int?, by view: RingView, _ preferred: (Int) -> MemberID?
+    _ partitions: Range<Int>, _ keyspace: KeyspaceCore, _ quorum: Int?, by view: RingView,
+    _ preferred: (Int) -> MemberID?
   ) throws(DatabaseError) -> [GatheredPartition] {
     let ring = view.ring
     let now = now
     let members = ring.members.map(\.id)
     let suspected = Set(members.filter { $0 != local.id && peers.isSuspected($0, at: now) })
-    let count = quorum ?? ring.replicas / 2 + 1
-    guard (1...ring.replicas).contains(count) else {
+    let count = quorum ?? keyspace.replicas / 2 + 1
+    guard (1...keyspace.replicas).contains(count) else {
       throw DatabaseError(
-        .invalidArgument, "a quorum of \(count); the keyspace has \(ring.replicas) replicas")
+        .invalidArgument, "a quorum of \(count); the keyspace has \(keyspace.replicas) replicas")
     }
     return partitions.map { partition in
-      let replicas = ring.replicas(of: partition)
+      let replicas = view.replicas(of: partition, in: keyspace)
       // This node first, and those last that are likely to be down.
       var candidates =
         replicas.filter { $0 == local.id }

@@ -12,7 +12,7 @@ package final class KeyspaceCore: @unchecked Sendable {
   private var openedWith: KeyspacePolicy
   /// As the schema has it: a policy that resolves on read may be opened without its function.
   package let kind: KeyspacePolicy.Kind
-  /// How many of the ring's replicas hold this keyspace's keys.
+  /// How many of the ring's replicas hold this keyspace's keys: the first of each partition's list.
   package let replicas: Int
   /// What a request goes by that does not say how many replicas are to answer.
   let quorums: KeyspaceQuorums
@@ -170,17 +170,19 @@ package final class KeyspaceCore: @unchecked Sendable {
     return (owners, pendingPart(partition))
   }
 
-  /// The part that a partition is moving to, where it is and its store is open.
+  /// The part that a partition is moving to, where it is, with this keyspace's keys, and its store is open.
   @inline(__always)
   func pendingPart(_ partition: Int) -> KeyspacePart? {
-    let target = shared.routes.pendingOwner(partition)
+    let target = shared.routes.pendingOwner(partition, ofFirst: replicas)
     return target < parts.capacity ? parts[target] : nil
   }
 
   /// Nothing is written to a partition that may be another store's by now, which is not open.
   @inline(__always)
   func checkWritable(_ partition: Int) throws(DatabaseError) {
-    if shared.routes.pendingOwner(partition) == Int(RouteTable.absent) { throw movingAway(partition) }
+    if shared.routes.pendingOwner(partition, ofFirst: replicas) == Int(RouteTable.absent) {
+      throw movingAway(partition)
+    }
   }
 
   @inline(never)

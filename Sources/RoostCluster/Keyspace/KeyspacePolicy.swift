@@ -13,15 +13,14 @@ public struct KeyspacePolicy: Sendable {
   }
 
   public var siblings: Siblings
-  /// How many stores hold each key; 0 for as many as the database has replicas, and no other number
-  /// is taken yet.
-  public var replicas: Int
+  /// How many stores hold each key, 1 to as many as the database has replicas; `nil` for just as many.
+  public var replicas: Int?
   /// How many replicas answer a read in a cluster, and how many have a write, where a request does not say.
   package private(set) var quorums: KeyspaceQuorums
   /// Whether the keyspace's keys are written by transactions only.
   public private(set) var isTransactional = false
 
-  init(siblings: Siblings, replicas: Int, _ quorums: KeyspaceQuorums = KeyspaceQuorums()) {
+  init(siblings: Siblings, replicas: Int?, _ quorums: KeyspaceQuorums = KeyspaceQuorums()) {
     self.siblings = siblings
     self.replicas = replicas
     self.quorums = quorums
@@ -37,8 +36,10 @@ public struct KeyspacePolicy: Sendable {
   ///
   /// - Parameters:
   ///   - siblings: what concurrent plain values become.
-  ///   - replicas: how many stores hold each key: as many as ``DatabaseOptions/replicas``, or `nil` for
-  ///     the same.
+  ///   - replicas: how many stores hold each key: 1 to ``DatabaseOptions/replicas``, of a cluster the number
+  ///     that it was founded with; `nil` for just as many, and for a keyspace that is there for what it was
+  ///     made with. Fewer are the first ones of each partition's list. They are as evenly spread over the
+  ///     stores as it happens, and over zones where there are as many zones as the database has replicas.
   ///   - readQuorum: at a node of a cluster, how many replicas answer a read, 1 to their number, where the
   ///     request does not say. `nil` for a majority; for a keyspace that is there, for what it was made with.
   ///   - writeQuorum: as `readQuorum`, how many replicas have a write when it is acknowledged. Where both
@@ -50,7 +51,7 @@ public struct KeyspacePolicy: Sendable {
     _ siblings: Siblings = .keep, replicas: Int? = nil, readQuorum: Int? = nil, writeQuorum: Int? = nil
   ) -> KeyspacePolicy {
     KeyspacePolicy(
-      siblings: siblings, replicas: replicas ?? 0, KeyspaceQuorums(read: readQuorum, write: writeQuorum))
+      siblings: siblings, replicas: replicas, KeyspaceQuorums(read: readQuorum, write: writeQuorum))
   }
 
   /// ``eventual(_:replicas:readQuorum:writeQuorum:)`` with siblings kept, on as many stores as the
@@ -63,7 +64,7 @@ public struct KeyspacePolicy: Sendable {
   /// Losing that disk loses the key. Such a keyspace has no indexes and no change feed.
   /// In a cluster its partitions are not moved between nodes.
   public static var transactional: KeyspacePolicy {
-    var policy = KeyspacePolicy(siblings: .keep, replicas: 0)
+    var policy = KeyspacePolicy(siblings: .keep, replicas: nil)
     policy.isTransactional = true
     return policy
   }

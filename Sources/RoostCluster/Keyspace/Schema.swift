@@ -1,8 +1,10 @@
 // The record `schema` of the system tree:
 //
-//   schema   := version u8 (3 where a keyspace has quorums of its own, else 2 where one is transactional,
-//               else 1) | revision varint | count varint | keyspace*
-//   keyspace := id varint | name lengthPrefixed | kind u8 | replicas varint | quorums, in version 3
+//   schema   := version u8 (4 where a keyspace has fewer replicas than the database, else 3 where one has
+//               quorums of its own, else 2 where one is transactional, else 1)
+//             | revision varint | count varint | keyspace*
+//   keyspace := id varint | name lengthPrefixed | kind u8 | replicas varint
+//             | has fewer u8 (0, 1: than the database), in version 4 | quorums, in versions 3 and 4
 //             | count varint | index*
 //   quorums  := read varint | write varint (0: a majority)
 //   kind     := 1 siblings, 2 last writer wins, 3 resolved on read, 4 transactional
@@ -13,7 +15,7 @@
 
 /// The keyspaces of a database. Every store has a copy; the highest revision counts.
 package struct Schema: Equatable, Sendable {
-  static let newestVersion: UInt8 = 3
+  static let newestVersion: UInt8 = 4
 
   package struct Keyspace: Equatable, Sendable {
     package var id: UInt64
@@ -23,6 +25,8 @@ package struct Schema: Equatable, Sendable {
     package var indexes: [Index]
     /// None in a transactional keyspace.
     package var quorums = KeyspaceQuorums()
+    /// Whether it was made to have fewer replicas than the database: the first of each partition's list.
+    package var hasFewerReplicas = false
   }
 
   package struct Index: Equatable, Sendable {
@@ -45,14 +49,22 @@ package struct Schema: Equatable, Sendable {
 
   package init() {}
 
-  /// Readers of version 1 do not know transactional keyspaces, those of version 2 no quorums: they refuse
-  /// a later version by name.
+  /// Readers of version 1 do not know transactional keyspaces, those of version 2 no quorums, those of
+  /// version 3 none with fewer replicas than the database: they refuse a later version by name.
   private var version: UInt8 {
+    if hasFewerReplicas { return 4 }
     if keyspaces.contains(where: { !$0.quorums.areMajorities }) { return 3 }
     return hasTransactional ? 2 : 1
   }
 
   package var hasTransactional: Bool { keyspaces.contains { $0.kind == .transactional } }
+
+  /// Whether some eventual keyspace has fewer replicas than the database.
+  package var hasFewerReplicas: Bool { keyspaces.contains(where: \.hasFewerReplicas) }
+
+  /// Whether who has which place of a partition's list may change by a move only: some keyspaces are at the
+  /// first ones, and nowhere else.
+  package var keepsOrder: Bool { hasTransactional || hasFewerReplicas }
 
   package func keyspace(_ name: String) -> Keyspace? { keyspaces.first { $0.name == name } }
 
@@ -98,6 +110,7 @@ package struct Schema: Equatable, Sendable {
       writer.write(text: keyspace.name)
       writer.write(byte: keyspace.kind.rawValue)
       writer.write(count: keyspace.replicas)
+      if version >= 4 { writer.write(byte: keyspace.hasFewerReplicas ? 1 : 0) }
       if version >= 3 { keyspace.quorums.write(to: &writer) }
       writer.write(count: keyspace.indexes.count)
       for index in keyspace.indexes {
@@ -124,6 +137,7 @@ package struct Schema: Equatable, Sendable {
       let replicas = try reader.readVarint()
       guard replicas >= 1, replicas <= 1_000 else { throw reader.damaged("\(replicas) replicas") }
       var keyspace = Keyspace(id: id, name: name, kind: kind, replicas: Int(replicas), indexes: [])
+      if version >= 4 { keyspace.hasFewerReplicas = try reader.readFlag() }
       if version >= 3 { keyspace.quorums = try KeyspaceQuorums(from: &reader) }
       for _ in 0..<(try reader.readCount(of: 4)) {
         let name = try reader.readText()
@@ -151,6 +165,9 @@ package struct Schema: Equatable, Sendable {
       guard ids.insert(keyspace.id).inserted else { throw reader.damaged("an id stands twice") }
       if keyspace.kind == .transactional, keyspace.replicas != 1 || !keyspace.indexes.isEmpty {
         throw reader.damaged("a transactional keyspace with replicas or indexes")
+      }
+      if keyspace.kind == .transactional, keyspace.hasFewerReplicas {
+        throw reader.damaged("a transactional keyspace that says how many replicas it has")
       }
       let quorums = keyspace.quorums
       if keyspace.kind == .transactional, !quorums.areMajorities {

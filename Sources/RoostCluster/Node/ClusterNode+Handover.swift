@@ -175,13 +175,15 @@ extension ClusterNode {
 
   /// The member that does an effect on a partition's keys, from the commit on.
   ///
-  /// - Parameter wish: taken where it may be.
+  /// - Parameters:
+  ///   - replicas: how many the keys' keyspace has.
+  ///   - wish: taken where it may be.
   /// - Returns: `nil` where the only replica is about to give the partition away.
-  package func lastingTarget(_ partition: Int, _ wish: MemberID) -> MemberID? {
+  package func lastingTarget(_ partition: Int, ofFirst replicas: Int, _ wish: MemberID) -> MemberID? {
     let view = view
-    if view.staysReplica(wish, of: partition) { return wish }
-    let staying = view.replicas(of: partition).filter { view.staysReplica($0, of: partition) }
-    return inOrderOfTrust(staying).first
+    let staying = view.ring.replicas(of: partition).prefix(replicas)
+      .filter { view.staysReplica($0, of: partition) }
+    return staying.contains(wish) ? wish : inOrderOfTrust(staying).first
   }
 }
 

@@ -27,22 +27,42 @@ extension ClusterNode {
 
   func learnKeyspaces() throws(DatabaseError) {
     guard let record = try directory.record(ClusterRecordName.schema) else { return }
-    try core.adopt(try Schema(decoding: record.value).keyspaces)
+    try adopt(try Schema(decoding: record.value))
+  }
+
+  /// Takes in the cluster's keyspaces.
+  ///
+  /// - Throws: what the directory or the store throws.
+  private func adopt(_ schema: Schema) throws(DatabaseError) {
+    // Who holds its keys is told by the order of lists: nothing is done for it by an earlier order. The
+    // directory said that it counts before it had the keyspace.
+    if schema.hasFewerReplicas, !view.hasFewerReplicas { try refreshRing() }
+    try core.adopt(schema.keyspaces)
   }
 
   /// Makes a keyspace in the whole cluster, or finds that it is there.
   ///
-  /// - Throws: `.invalidArgument` (the name, a quorum), `.wrongPolicy` (it is there with another policy or
-  ///   quorum; a transactional one with quorums), `.busy`
-  ///   (others changed the schema all the while; for a transactional one, the members are being changed),
-  ///   what the directory or the store throws.
+  /// - Throws: `.invalidArgument` (the name, a quorum, no replicas), `.tooManyReplicas` (more than the
+  ///   database has), `.wrongPolicy` (it is there with another policy, quorum or number of replicas; a
+  ///   transactional one with quorums or replicas), `.busy` (others changed the schema all the while; for a
+  ///   transactional one, and the first with fewer replicas than the database, the members are being
+  ///   changed), what the directory or the store throws.
   package func makeKeyspace(_ request: KeyspaceRequest) throws(DatabaseError) {
     if let problem = Schema.problem(name: request.name, of: "a keyspace's name") { throw problem }
     if request.kind == .transactional, !request.quorums.areMajorities {
       throw DatabaseError(
         .wrongPolicy, "the keyspace `\(request.name)` is to be transactional: it has no quorums")
     }
-    try request.quorums.check(replicas: core.ring.replicas, of: request.name)
+    if request.kind == .transactional, request.replicas != nil {
+      throw DatabaseError(
+        .wrongPolicy,
+        "the keyspace `\(request.name)` is to be transactional: each of its keys is at one replica")
+    }
+    let ring = core.ring
+    // A transactional key is at its partition's first replica alone.
+    let replicas = request.kind == .transactional ? 1 : request.replicas ?? ring.replicas
+    try DatabaseCore.check(replicas: replicas, of: request.name, in: ring)
+    let hasFewer = request.kind != .transactional && replicas < ring.replicas
     for _ in 0..<16 {
       let record = try directory.record(ClusterRecordName.schema)
       var schema = Schema()
@@ -53,23 +73,24 @@ extension ClusterNode {
             .wrongPolicy,
             "the keyspace `\(request.name)` was created with the policy \(known.kind), not \(request.kind)")
         }
+        try known.checkSame(replicas: request.replicas)
         try known.quorums.checkSame(request.quorums, of: request.name)
-        return try core.adopt(schema.keyspaces)
+        return try adopt(schema)
       }
+      try request.quorums.check(replicas: replicas, of: request.name)
       // Before anybody can find it there.
       if request.kind == .transactional { try noteTransactions() }
+      if hasFewer { try noteFewerReplicas() }
       let id = (schema.keyspaces.map(\.id).max() ?? 0) + 1
       _ = schema.adopt([
         Schema.Keyspace(
-          id: id, name: request.name, kind: request.kind,
-          // A transactional key is at its partition's first replica alone.
-          replicas: request.kind == .transactional ? 1 : core.ring.replicas, indexes: [],
-          quorums: request.quorums)
+          id: id, name: request.name, kind: request.kind, replicas: replicas, indexes: [],
+          quorums: request.quorums, hasFewerReplicas: hasFewer)
       ])
       schema.revision += 1
       let version = try directory.compareAndSet(
         ClusterRecordName.schema, version: record?.version ?? 0, schema.encoded(), lease: nil)
-      if version != nil { return try core.adopt(schema.keyspaces) }
+      if version != nil { return try adopt(schema) }
     }
     throw DatabaseError(.busy, "the cluster's keyspaces are being changed by others")
   }

@@ -55,6 +55,25 @@ extension ClusterNode {
     lock.withLock { hasNotedTransactions = true }
   }
 
+  /// Says in the directory, for good, that the cluster may have keyspaces with fewer replicas than the
+  /// database: from then on no list changes its order, and messages go by it.
+  ///
+  /// - Throws: `.busy` while its members are being changed: the change may put lists in another order; what
+  ///   the directory throws.
+  func noteFewerReplicas() throws(DatabaseError) {
+    try changeRecord { record throws(DatabaseError) in
+      if record.hasFewerReplicas { return false }
+      guard record.change == nil, record.ring.copies.isEmpty, record.ring.drops.isEmpty else {
+        throw DatabaseError(
+          .busy,
+          "the cluster's members are being changed: its first keyspace with fewer replicas than the database "
+            + "is made after that")
+      }
+      record.hasFewerReplicas = true
+      return true
+    }
+  }
+
   /// A member whose store goes on being written to elsewhere must not be taken for gone.
   private func checkDead(_ request: MembersRequest) throws(DatabaseError) {
     for member in request.dead where member == local.id || !peers.isSuspected(member, at: now) {
@@ -173,19 +192,20 @@ extension DatabaseRecord {
     return true
   }
 
-  /// How the ring comes to have these members. Where there were transactions, only a move changes who is
-  /// first in a list, and so owns the partition's transactional keys.
+  /// How the ring comes to have these members. Where the first of a list have what the others do not, only a
+  /// move changes who has which place: who owns the partition's transactional keys, and who has the keyspaces
+  /// with fewer replicas than the database.
   ///
   /// - Throws: as `Ring.plan`.
   func plan(to wanted: [RingMember]) throws(DatabaseError) -> RingPlan {
     let plan: RingPlan
-    do throws(RingError) { plan = try ring.ring.plan(to: wanted, keepsFirst: hasTransactions) } catch {
+    do throws(RingError) { plan = try ring.ring.plan(to: wanted, keepsOrder: keepsOrder) } catch {
       throw DatabaseError(error)
     }
     let isKept = (0..<ring.ring.partitionCount).allSatisfy {
-      plan.start.replica(of: $0, slot: 0) == ring.ring.replica(of: $0, slot: 0)
+      plan.start.replicas(of: $0) == ring.ring.replicas(of: $0)
     }
-    guard isKept || !hasTransactions else {
+    guard isKept || !keepsOrder else {
       throw DatabaseError(.corruption, "the plan of the ring gives partitions away that nothing moves")
     }
     return plan

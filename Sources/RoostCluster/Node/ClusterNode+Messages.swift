@@ -113,11 +113,11 @@ extension ClusterNode {
 
   func apply(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
     let (message, partition) = try replicaMessage(body)
-    guard view.takesWrites(local.id, of: partition) else { throw noReplica(partition) }
+    let keyspace = try keyspace(message.head.keyspace)
+    guard view.takesWrites(local.id, of: partition, in: keyspace) else { throw noReplica(partition) }
     guard let record = message.record else {
       throw DatabaseError(.invalidArgument, "a message without the state that it brings")
     }
-    let keyspace = try keyspace(message.head.keyspace)
     guard try isWelcome(message, record, keyspace) else { return answer(.success([])) }
     _ = try unsafe keyspace.join(message.key.span.bytes, record)
     // It may have come just before this node took over that the partition moves: then the sender has yet to
@@ -128,10 +128,11 @@ extension ClusterNode {
 
   func fetch(_ body: [UInt8], _ answer: @escaping Answer<[UInt8]>) throws(DatabaseError) {
     let (message, partition) = try replicaMessage(body)
-    let held = try keyspace(message.head.keyspace).held(message.key)
+    let keyspace = try keyspace(message.head.keyspace)
+    let held = try keyspace.held(message.key)
     // Asked after it was read: what moved away meanwhile may have been deleted. Whom a partition is moving to
     // has not all of it yet.
-    guard view.isReplica(local.id, of: partition) else { throw noReplica(partition) }
+    guard view.isReplica(local.id, of: partition, in: keyspace) else { throw noReplica(partition) }
     answer(.success(ReplicaMessage.bytes(of: held)))
   }
 

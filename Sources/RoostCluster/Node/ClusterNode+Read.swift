@@ -122,7 +122,7 @@ final class ReplicatedRead: UnderWay, @unchecked Sendable {
       return node.runReading { [self] in
         switch answered({ () throws(DatabaseError) in try place.keyspace.held(place.key) }) {
         // Asked after it was read: what moved away meanwhile may have been deleted.
-        case .success(let record) where node.view.isReplica(member, of: place.partition):
+        case .success(let record) where node.view.isReplica(member, of: place.partition, in: place.keyspace):
           receive(.found(member, record ?? Record()))
         case .success:
           failed(member, DatabaseError(.staleRing, "partition \(place.partition) has moved away"))

@@ -217,7 +217,7 @@ extension ClusterNode {
   private func heldWithWrite(_ place: KeyPlace) throws(DatabaseError) -> Record? {
     if let record = try place.keyspace.held(place.key) { return record }
     // In this order: the ring changes before the partition is deleted here.
-    guard view.replicas(of: place.partition).contains(local.id) else {
+    guard view.isReplica(local.id, of: place.partition, in: place.keyspace) else {
       throw DatabaseError(
         .unreachable, "partition \(place.partition) moved away from \(local.path) while it was written to")
     }

@@ -38,7 +38,7 @@ extension ClusterNode {
     if record.ring.revision == known.revision, known.isConfirmed { return }
     let next = RingView(
       record.ring, record.change, isConfirmed: true, hasTransactions: record.hasTransactions,
-      holders: record.holders)
+      hasFewerReplicas: record.hasFewerReplicas || known.hasFewerReplicas, holders: record.holders)
     let isNews = try core.adopt(record.ring, renews: !subversions.keepsIncarnation) { [self] in
       lock.withLock { if ringView.revision < next.revision { ringView = next } }
     }
@@ -105,10 +105,12 @@ extension ClusterNode {
     guard view.print(of: partition).print == print.print else { throw staleRing(print) }
   }
 
-  /// The same for a message about several partitions, of which this node is to be a replica.
+  /// The same for a message about a keyspace's keys in several partitions, of which this node is to be a
+  /// replica.
   ///
-  /// - Throws: also `.invalidArgument` (no such partition).
-  func check(_ head: MessageHead, _ partitions: [Int]) throws(DatabaseError) {
+  /// - Returns: the keyspace.
+  /// - Throws: also `.invalidArgument` (no such partition), and as ``keyspace(_:)-(UInt64)``.
+  func check(_ head: MessageHead, _ partitions: [Int]) throws(DatabaseError) -> KeyspaceCore {
     try checkDatabase(head)
     let print = head.ring
     var view = view
@@ -119,9 +121,11 @@ extension ClusterNode {
       view = try refreshRing()
     }
     guard view.print(of: partitions).print == print.print else { throw staleRing(print) }
-    for partition in partitions where !view.isReplica(local.id, of: partition) {
+    let keyspace = try keyspace(head.keyspace)
+    for partition in partitions where !view.isReplica(local.id, of: partition, in: keyspace) {
       throw DatabaseError(.unreachable, "\(local.path) is no replica of partition \(partition)")
     }
+    return keyspace
   }
 
   /// What was read of partitions counts if they still go by the lists of before: what moves away is deleted
@@ -164,10 +168,11 @@ extension ClusterNode {
           let view = try refreshRing()
           caughtUp(view)
           let partition = partition(of: message.key)
+          let keyspace = try keyspace(message.head.keyspace)
           let isRight =
             switch kind {
-            case NodeMessageKind.apply: view.takesWrites(member, of: partition)
-            case NodeMessageKind.fetch: view.isReplica(member, of: partition)
+            case NodeMessageKind.apply: view.takesWrites(member, of: partition, in: keyspace)
+            case NodeMessageKind.fetch: view.isReplica(member, of: partition, in: keyspace)
             default: true
             }
           guard isRight else {

@@ -109,9 +109,16 @@ extension ClusterNode {
 
   /// The member that does transactions' effects on a partition's eventual keys: this node's, where it is a
   /// replica; else the first that is not likely to be down. Which one does them is settled at the commit:
-  /// ``lastingTarget(_:_:)``.
-  package func effectTarget(_ partition: Int) -> MemberID {
-    inOrderOfTrust(core.ring.replicas(of: partition))[0]
+  /// ``lastingTarget(_:ofFirst:_:)``.
+  ///
+  /// - Parameter replicas: how many the keys' keyspace has; at least 1.
+  package func effectTarget(_ partition: Int, ofFirst replicas: Int) -> MemberID {
+    inOrderOfTrust(Array(core.ring.replicas(of: partition).prefix(replicas)))[0]
+  }
+
+  /// How many replicas a keyspace has, by its id; as many as the database where it is not known here.
+  package func replicas(ofKeyspace id: UInt64) -> Int {
+    core.keyspaceEntries.first { $0.id == id }?.replicas ?? core.ring.replicas
   }
 
   /// Makes sure that keyspaces are known here, by their ids. Asks the directory for those that are not.

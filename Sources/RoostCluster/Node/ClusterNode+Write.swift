@@ -164,7 +164,8 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   /// counts for nothing, and is kept as a hint where it does not arrive.
   private func bringOthers(_ view: RingView) {
     if node.subversions.dropsForwards { return }
-    let takers = view.replicas(of: place.partition) + (view.pending(of: place.partition).map { [$0] } ?? [])
+    let pending = view.pending(of: place.partition, in: place.keyspace)
+    let takers = view.replicas(of: place.partition, in: place.keyspace) + (pending.map { [$0] } ?? [])
     let new = lock.withLock {
       let new = takers.filter { known.insert($0).inserted }
       awaited.formUnion(new)

@@ -145,7 +145,9 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
     broken = founding.cluster.subversions
     directory = founding.directory
     environment = founding.environment
-    ringView = RingView(core.shown.now.ringState, nil, isConfirmed: false)
+    let shown = core.shown.now
+    ringView = RingView(
+      shown.ringState, nil, isConfirmed: false, hasFewerReplicas: shown.schema.hasFewerReplicas)
     var hintLimits = HintStore.Limits()
     hintLimits.age = founding.cluster.hintAge
     hints = try HintStore(local.store, hintLimits)

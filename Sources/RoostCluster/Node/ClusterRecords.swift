@@ -1,9 +1,10 @@
 // What nodes write into their cluster's directory:
 //
-//   `database`       := version u8 (2, 3) | cluster lengthPrefixed | database high u64 | low u64
+//   `database`       := version u8 (2, 3, 4) | cluster lengthPrefixed | database high u64 | low u64
 //                     | ring state lengthPrefixed | has change u8 | change, where there is one
 //                     | has had transactions u8 | count varint | holder u64* (version 2 has no holders: it
-//                       is written where there were no transactions)
+//                       is written where there were no transactions; version 4 where a keyspace has fewer
+//                       replicas than the database, and with no holders where there were no transactions)
 //   change           := number varint | flags u8 (bit 0 forced, bit 1 cancelled) | count varint | dead u64*
 //                       (version 1 has none)
 //   `schema`         := a schema, as in the system tree: the cluster's keyspaces, without indexes
@@ -41,19 +42,24 @@ struct DatabaseRecord {
   var change: MembershipChange?
   /// Whether the cluster has had transactions: what moves then needs the word of whoever has it.
   var hasTransactions = false
+  /// Whether it may have keyspaces with fewer replicas than the database: then no list changes its order.
+  var hasFewerReplicas = false
   /// Members that have held a partition since: what they know of transactions is not to be lost.
   var holders: Set<MemberID> = []
 
+  /// Whether who has which place of a list changes by a move only.
+  var keepsOrder: Bool { hasTransactions || hasFewerReplicas }
+
   func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: hasTransactions ? 3 : 2)
+    writer.write(byte: hasFewerReplicas ? 4 : hasTransactions ? 3 : 2)
     writer.write(text: cluster)
     writer.write(database)
     writer.write(lengthPrefixed: ring.encoded())
     writer.write(byte: change == nil ? 0 : 1)
     change?.write(to: &writer)
     writer.write(byte: hasTransactions ? 1 : 0)
-    if hasTransactions {
+    if hasTransactions || hasFewerReplicas {
       writer.write(count: holders.count)
       for member in holders.sorted() { writer.write(fixed: member.rawValue) }
     }
@@ -70,7 +76,7 @@ struct DatabaseRecord {
   /// - Throws: `.corruption`, `.newerFormat`.
   init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "the record `database` of the cluster's directory")
-    let version = try reader.readVersion(upTo: 3)
+    let version = try reader.readVersion(upTo: 4)
     cluster = try reader.readText()
     database = try reader.readDatabase()
     ring = try RingState(decoding: try reader.readLengthPrefixed())
@@ -78,6 +84,7 @@ struct DatabaseRecord {
       if try reader.readFlag() { change = try MembershipChange(from: &reader) }
       hasTransactions = try reader.readFlag()
     }
+    hasFewerReplicas = version >= 4
     if version >= 3 {
       for _ in 0..<(try reader.readCount(of: 8)) {
         holders.insert(MemberID(rawValue: try reader.readFixed()))

@@ -73,13 +73,13 @@ final class HintHandover: @unchecked Sendable {
     }
     let partition = try keyspace.partition(of: hint.userKey)
     let view = node.view
-    if view.takesWrites(hint.target, of: partition) {
+    if view.takesWrites(hint.target, of: partition, in: keyspace) {
       if isLeaving, node.peers.isSuspected(hint.target, at: node.now) {
         return leave(hint, keyspace, view, node)
       }
       return hand(over: hint, keyspace, to: [hint.target], node)
     }
-    hand(over: hint, keyspace, to: view.replicas(of: partition)[...], node)
+    hand(over: hint, keyspace, to: view.replicas(of: partition, in: keyspace)[...], node)
   }
 
   /// Brings some members what a hint has, one after the other; the hint goes once all have it.
@@ -113,9 +113,8 @@ final class HintHandover: @unchecked Sendable {
     }
     do throws(DatabaseError) {
       let partition = try keyspace.partition(of: hint.userKey)
-      guard let keeper = others.first(where: { !view.isReplica($0, of: partition) }) ?? others.first else {
-        return nextAndOn()
-      }
+      let keepers = others.filter { !view.isReplica($0, of: partition, in: keyspace) }
+      guard let keeper = keepers.first ?? others.first else { return nextAndOn() }
       var message = try message(hint, keyspace, node)
       message.target = hint.target
       send(hint, NodeMessageKind.hint, message, to: keeper, node) { [self] node in

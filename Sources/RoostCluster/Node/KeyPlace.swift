@@ -5,9 +5,9 @@ struct KeyPlace: Sendable {
   let keyspace: KeyspaceCore
   let key: [UInt8]
   let partition: Int
-  /// In the order of the preference list.
+  /// Of the keyspace, in the order of the preference list.
   let replicas: [MemberID]
-  /// Whom the partition is moving to: it gets all writes, and counts for nothing.
+  /// Whom the keyspace's part of the partition is moving to: it gets all writes, and counts for nothing.
   let pending: MemberID?
   /// Of the list above.
   let ring: RingPrint
@@ -44,7 +44,7 @@ extension ClusterNode {
   ) throws(DatabaseError) -> KeyPlace {
     let partition = try keyspace.partition(of: key)
     let view = view
-    let replicas = view.replicas(of: partition)
+    let replicas = view.replicas(of: partition, in: keyspace)
     let count = quorum ?? replicas.count / 2 + 1
     guard (1...replicas.count).contains(count) else {
       throw DatabaseError(
@@ -55,7 +55,7 @@ extension ClusterNode {
     if reaping.rule != nil { message.asOf = try core.shared.clock.now() }
     return KeyPlace(
       keyspace: keyspace, key: key, partition: partition, replicas: replicas,
-      pending: view.pending(of: partition), ring: message.head.ring,
+      pending: view.pending(of: partition, in: keyspace), ring: message.head.ring,
       isReplica: replicas.contains(local.id), quorum: QuorumSize(count), isSynced: isSynced,
       message: message)
   }

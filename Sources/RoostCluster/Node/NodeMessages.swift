@@ -126,48 +126,61 @@ package enum NodeAnswer {
 
 /// Makes a keyspace in the whole cluster, or finds that it is there.
 ///
-///   request := version u8 (2 with quorums, else 1) | name lengthPrefixed | kind u8 (as in the schema)
-///            | quorums (as in the schema), in version 2
+///   request := version u8 (3 with replicas, else 2 with quorums, else 1) | name lengthPrefixed
+///            | kind u8 (as in the schema) | quorums (as in the schema), in versions 2 and 3
+///            | replicas varint, in version 3
 package struct KeyspaceRequest: Sendable, Equatable {
   package var name: String
   package var kind: KeyspacePolicy.Kind
   /// Of a keyspace that is there, those that are said must be what it has.
   package var quorums: KeyspaceQuorums
+  /// As many as the database has for `nil`, or, of a keyspace that is there, as it has.
+  package var replicas: Int?
 
-  package init(name: String, kind: KeyspacePolicy.Kind, quorums: KeyspaceQuorums = KeyspaceQuorums()) {
+  package init(
+    name: String, kind: KeyspacePolicy.Kind, replicas: Int? = nil,
+    quorums: KeyspaceQuorums = KeyspaceQuorums()
+  ) {
     self.name = name
     self.kind = kind
+    self.replicas = replicas
     self.quorums = quorums
   }
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    writer.write(byte: quorums.areMajorities ? 1 : 2)
+    let version: UInt8 = replicas != nil ? 3 : quorums.areMajorities ? 1 : 2
+    writer.write(byte: version)
     writer.write(text: name)
     writer.write(byte: kind.rawValue)
-    if !quorums.areMajorities { quorums.write(to: &writer) }
+    if version >= 2 { quorums.write(to: &writer) }
+    // Who asks for none is told so.
+    if let replicas { writer.write(varint: UInt64(clamping: replicas)) }
     return writer.bytes
   }
 
   /// - Throws: `.invalidArgument`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a request for a keyspace", .invalidArgument)
-    let version = try reader.readVersion(upTo: 2)
+    let version = try reader.readVersion(upTo: 3)
     name = try reader.readText()
     let raw = try reader.readByte()
     guard let kind = KeyspacePolicy.Kind(rawValue: raw) else { throw reader.damaged("a kind of \(raw)") }
     self.kind = kind
     quorums = version >= 2 ? try KeyspaceQuorums(from: &reader) : KeyspaceQuorums()
+    replicas = version >= 3 ? Int(try reader.readOrdinal()) : nil
     try reader.readEnd()
   }
 }
 
 /// What a node says of itself and of the cluster as it sees it.
 ///
-///   status := version u8 (5 where a keyspace has quorums, else 4) | cluster lengthPrefixed
+///   status := version u8 (6 where a keyspace has fewer replicas than the database, else 5 where one has
+///             quorums, else 4) | cluster lengthPrefixed
 ///           | database high u64 | low u64 | epoch varint
 ///           | partitions varint | replicas varint | member count varint | member*
-///           | keyspace count varint | (name lengthPrefixed, kind u8, in version 5 quorums as in the schema)*
+///           | keyspace count varint | (name lengthPrefixed, kind u8, in versions 5 and 6 quorums as in the
+///             schema, in version 6 replicas varint: 0 for the database's)*
 ///           | hints varint | hint bytes varint
 ///           | hints refused varint | hints handed over varint | repaired by reads varint
 ///           | writes varint | reads varint | indeterminate writes varint | unavailable reads varint
@@ -205,10 +218,16 @@ package struct NodeStatus: Sendable, Equatable {
     package var name: String
     package var kind: KeyspacePolicy.Kind
     package var quorums: KeyspaceQuorums
+    /// Where they are fewer than the database's; `nil` also for the one of a transactional keyspace.
+    package var replicas: Int?
 
-    package init(name: String, kind: KeyspacePolicy.Kind, quorums: KeyspaceQuorums = KeyspaceQuorums()) {
+    package init(
+      name: String, kind: KeyspacePolicy.Kind, replicas: Int? = nil,
+      quorums: KeyspaceQuorums = KeyspaceQuorums()
+    ) {
       self.name = name
       self.kind = kind
+      self.replicas = replicas
       self.quorums = quorums
     }
   }
@@ -276,8 +295,9 @@ package struct NodeStatus: Sendable, Equatable {
 
   package func encoded() -> [UInt8] {
     var writer = FieldWriter()
-    let hasQuorums = keyspaces.contains { !$0.quorums.areMajorities }
-    writer.write(byte: hasQuorums ? 5 : 4)
+    let hasReplicas = keyspaces.contains { $0.replicas != nil }
+    let hasQuorums = hasReplicas || keyspaces.contains { !$0.quorums.areMajorities }
+    writer.write(byte: hasReplicas ? 6 : hasQuorums ? 5 : 4)
     writer.write(text: cluster)
     writer.write(database)
     writer.write(varint: epoch)
@@ -298,6 +318,7 @@ package struct NodeStatus: Sendable, Equatable {
       writer.write(text: keyspace.name)
       writer.write(byte: keyspace.kind.rawValue)
       if hasQuorums { keyspace.quorums.write(to: &writer) }
+      if hasReplicas { writer.write(count: keyspace.replicas ?? 0) }
     }
     for counter in counters.all { writer.write(varint: counter) }
     writer.write(byte: lastPass == nil ? 0 : 1)
@@ -312,7 +333,7 @@ package struct NodeStatus: Sendable, Equatable {
   /// - Throws: `.corruption`, `.newerFormat`.
   package init(decoding bytes: [UInt8]) throws(DatabaseError) {
     var reader = FieldReader(bytes, "a node's status")
-    let version = try reader.readVersion(upTo: 5)
+    let version = try reader.readVersion(upTo: 6)
     cluster = try reader.readText()
     database = try reader.readDatabase()
     epoch = try reader.readOrdinal()
@@ -339,7 +360,9 @@ package struct NodeStatus: Sendable, Equatable {
       let raw = try reader.readByte()
       guard let kind = KeyspacePolicy.Kind(rawValue: raw) else { throw reader.damaged("a kind of \(raw)") }
       let quorums = version >= 5 ? try KeyspaceQuorums(from: &reader) : KeyspaceQuorums()
-      keyspaces.append(Keyspace(name: name, kind: kind, quorums: quorums))
+      let replicas = version >= 6 ? Int(try reader.readOrdinal()) : 0
+      keyspaces.append(
+        Keyspace(name: name, kind: kind, replicas: replicas == 0 ? nil : replicas, quorums: quorums))
     }
     counters = Counters()
     counters.hints = try reader.readVarint()

@@ -30,7 +30,9 @@ extension ClusterNode {
       cluster: options.cluster, database: core.id, epoch: ring.epoch, partitionCount: ring.partitionCount,
       replicas: ring.replicas, members: members,
       keyspaces: core.keyspaceEntries.map {
-        NodeStatus.Keyspace(name: $0.name, kind: $0.kind, quorums: $0.quorums)
+        NodeStatus.Keyspace(
+          name: $0.name, kind: $0.kind, replicas: $0.hasFewerReplicas ? $0.replicas : nil,
+          quorums: $0.quorums)
       },
       counters: counted, lastPass: lastPass)
     status.change = changeProgress

@@ -8,6 +8,10 @@ import RoostStorage
 // it and of whom it is moving to. Where that is not the receiver's, one of the two has missed a change of
 // this partition: the one with the lower revision looks into the directory. Partitions that stay where they
 // are never notice.
+//
+// A keyspace that has fewer replicas than the database is held by the first members of each list. So once a
+// cluster has one, the order counts too: a list never changes its order from then on, and no member its place
+// but by a move, which brings what the place is to have (`Ring.plan(to:keepsOrder:)`).
 
 /// By which list of a partition a message goes. A plain value.
 struct RingPrint: Hashable, Sendable {
@@ -41,9 +45,11 @@ final class RingView: @unchecked Sendable {
   let isConfirmed: Bool
   /// Whether the cluster has had transactions.
   let hasTransactions: Bool
+  /// Whether it may have keyspaces with fewer replicas than the database.
+  let hasFewerReplicas: Bool
   /// Members that have held a partition since: none of them is given up for dead.
   let holders: Set<MemberID>
-  private let pending: [Int: MemberID]
+  private let pending: [Int: PartitionMove]
   private let prints: [UInt64]
   private let lock = Lock()
   // Guarded by `lock`.
@@ -51,16 +57,18 @@ final class RingView: @unchecked Sendable {
 
   init(
     _ state: RingState, _ change: MembershipChange?, isConfirmed: Bool, hasTransactions: Bool = false,
-    holders: Set<MemberID> = []
+    hasFewerReplicas: Bool = false, holders: Set<MemberID> = []
   ) {
     self.state = state
     self.hasTransactions = hasTransactions
+    self.hasFewerReplicas = hasFewerReplicas
     self.holders = holders
     self.change = change
     self.isConfirmed = isConfirmed
-    pending = Dictionary(state.copies.map { ($0.partition, $0.to) }, uniquingKeysWith: { first, _ in first })
+    pending = Dictionary(state.copies.map { ($0.partition, $0) }, uniquingKeysWith: { first, _ in first })
     prints = (0..<state.ring.partitionCount).map { [pending] partition in
-      Self.print(state.ring.replicas(of: partition), pending[partition])
+      let (replicas, move) = (state.ring.replicas(of: partition), pending[partition])
+      return hasFewerReplicas ? Self.orderedPrint(replicas, move) : Self.print(replicas, move?.to)
     }
   }
 
@@ -73,6 +81,19 @@ final class RingView: @unchecked Sendable {
     for member in replicas.sorted() { writer.write(fixed: member.rawValue) }
     if let pending { writer.write(fixed: pending.rawValue) }
     return Checksum.xxh64(writer.bytes)
+  }
+
+  /// The hash where the order says who holds what: XXH64, seed 1, of the members in their order, and behind
+  /// them the one that it is moving to and the place that it is to have, as 8 bytes too.
+  static func orderedPrint(_ replicas: [MemberID], _ move: PartitionMove?) -> UInt64 {
+    var writer = FieldWriter()
+    for member in replicas { writer.write(fixed: member.rawValue) }
+    if let move {
+      writer.write(fixed: move.to.rawValue)
+      writer.write(fixed: UInt64(move.slot))
+    }
+    // Never that of a list whose order says nothing.
+    return Checksum.xxh64(writer.bytes, seed: 1)
   }
 
   var revision: UInt64 { state.revision }
@@ -90,7 +111,7 @@ final class RingView: @unchecked Sendable {
   func replicas(of partition: Int) -> [MemberID] { ring.replicas(of: partition) }
 
   /// Whom a partition is moving to.
-  func pending(of partition: Int) -> MemberID? { pending[partition] }
+  func pending(of partition: Int) -> MemberID? { pending[partition]?.to }
 
   func isReplica(_ member: MemberID, of partition: Int) -> Bool {
     (0..<ring.replicas).contains { ring.replica(of: partition, slot: $0) == member }
@@ -98,7 +119,30 @@ final class RingView: @unchecked Sendable {
 
   /// Whether a member takes the writes of a partition: as a replica, or because it is moving there.
   func takesWrites(_ member: MemberID, of partition: Int) -> Bool {
-    pending[partition] == member || isReplica(member, of: partition)
+    pending[partition]?.to == member || isReplica(member, of: partition)
+  }
+
+  // MARK: - Of a keyspace, which may have fewer replicas than the database
+
+  /// The members that hold a keyspace's keys of a partition.
+  func replicas(of partition: Int, in keyspace: KeyspaceCore) -> [MemberID] {
+    (0..<min(keyspace.replicas, ring.replicas)).map { ring.replica(of: partition, slot: $0) }
+  }
+
+  /// Whom a keyspace's keys of a partition are moving to.
+  func pending(of partition: Int, in keyspace: KeyspaceCore) -> MemberID? {
+    pending[partition].flatMap { $0.slot < keyspace.replicas ? $0.to : nil }
+  }
+
+  func isReplica(_ member: MemberID, of partition: Int, in keyspace: KeyspaceCore) -> Bool {
+    (0..<min(keyspace.replicas, ring.replicas)).contains {
+      ring.replica(of: partition, slot: $0) == member
+    }
+  }
+
+  /// Whether a member takes a keyspace's writes of a partition.
+  func takesWrites(_ member: MemberID, of partition: Int, in keyspace: KeyspaceCore) -> Bool {
+    pending(of: partition, in: keyspace) == member || isReplica(member, of: partition, in: keyspace)
   }
 
   /// All members, those among them that hold nothing any more and have yet to say that they are gone.
@@ -118,13 +162,16 @@ final class RingView: @unchecked Sendable {
   /// Whether a member holds nothing any more, and has yet to say that it is gone.
   func isDeparting(_ member: MemberID) -> Bool { ring.member(member) == nil && state.places[member] != nil }
 
+  /// Whether who has which place of a list changes by a move only.
+  var keepsOrder: Bool { hasTransactions || hasFewerReplicas }
+
   /// What is left to move of the change under way; `nil` where there is none, or it was cancelled.
   ///
   /// - Complexity: as `Ring.plan`, the first time.
   var plan: RingPlan? {
     guard let change, !change.isCancelled else { return nil }
     return lock.withLock {
-      if planned == nil { planned = try? ring.plan(to: ring.staying, keepsFirst: hasTransactions) }
+      if planned == nil { planned = try? ring.plan(to: ring.staying, keepsOrder: keepsOrder) }
       return planned
     }
   }

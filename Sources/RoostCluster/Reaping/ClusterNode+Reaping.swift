@@ -27,13 +27,15 @@ extension ClusterNode {
     }
   }
 
-  /// A partition's replicas, if nothing of it is moving, or about to be deleted where it was before.
-  private func settledReplicas(_ partition: Int) -> [MemberID]? {
+  /// The replicas of a keyspace's part of a partition, if nothing of the partition is moving, or about to be
+  /// deleted where it was before.
+  private func settledReplicas(_ partition: Int, _ keyspace: KeyspaceCore) -> [MemberID]? {
+    let view = view
     let state = view.state
     guard view.isConfirmed, !state.copies.contains(where: { $0.partition == partition }),
       !state.drops.contains(where: { $0.partition == partition })
     else { return nil }
-    return state.ring.replicas(of: partition)
+    return view.replicas(of: partition, in: keyspace)
   }
 
   private func isBroken(_ condition: ReapingCondition) -> Bool { options.brokenReaping.contains(condition) }
@@ -59,7 +61,7 @@ extension ClusterNode {
       looks -= 1
       let keyspace = keyspaces[position.index / partitionCount]
       let partition = position.index % partitionCount
-      guard let rank = rank(in: partition) else {
+      guard let rank = rank(in: partition, keyspace) else {
         position = NodeReaping.Position(index: position.index + 1)
         reaping.reach(position)
         continue
@@ -89,11 +91,10 @@ extension ClusterNode {
     return nil
   }
 
-  /// This node's place among a partition's replicas; `nil` where it has none, or not all are within reach.
-  private func rank(in partition: Int) -> Int? {
-    guard let replicas = settledReplicas(partition), let rank = replicas.firstIndex(of: local.id) else {
-      return nil
-    }
+  /// This node's place among the replicas; `nil` where it has none, or not all are within reach.
+  private func rank(in partition: Int, _ keyspace: KeyspaceCore) -> Int? {
+    guard let replicas = settledReplicas(partition, keyspace), let rank = replicas.firstIndex(of: local.id)
+    else { return nil }
     if isBroken(.allReplicas) { return rank }
     let now = now
     return replicas.allSatisfy { $0 == local.id || !peers.isSuspected($0, at: now) } ? rank : nil
@@ -105,7 +106,8 @@ extension ClusterNode {
     message.keys = try unhinted(message)
     guard !message.keys.isEmpty else { return reaping.end() }
     // A partition that moves by now has others that nobody has asked: not now, then.
-    guard let replicas = settledReplicas(message.partition), replicas.contains(local.id),
+    let keyspace = try keyspace(message.head.keyspace)
+    guard let replicas = settledReplicas(message.partition, keyspace), replicas.contains(local.id),
       view.print(of: message.partition).print == message.head.ring.print
     else { return reaping.end() }
     let others = replicas.filter { $0 != local.id }
@@ -193,14 +195,15 @@ extension ClusterNode {
   // MARK: - Answering
 
   /// - Throws: `.unreachable` where this node reaps nothing, or goes by another ring; `.clockOutOfBound`
-  ///   where the message was very long on its way; `.foreignStore`, `.invalidArgument`.
+  ///   where the message was very long on its way; `.foreignStore`, `.invalidArgument`, `.unknownKeyspace`.
   private func checkReaping(_ message: ReapMessage) throws(DatabaseError) -> ReapingRule {
     guard let rule = reaping.rule else {
       throw DatabaseError(.unreachable, "\(local.path) keeps its tombstones: it has no horizon")
     }
     try check(message.head, message.partition)
+    let keyspace = try keyspace(message.head.keyspace)
     guard message.partition < core.ring.partitionCount,
-      settledReplicas(message.partition)?.contains(local.id) == true
+      settledReplicas(message.partition, keyspace)?.contains(local.id) == true
     else {
       throw DatabaseError(
         .unreachable, "\(local.path) is no replica of partition \(message.partition), or it is moving")
@@ -279,7 +282,7 @@ extension ClusterNode {
   /// of it. Whom a partition moves to does: others may have what the tombstone has replaced.
   func isLeftOut(_ record: Record, _ key: [UInt8], _ keyspace: KeyspaceCore) throws(DatabaseError) -> Bool {
     guard isEmpty(record),
-      view.isReplica(local.id, of: try keyspace.partition(of: key))
+      view.isReplica(local.id, of: try keyspace.partition(of: key), in: keyspace)
     else { return false }
     return try keyspace.held(key) == nil
   }

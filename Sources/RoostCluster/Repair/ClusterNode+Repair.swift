@@ -72,10 +72,10 @@ extension ClusterNode {
   func compare(_ body: [UInt8], _ isCancelled: () -> Bool) throws(DatabaseError) -> [UInt8] {
     let request = try TreeRequest(decoding: body)
     try check(request.head, request.partition)
-    guard view.isReplica(local.id, of: request.partition) else {
+    let keyspace = try keyspace(request.head.keyspace)
+    guard view.isReplica(local.id, of: request.partition, in: keyspace) else {
       throw DatabaseError(.unreachable, "\(local.path) is no replica of partition \(request.partition)")
     }
-    let keyspace = try keyspace(request.head.keyspace)
     if request.isSynced, request.question == .root {
       try storing("\(local.path) could not be synced") { () throws(StoreError) in
         try local.store.syncBesideWriters()

@@ -131,6 +131,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
 
   /// A pass over one partition with one other member, one of its replicas, at the pace of moves. By the
   /// records: what is deleted or taken over after it depends on nothing that is kept beside them.
+  ///
+  /// - Parameter keyspaces: those of which the other member has a replica. There may be none.
   init(
     _ node: ClusterNode, _ keyspaces: [KeyspaceCore], partition: Int, with peer: MemberID,
     _ direction: Direction, _ done: @escaping ClusterNode.Answer<RepairReport>
@@ -443,7 +445,7 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     let partition = partitions[position % partitions.count]
     let keyspace = keyspaces[position / partitions.count]
     place = Place(
-      keyspace: keyspace, partition: partition, others: others(of: partition, node)[...],
+      keyspace: keyspace, partition: partition, others: others(of: partition, keyspace, node)[...],
       seed: seed(of: keyspace, node))
     position += 1
     return true
@@ -455,12 +457,14 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
     return isFull || !keyspace.shared.keepsLeaves ? random : keyspace.leafSeed
   }
 
-  private func others(of partition: Int, _ node: ClusterNode) -> [MemberID] {
+  private func others(
+    of partition: Int, _ keyspace: KeyspaceCore, _ node: ClusterNode
+  ) -> [MemberID] {
     if let peer { return [peer] }
     let view = node.view
-    // It may have moved away since the pass began.
-    guard view.isReplica(node.local.id, of: partition) else { return [] }
-    return view.replicas(of: partition).filter { $0 != node.local.id }
+    // It may have moved away since the pass began, or the keyspace has fewer replicas than the database.
+    guard view.isReplica(node.local.id, of: partition, in: keyspace) else { return [] }
+    return view.replicas(of: partition, in: keyspace).filter { $0 != node.local.id }
   }
 
   private func tree(_ node: ClusterNode) throws(DatabaseError) -> HashTree {
@@ -503,7 +507,8 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private func giveUpAll() {
     guard let node, !hasEnded else { return }
     let left = (position..<max(position, partitionCount)).reduce(0) { sum, position in
-      sum + others(of: partitions[position % partitions.count], node).count
+      let keyspace = keyspaces[position / partitions.count]
+      return sum + others(of: partitions[position % partitions.count], keyspace, node).count
     }
     report.notCompared += UInt64(left)
     missed((place?.others.count ?? 0) + (current == nil ? 0 : 1))

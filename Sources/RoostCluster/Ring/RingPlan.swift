@@ -9,7 +9,7 @@
 /// it anew from the ring as it stands. A value.
 public struct RingPlan: Sendable, Equatable {
   /// The ring before the first move: its members are those of both rings. Who coordinates a partition
-  /// may differ from the ring planned from; who holds it does not.
+  /// may differ from the ring planned from, unless the order was to be kept; who holds it does not.
   public let start: Ring
   /// The first moves of all partitions, by partition; then the second ones; and so on.
   public let moves: [PartitionMove]
@@ -34,13 +34,14 @@ extension Ring {
   ///
   /// - Parameters:
   ///   - wanted: all members that shall be, in any order.
-  ///   - keepsFirst: only a move changes who comes first in a list: for a database that keeps with the
-  ///     first member what the others do not have. The members then coordinate as evenly as it happens.
+  ///   - keepsOrder: only a move changes who has which place of a list: for a database that keeps with the
+  ///     first members what the others do not have. The start's lists are this ring's then, and who stays
+  ///     keeps the place. The members coordinate as evenly as it happens.
   /// - Throws: ``RingError`` with the codes of ``init(partitionCount:replicas:members:epoch:)``.
   /// - Complexity: O(Q · M · log Q) for Q partitions and M members, and O(Q · N + M²) for each move
   ///   that cannot be made directly, N being the replicas.
   public func plan(
-    to wanted: [RingMember], keepsFirst: Bool = false
+    to wanted: [RingMember], keepsOrder: Bool = false
   ) throws(RingError) -> RingPlan {
     let wanted = try Self.checked(wanted, replicas: replicas)
     var start = admitting(wanted)
@@ -49,10 +50,12 @@ extension Ring {
     var place = Array(repeating: -1, count: start.members.count)
     for (new, old) in back.enumerated() { place[old] = new }
 
-    let lists = RingSolver.solve(
+    let solved = RingSolver.solve(
       members: wanted, replicas: replicas, current: start.slots.map { place[Int($0)] },
-      keepsFirst: keepsFirst)
-    start.order(towards: lists.map { UInt16(back[$0]) }, keepsFirst: keepsFirst)
+      keepsOrder: keepsOrder)
+    var wantedSlots = solved.map { UInt16(back[$0]) }
+    if keepsOrder { start.pair(&wantedSlots) } else { start.order(towards: wantedSlots) }
+    let lists = wantedSlots.map { place[Int($0)] }
     for index in start.members.indices.reversed() where start.isLeaving[index] {
       if !start.slots.contains(UInt16(index)) { start.drop(index) }
     }
@@ -85,7 +88,7 @@ extension Ring {
 
   /// Orders each list as the target's. Who is in both stands at the same place in both, and who goes
   /// stands, where it can be, where a member of its own zone comes.
-  private mutating func order(towards target: [UInt16], keepsFirst: Bool) {
+  private mutating func order(towards target: [UInt16]) {
     let zones = ZoneSpread(members, replicas: 1).zone
     for first in stride(from: 0, to: slots.count, by: replicas) {
       let places = first..<first + replicas
@@ -94,7 +97,7 @@ extension Ring {
           slots.swapAt(place, other)
         }
       }
-      let moving = places.filter { slots[$0] != target[$0] && !(keepsFirst && $0 == first) }
+      let moving = places.filter { slots[$0] != target[$0] }
       func fits(_ place: Int, _ wanted: Int) -> Bool {
         zones[Int(slots[place])] == zones[Int(target[wanted])]
       }
@@ -102,6 +105,24 @@ extension Ring {
         if let other = moving.first(where: { fits($0, place) && !fits($0, $0) }) {
           slots.swapAt(place, other)
         }
+      }
+    }
+  }
+
+  /// Gives those that come other places, so that each comes, where it can be, where a member of its own zone
+  /// goes. Who is in both lists stands at the same place in both already.
+  private func pair(_ target: inout [UInt16]) {
+    let zones = ZoneSpread(members, replicas: 1).zone
+    for first in stride(from: 0, to: slots.count, by: replicas) {
+      let moving = (first..<first + replicas).filter { slots[$0] != target[$0] }
+      for place in moving {
+        let zone = zones[Int(slots[place])]
+        if zones[Int(target[place])] == zone { continue }
+        let other = moving.first { other in
+          let wanted = zones[Int(target[other])]
+          return wanted == zone && wanted != zones[Int(slots[other])]
+        }
+        if let other { target.swapAt(place, other) }
       }
     }
   }

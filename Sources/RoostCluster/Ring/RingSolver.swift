@@ -20,10 +20,10 @@ enum RingSolver {
   ///   - members: who shall be in the ring, by rising id.
   ///   - current: what each partition holds now, `replicas` each: places in `members`, or -1 for nobody
   ///     and for those that shall go.
-  ///   - keepsFirst: leaves out the balancing of the coordinators: who comes first in a list and stays
-  ///     goes on coming first.
+  ///   - keepsOrder: leaves out the balancing of the coordinators: who is in a list and stays keeps the
+  ///     place.
   static func solve(
-    members: [RingMember], replicas: Int, current: [Int], keepsFirst: Bool = false
+    members: [RingMember], replicas: Int, current: [Int], keepsOrder: Bool = false
   ) -> [Int] {
     let spread = ZoneSpread(members, replicas: replicas)
     let nodes = VirtualNodes(members)
@@ -50,7 +50,7 @@ enum RingSolver {
       precondition(isDone(assignment), "the targets cannot be met")
     }
     var lists = arranged(assignment)
-    if !keepsFirst {
+    if !keepsOrder {
       CoordinatorBalance.balance(&lists, replicas: replicas, loads: assignment.held)
     }
     return lists

@@ -182,7 +182,7 @@ extension DatabaseCore {
   ) throws(DatabaseError) -> [Member] {
     let plan: RingPlan
     do throws(RingError) {
-      plan = try ringState.ring.plan(to: members, keepsFirst: schema.hasTransactional)
+      plan = try ringState.ring.plan(to: members, keepsOrder: schema.keepsOrder)
     } catch { throw DatabaseError(error) }
     let next = state.adopting(plan)
     if next == ringState, adoption == nil { return [] }

@@ -45,9 +45,7 @@ extension DatabaseCore {
   @discardableResult
   func planRest() -> Bool {
     let ring = ringState.ring
-    guard let plan = try? ring.plan(to: ring.staying, keepsFirst: schema.hasTransactional) else {
-      return false
-    }
+    guard let plan = try? ring.plan(to: ring.staying, keepsOrder: schema.keepsOrder) else { return false }
     adoption = nil
     let isAtRest = ringState.copies.isEmpty && ringState.drops.isEmpty && plan.moves.isEmpty
     if isAtRest { return false }
@@ -186,7 +184,8 @@ extension DatabaseCore {
     // Keyspaces that are made from now on are brought by what is noted of them.
     try member(move.from).versionGate.follow(move.slot == 0 ? move.partition : nil)
     let keyspaces = topology.withLock {
-      schema.keyspaces.filter { $0.kind != .transactional || move.slot == 0 }
+      // Those that the member at that place has: a transactional one has one replica.
+      schema.keyspaces.filter { move.slot < $0.replicas }
         .map { PartitionCopy.Walk(name: $0.name, isTransactional: $0.kind == .transactional) }
     }
     if move.slot == 0 {

@@ -12,11 +12,11 @@ final class PartitionCatchUp: @unchecked Sendable {
   private let view: RingView
   /// Whether nobody can ask the member that gives the partition.
   private let isSourceDead: Bool
-  /// Where the source is dead: how many of the others must have been compared. A write was acknowledged by a
-  /// majority of all, so each set of so many has met one of those.
-  private let needed: Int
+  /// Where the source is dead: whether what can be had is enough, though it may lack acknowledged writes.
+  private let isForced: Bool
   private var toAsk: ArraySlice<MemberID>
   private var toCompare: ArraySlice<MemberID> = []
+  /// Those of which the place that is taken has a replica.
   private var keyspaces: [KeyspaceCore] = []
   /// Those whose part was compared to its end.
   private var whole: [MemberID] = []
@@ -34,8 +34,7 @@ final class PartitionCatchUp: @unchecked Sendable {
     self.view = view
     let dead = view.change?.dead ?? []
     isSourceDead = dead.contains(move.from)
-    let count = view.ring.replicas
-    needed = view.change?.isForced == true ? 0 : count - count / 2
+    isForced = view.change?.isForced == true
     // The source first: what it holds makes the receiver as good as it is.
     let others = view.replicas(of: move.partition).filter {
       $0 != move.from && $0 != node.local.id && !dead.contains($0)
@@ -71,9 +70,9 @@ final class PartitionCatchUp: @unchecked Sendable {
   private func beginComparing() {
     guard let node else { return }
     do throws(DatabaseError) {
-      try check(toCompare)
       try node.learnKeyspaces()
-      keyspaces = try node.eventualKeyspaces()
+      keyspaces = try node.eventualKeyspaces().filter { move.slot < $0.replicas }
+      try check(toCompare)
       compareNext()
     } catch { done(.failure(error)) }
   }
@@ -81,7 +80,8 @@ final class PartitionCatchUp: @unchecked Sendable {
   private func compareNext() {
     guard let node else { return }
     guard let member = toCompare.popFirst() else { return endTransactions() }
-    moves.compare(move.partition, with: member, keyspaces, .both, node) { [self] result in
+    let held = keyspaces.filter { view.isReplica(member, of: move.partition, in: $0) }
+    moves.compare(move.partition, with: member, held, .both, node) { [self] result in
       switch result {
       case .success: whole.append(member)
       case .failure(let error): note(error.message)
@@ -96,12 +96,17 @@ final class PartitionCatchUp: @unchecked Sendable {
   private func check(_ members: some Collection<MemberID>) throws(DatabaseError) {
     let what = "partition \(move.partition) moves from \(move.from) to \(move.to)"
     if isSourceDead {
-      guard members.count >= needed else {
-        throw DatabaseError(
-          .unreachable,
-          "\(what), and \(members.count) of the \(needed) other replicas that it takes were compared: "
-            + problem
-        )
+      if isForced { return }
+      // A write was acknowledged by a majority of its keyspace's replicas, so each set of so many of the
+      // others has met one of those.
+      for count in Set(keyspaces.map(\.replicas) + [view.ring.replicas]).sorted() {
+        let replicas = view.ring.replicas(of: move.partition).prefix(count)
+        let (found, needed) = (members.count { replicas.contains($0) }, count - count / 2)
+        guard found >= needed else {
+          throw DatabaseError(
+            .unreachable,
+            "\(what), and \(found) of the \(needed) other replicas that it takes were compared: \(problem)")
+        }
       }
     } else if !members.contains(move.from) {
       throw DatabaseError(.unreachable, "\(what), which waits for its source: \(problem)")
@@ -200,7 +205,8 @@ final class PartitionDrop: @unchecked Sendable {
   private func compareNext() {
     guard let node else { return }
     guard let member = left.popFirst() else { return delete() }
-    moves.compare(partition, with: member, keyspaces, .push, node) { [self] result in
+    let held = keyspaces.filter { view.isReplica(member, of: partition, in: $0) }
+    moves.compare(partition, with: member, held, .push, node) { [self] result in
       switch result {
       case .success: compareNext()
       case .failure(let error):

@@ -57,13 +57,13 @@ public struct RingSnapshot: Sendable {
   /// The moves that are left, those included.
   public var planned: [PartitionMove]
 
-  /// Whether who comes first in a list changes by a move only: what the first has of transactional keyspaces
-  /// the others do not.
-  var keepsFirst: Bool
+  /// Whether who has which place of a list changes by a move only: what the first have of transactional
+  /// keyspaces, and of those on fewer stores, the others do not.
+  var keepsOrder: Bool
 
-  /// What to move so that these are the members; see ``Ring/plan(to:keepsFirst:)``.
+  /// What to move so that these are the members; see ``Ring/plan(to:keepsOrder:)``.
   public func plan(to wanted: [RingMember]) throws(RingError) -> RingPlan {
-    try ring.plan(to: wanted, keepsFirst: keepsFirst)
+    try ring.plan(to: wanted, keepsOrder: keepsOrder)
   }
 
   /// Rises with every change.
@@ -81,7 +81,7 @@ extension DatabaseCore {
     let state = now.ringState
     return RingSnapshot(
       ring: state.ring, directories: state.places, moving: state.copies,
-      planned: transfers.withRecord { $0.moves }, keepsFirst: now.schema.hasTransactional)
+      planned: transfers.withRecord { $0.moves }, keepsOrder: now.schema.keepsOrder)
   }
 
   package var rebalance: Rebalance {

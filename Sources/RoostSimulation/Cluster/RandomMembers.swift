@@ -16,7 +16,7 @@ final class RandomMembers: @unchecked Sendable {
   init(_ world: SimulatedWorld, strike: @escaping (SimulatedNode) throws -> Void) {
     self.world = world
     self.strike = strike
-    let least = max(1, world.replicaCount)
+    let least = max(1, world.ringReplicaCount)
     limits = least...max(least, world.hosts.count) + 2
   }
 

@@ -158,7 +158,7 @@ extension SimulatedWorld {
     let lost = lostMembers
     let staying = lost.filter(\.isStaying).count
     let others = (membership?.staying.count ?? 0) - staying
-    let count = min(staying, max(0, replicaCount - others))
+    let count = min(staying, max(0, ringReplicaCount - others))
     _ = try add(count, through: node) { candidates in
       var left = candidates[...]
       return lost.map { member, isStaying in

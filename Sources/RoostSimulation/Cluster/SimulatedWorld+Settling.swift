@@ -88,7 +88,7 @@ extension SimulatedWorld {
     guard let node = hosts.lazy.compactMap(\.node).first(where: { !$0.isDismissed }),
       let partition = try? node.keyspace(Self.keyspace).partition(of: Array(key.utf8))
     else { return [] }
-    let members = node.core.ring.replicas(of: partition)
+    let members = node.core.ring.replicas(of: partition).prefix(replicaCount)
     return members.compactMap { member in hosts.first { $0.member == member && $0.node != nil } }
   }
 

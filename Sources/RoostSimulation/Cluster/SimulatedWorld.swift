@@ -55,6 +55,8 @@ public final class SimulatedWorld: @unchecked Sendable {
   /// How many replicas a read asks, and how many stores a write waits for; a majority for `nil`.
   private(set) var readQuorum: Int?
   private(set) var writeQuorum: Int?
+  /// How many replicas the keyspace has, where they are not as many as the cluster's.
+  private(set) var keyspaceReplicas: Int?
   private(set) var hasEnded = false
   /// Whether a transaction was begun.
   var hasTransactions = false
@@ -106,7 +108,9 @@ public final class SimulatedWorld: @unchecked Sendable {
   var milliseconds: UInt64 { nanoseconds / 1_000_000 }
 
   /// How many nodes hold each key, and how many stores acknowledge a write before its client is told.
-  var replicaCount: Int { clusterOptions.replicas ?? 1 }
+  var replicaCount: Int { keyspaceReplicas ?? ringReplicaCount }
+  /// How many members a partition's list has.
+  var ringReplicaCount: Int { clusterOptions.replicas ?? 1 }
   /// Whether tombstones are reaped.
   var reaps: Bool { clusterOptions.tombstoneHorizon != nil }
   var writeQuorumCount: Int { writeQuorum ?? replicaCount / 2 + 1 }
@@ -138,6 +142,8 @@ public final class SimulatedWorld: @unchecked Sendable {
   ///   - readQuorum: how many of these a read asks (R): a majority where nothing is said.
   ///   - writeQuorum: how many stores acknowledge a write before its client is told (W): a majority where
   ///     nothing is said.
+  ///   - keyspaceReplicas: how many nodes hold each key, where the keyspace is to have a number of its own:
+  ///     1 to N, which then is what the cluster has.
   ///   - reaping: whether tombstones are reaped, after 32 s. Hints then live for four, and a disk that goes
   ///     back further is refused.
   /// - Throws: ``SimulationError`` where the world has one already, or a number is out of its limits;
@@ -145,7 +151,7 @@ public final class SimulatedWorld: @unchecked Sendable {
   @discardableResult
   public func cluster(
     of count: Int, replicas: Int? = nil, readQuorum: Int? = nil, writeQuorum: Int? = nil,
-    reaping: Bool = false
+    keyspaceReplicas: Int? = nil, reaping: Bool = false
   ) throws -> [SimulatedNode] {
     guard hosts.isEmpty else { throw SimulationError("the world has a cluster already") }
     guard (1...64).contains(count) else { throw SimulationError("a cluster of \(count) nodes: 1 to 64") }
@@ -153,18 +159,23 @@ public final class SimulatedWorld: @unchecked Sendable {
     guard (1...min(16, count)).contains(replicas) else {
       throw SimulationError("\(replicas) replicas: 1 to \(min(16, count))")
     }
+    let holders = keyspaceReplicas ?? replicas
+    guard (1...replicas).contains(holders) else {
+      throw SimulationError("\(holders) replicas of a keyspace: 1 to \(replicas)")
+    }
+    self.keyspaceReplicas = keyspaceReplicas
     for quorum in [readQuorum, writeQuorum].compactMap({ $0 }) {
-      guard (1...replicas).contains(quorum) else {
-        throw SimulationError("a quorum of \(quorum): 1 to \(replicas)")
+      guard (1...holders).contains(quorum) else {
+        throw SimulationError("a quorum of \(quorum): 1 to \(holders)")
       }
     }
     self.readQuorum = readQuorum
     self.writeQuorum = writeQuorum
-    let majority = replicas / 2 + 1
+    let majority = holders / 2 + 1
     let (read, write) = (readQuorum ?? majority, writeQuorum ?? majority)
     // Else a hint counts for a write, and a read does not ask who keeps it. Where one store is enough, that
     // is the replica which the client's node handed the write on to.
-    history.checksReads = (count == replicas || write == 1) && read + write > replicas
+    history.checksReads = (count == holders || write == 1) && read + write > holders
     databaseOptions.partitionCount = count <= 8 ? 16 : 128
     // Small, so that memtables are flushed and tables are merged.
     databaseOptions.store.memtableBytes = 64 << 10
@@ -189,7 +200,8 @@ public final class SimulatedWorld: @unchecked Sendable {
     // All register before one of them founds: none waits for the others.
     let foundings = try hosts.map { try $0.founding() }
     for (host, founding) in zip(hosts, foundings) { try host.start(founding) }
-    try hosts[0].node?.makeKeyspace(KeyspaceRequest(name: Self.keyspace, kind: .keep))
+    try hosts[0].node?.makeKeyspace(
+      KeyspaceRequest(name: Self.keyspace, kind: .keep, replicas: keyspaceReplicas))
     for host in hosts { _ = try host.node?.keyspace(Self.keyspace) }
     run(for: .seconds(1))
     return nodes

@@ -93,7 +93,8 @@ public struct Simulation: Sendable {
         try options.validate()
         try world.cluster(
           of: options.nodes, replicas: options.replicas, readQuorum: options.readQuorum,
-          writeQuorum: options.writeQuorum, reaping: world.chosenReaping(options.reaping))
+          writeQuorum: options.writeQuorum, keyspaceReplicas: options.keyspaceReplicas,
+          reaping: world.chosenReaping(options.reaping))
         world.subvert(subversion)
         world.weather = options.weather
         world.history.checksMovedReads = options.checksMovedReads

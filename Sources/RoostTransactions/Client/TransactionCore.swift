@@ -82,7 +82,7 @@ package final class TransactionCore: @unchecked Sendable {
   package func add(
     keyspace: UInt64, _ key: [UInt8], partition: Int, _ change: EventualEffect.Change
   ) throws(DatabaseError) {
-    let target = try manager.effectTarget(partition)
+    let target = try manager.effectTarget(partition, in: keyspace)
     try lock.withLock { () throws(DatabaseError) in
       try checkOpen()
       try buffer.add(EventualEffect(keyspace: keyspace, key: key, change: change, target: target))

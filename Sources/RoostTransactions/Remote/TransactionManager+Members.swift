@@ -20,14 +20,17 @@ extension TransactionManager: NodeTransactionMoves {
     // What the coordinator is told by then it knows when it is asked: its machine takes it in before this
     // returns.
     try tickets.choosing(by: node.ringRevision) { () throws(DatabaseError) in
-      var targets: [Int: MemberID] = [:]
+      // One for all of a partition, of the keyspaces that have as many replicas.
+      var targets: [[Int]: MemberID] = [:]
       var named: [EventualEffect] = []
       for var effect in effects {
         let partition = partition(of: effect.key)
-        guard let target = targets[partition] ?? node.lastingTarget(partition, effect.target) else {
-          return commit(nil)
-        }
-        targets[partition] = target
+        let replicas = node.replicas(ofKeyspace: effect.keyspace)
+        guard
+          let target = targets[[partition, replicas]]
+            ?? node.lastingTarget(partition, ofFirst: replicas, effect.target)
+        else { return commit(nil) }
+        targets[[partition, replicas]] = target
         effect.target = target
         named.append(effect)
       }

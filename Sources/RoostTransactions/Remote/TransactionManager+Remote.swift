@@ -17,9 +17,9 @@ extension TransactionManager {
   /// The member that does effects on a partition's eventual keys: one that has them, and no other afterwards.
   ///
   /// - Throws: as ``owner(of:)``.
-  func effectTarget(_ partition: Int) throws(DatabaseError) -> MemberID {
+  func effectTarget(_ partition: Int, in keyspace: UInt64) throws(DatabaseError) -> MemberID {
     guard let node = services.node else { return try core.shared.firstOwner(partition).id }
-    return node.effectTarget(partition)
+    return node.effectTarget(partition, ofFirst: node.replicas(ofKeyspace: keyspace))
   }
 
   /// Looks whether what a transaction is about to decide can be sent: before anybody is asked to promise it,

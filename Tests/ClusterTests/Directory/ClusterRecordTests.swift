@@ -58,11 +58,26 @@ import Testing
     #expect(try DatabaseRecord(decoding: old).holders == record.holders)
   }
 
+  @Test func `that of a cluster whose lists keep their order has version 4`() throws {
+    var record = try DatabaseRecord(decoding: Self.first)
+    record.hasFewerReplicas = true
+    // No change, no transactions, nobody who has held a partition since.
+    let bytes: [UInt8] = [0x04] + Self.first.dropFirst() + [0x00, 0x00, 0x00]
+    #expect(record.encoded() == bytes && record.keepsOrder)
+    let found = try DatabaseRecord(decoding: bytes)
+    Self.check(found)
+    #expect(found.hasFewerReplicas && found.holders.isEmpty)
+    record.hasTransactions = true
+    record.holders = [MemberID(rawValue: 2)]
+    let both = try DatabaseRecord(decoding: record.encoded())
+    #expect(both.hasFewerReplicas && both.hasTransactions && both.holders == record.holders)
+  }
+
   @Test func `cut off or too long it is refused`() {
     for count in Self.first.indices {
       #expect(code { _ = try DatabaseRecord(decoding: Array(Self.first[..<count])) } == .corruption)
     }
     #expect(code { _ = try DatabaseRecord(decoding: Self.first + [0]) } == .corruption)
-    #expect(code { _ = try DatabaseRecord(decoding: [4] + Self.first.dropFirst()) } == .newerFormat)
+    #expect(code { _ = try DatabaseRecord(decoding: [5] + Self.first.dropFirst()) } == .newerFormat)
   }
 }

@@ -107,6 +107,25 @@ import Testing
     #expect(try DatabaseRecord(decoding: old).holders == record.holders)
   }
 
+  /// Where it tells who holds what.
+  @Test func `a list's print says in which order, and to which place it moves`() {
+    let members = (1...3).map { MemberID(rawValue: $0) }
+    let list = Array(members[..<2])
+    func move(_ slot: Int, to member: MemberID) -> PartitionMove {
+      PartitionMove(partition: 0, slot: slot, from: list[slot], to: member)
+    }
+    let prints: [UInt64] = [
+      RingView.orderedPrint(list, nil), RingView.orderedPrint([members[1], members[0]], nil),
+      RingView.orderedPrint(list, move(0, to: members[2])),
+      RingView.orderedPrint(list, move(1, to: members[2])),
+      RingView.orderedPrint(list, move(1, to: MemberID(rawValue: 4))),
+      RingView.orderedPrint(members, nil),
+      // Nor is it one that says nothing of the order.
+      RingView.print(list, nil), RingView.print(members, nil),
+    ]
+    #expect(Set(prints).count == prints.count)
+  }
+
   @Test func `a list's print says who is in it and whom it moves to, in any order`() {
     let members = (1...4).map { MemberID(rawValue: $0) }
     let print = RingView.print([members[0], members[1]], nil)

@@ -35,6 +35,11 @@ import Testing
       let asked = KeyspaceRequest(name: "n", kind: .keep, quorums: quorums)
       #expect(try KeyspaceRequest(decoding: asked.encoded()) == asked)
       #expect(code { _ = try KeyspaceRequest(decoding: Array(asked.encoded().dropLast())) } != nil)
+      var fewer = asked
+      fewer.replicas = 2
+      #expect(try KeyspaceRequest(decoding: fewer.encoded()) == fewer)
+      #expect(fewer.encoded()[0] == 3)
+      #expect(code { _ = try KeyspaceRequest(decoding: Array(fewer.encoded().dropLast())) } != nil)
     }
   }
 

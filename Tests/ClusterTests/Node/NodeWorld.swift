@@ -232,8 +232,10 @@ final class NodeWorld {
     return try #require(answer.withLock { $0 }, "never answered").get()
   }
 
-  func make(_ keyspace: String = "k", _ kind: KeyspacePolicy.Kind = .keep) throws {
-    try self[0].makeKeyspace(KeyspaceRequest(name: keyspace, kind: kind))
+  func make(
+    _ keyspace: String = "k", _ kind: KeyspacePolicy.Kind = .keep, replicas: Int? = nil
+  ) throws {
+    try self[0].makeKeyspace(KeyspaceRequest(name: keyspace, kind: kind, replicas: replicas))
   }
 
   @discardableResult
@@ -280,8 +282,9 @@ final class NodeWorld {
 
   /// Whether all replicas hold the same of a key.
   func agree(on key: String) throws -> Bool {
-    let replicas = self[running[0]].core.ring.replicas(
-      of: try self[running[0]].keyspace("k").partition(of: Array(key.utf8)))
+    let keyspace = try self[running[0]].keyspace("k")
+    let replicas = self[running[0]].core.ring.replicas(of: try keyspace.partition(of: Array(key.utf8)))
+      .prefix(keyspace.replicas)
     let holders = running.filter { replicas.contains(self[$0].local.id) }
     let first = try held(key, at: holders[0])
     return try holders.allSatisfy { try held(key, at: $0) == first }

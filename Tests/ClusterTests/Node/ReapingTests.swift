@@ -10,7 +10,7 @@ import Testing
 @Suite struct ReapingTests {
   /// Hints are kept for 5 s, messages live one, clocks differ by 5.5: what was read 11.5 s ago is late.
   static func world(
-    _ count: Int = 3, breaking broken: Set<ReapingCondition> = [],
+    _ count: Int = 3, breaking broken: Set<ReapingCondition> = [], keyspaceReplicas: Int? = nil,
     _ configure: @escaping (inout ClusterOptions) -> Void = { _ in }
   ) throws -> NodeWorld {
     let world = try NodeWorld(count) {
@@ -23,7 +23,7 @@ import Testing
       $0.brokenReaping = broken
       configure(&$0)
     }
-    try world.make()
+    try world.make(replicas: keyspaceReplicas)
     return world
   }
 

@@ -9,10 +9,10 @@ import Testing
 // Budget: 30 s
 @Suite struct RandomMembersTests {
   private static func run(
-    _ world: SimulatedWorld, nodes: Int, minutes: Double = 1, reaping: Bool = false,
-    _ faults: SimulationFaults
+    _ world: SimulatedWorld, nodes: Int, minutes: Double = 1, keyspaceReplicas: Int? = nil,
+    reaping: Bool = false, _ faults: SimulationFaults
   ) throws {
-    try world.cluster(of: nodes, reaping: reaping)
+    try world.cluster(of: nodes, keyspaceReplicas: keyspaceReplicas, reaping: reaping)
     var options = SimulationOptions()
     options.minutes = minutes
     options.faults = faults
@@ -38,6 +38,36 @@ import Testing
       }
     }
     #expect(joined > 0 && gone > 0)
+  }
+
+  /// A keyspace on fewer nodes than a list has members, of which tombstones are reaped too.
+  @Test func `nodes come and go at random beside a keyspace with fewer replicas`() throws {
+    var (joined, gone, reaped) = (0, 0, UInt64(0))
+    let count = TestSize.of(quick: 5, full: 60)
+    let name = "nodes come and go at random beside a keyspace with fewer replicas"
+    for (number, seed) in Seeds.of(name, count: count).enumerated() {
+      try Simulation(seed: seed).run { world in
+        let (nodes, own, reaps) = (3 + number % 2, 1 + number % 3 % 2, number % 2 == 0)
+        let faults: SimulationFaults = [.members, .network, .power, .processes, .slowness]
+        try Self.run(world, nodes: nodes, keyspaceReplicas: own, reaping: reaps, faults)
+        if reaps { world.run(for: SimulatedWorld.tombstoneHorizon + .seconds(10)) }
+        #expect(world.violations() == [], "seed \(seed), \(nodes) nodes, \(own) of 3")
+        #expect(world.replicasAgree, "seed \(seed)")
+        // Who does not hold a key has nothing of it.
+        for key in world.history.keys {
+          let holders = world.replicas(of: key)
+          #expect(holders.count == own, "seed \(seed), \(key)")
+          for node in world.runningNodes where !holders.contains(node) {
+            let held = try world.held(key, at: world.host(node)).get()
+            #expect(held == nil, "seed \(seed), \(key) at \(node)")
+          }
+        }
+        joined += world.hosts.count - nodes
+        gone += world.hosts.count { $0.isLost }
+        reaped += world.hosts.reduce(0) { $0 + ($1.node?.figures.reaped ?? 0) }
+      }
+    }
+    #expect(joined > 0 && gone > 0 && reaped > 0)
   }
 
   @Test func `tombstones are reaped at random, and nothing comes back`() throws {

@@ -59,6 +59,30 @@ import Testing
     }
   }
 
+  /// The keyspace is at the first so many of each list, and members come and go.
+  @Test(arguments: [(3, 3, 2), (4, 3, 1), (4, 3, 2), (5, 4, 3)])
+  func `promises hold for a keyspace with fewer replicas`(_ nodes: Int, _ replicas: Int, _ own: Int) {
+    var options = SimulationOptions()
+    options.minutes = 0.5
+    options.nodes = nodes
+    options.replicas = replicas
+    options.keyspaceReplicas = own
+    let name = "promises hold for a keyspace with fewer replicas, \(nodes) \(replicas) \(own)"
+    var acknowledged = 0
+    for seed in Seeds.of(name, count: TestSize.of(quick: 3, full: 60)) {
+      let report = Simulation.random(seed: seed, options)
+      acknowledged += report.acknowledged
+      guard !report.ok else { continue }
+      Issue.record(
+        """
+        \(report.violations.count) violations. Replay: roost simulate --seed \(seed) --minutes 0.5 \
+        --nodes \(nodes) --replicas \(replicas) --keyspace-replicas \(own)
+        \(report.violations.prefix(3).joined(separator: "\n"))
+        """)
+    }
+    #expect(acknowledged > 50, "so much goes wrong that nothing is tried")
+  }
+
   @Test func `only what is asked for goes wrong`() {
     var options = SimulationOptions()
     options.minutes = 0.3
@@ -103,5 +127,8 @@ import Testing
     #expect(isRefused { $0.readQuorum = 4 })
     #expect(isRefused { $0.writeQuorum = 0 })
     #expect(isRefused { $0.clients = 0 })
+    #expect(isRefused { $0.keyspaceReplicas = 4 })
+    #expect(isRefused { $0.keyspaceReplicas = 0 })
+    #expect(isRefused { ($0.keyspaceReplicas, $0.readQuorum) = (2, 3) })
   }
 }

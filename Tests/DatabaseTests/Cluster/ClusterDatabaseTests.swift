@@ -31,12 +31,16 @@ import Testing
     }
   }
 
-  @Test func `what a node shows is the whole cluster's`() async throws {
+  /// Of a keyspace at all replicas of a partition, and at one of three.
+  @Test(arguments: [nil, 1] as [Int?])
+  func `what a node shows is the whole cluster's`(replicas: Int?) async throws {
     let folder = try TemporaryDirectory()
     let nodes = try await Self.cluster(of: 4, in: folder)
     let words = Index("words") { _, value in value.split(separator: UInt8(ascii: " ")).map(Array.init) }
     var keyspaces: [Keyspace] = []
-    for node in nodes { keyspaces.append(try await node.keyspace("posts", .eventual, indexes: [words])) }
+    for node in nodes {
+      keyspaces.append(try await node.keyspace("posts", .eventual(replicas: replicas), indexes: [words]))
+    }
     let posts = keyspaces
     let keys = (10..<60).map { "k\($0)" }
     for (index, key) in keys.enumerated() { try await posts[index % 4].put(key, "word\(index % 2) \(key)") }

@@ -104,6 +104,30 @@ import Testing
     #expect(try Schema(decoding: schema.encoded()) == schema)
   }
 
+  @Test func `a schema with a keyspace on fewer stores than the database's others`() throws {
+    let bytes = try FormatDocument.example("schema-fewer-replicas")
+    var schema = Schema()
+    schema.revision = 2
+    schema.keyspaces = [
+      Schema.Keyspace(
+        id: 1, name: "carts", kind: .keep, replicas: 2, indexes: [], hasFewerReplicas: true)
+    ]
+    #expect(schema.encoded() == bytes && schema.keepsOrder)
+    #expect(try Schema(decoding: bytes) == schema)
+    // Of version 3, transactional, of none, with as many as the database, and with a quorum of three.
+    for (index, value) in [(0, 3), (10, 4), (11, 0), (12, 0), (12, 2), (13, 3)] as [(Int, UInt8)] {
+      var damaged = bytes
+      damaged[index] = value
+      #expect(throws: DatabaseError.self) { try Schema(decoding: damaged) }
+    }
+    // What is beside it says so too.
+    schema.keyspaces.append(
+      Schema.Keyspace(id: 2, name: "posts", kind: .lastWriterWins, replicas: 3, indexes: []))
+    #expect(try Schema(decoding: schema.encoded()) == schema)
+    schema.keyspaces[0].hasFewerReplicas = false
+    #expect(schema.encoded()[0] == 1 && !schema.keepsOrder)
+  }
+
   @Test func `an index's entry and its build record`() throws {
     let term: [UInt8] = [0x61, 0, 0x62]
     let entry = try FormatDocument.example("index-entry")

@@ -34,8 +34,9 @@ import Testing
     let store = try store()
     var bytes = try #require(try store.tree(Member.systemTree).get(key))
     #expect(bytes[0] == 1)
-    // Schemas have a version 2, those with transactional keyspaces, and a version 3, those with quorums.
-    let later: UInt8 = key == Member.SystemKey.schema ? 4 : 2
+    // Schemas have a version 2, those with transactional keyspaces, a version 3, those with quorums, and a
+    // version 4, those with keyspaces on fewer stores.
+    let later: UInt8 = key == Member.SystemKey.schema ? 5 : 2
     bytes[0] = later
     try store.tree(Member.systemTree).put(key, bytes)
     try store.close()

@@ -70,6 +70,8 @@ struct RebalanceLedger {
 final class RebalanceDriver {
   let world: TransferWorld
   let replicas: Int
+  /// Of the keyspace of values, where it has fewer than the database.
+  let valueReplicas: Int?
   private(set) var core: DatabaseCore
   private(set) var values: KeyspaceCore
   private(set) var counters: KeyspaceCore
@@ -81,13 +83,14 @@ final class RebalanceDriver {
 
   static func name(_ value: Int) -> String { "key\(value)" }
 
-  init(_ world: TransferWorld, stores: [Int], replicas: Int) throws {
+  init(_ world: TransferWorld, stores: [Int], replicas: Int, valueReplicas: Int? = nil) throws {
     self.world = world
+    self.valueReplicas = valueReplicas
     self.stores = stores
     self.replicas = replicas
     ledger = RebalanceLedger()
     core = try world.open(stores, replicas: replicas, partitions: 8)
-    values = try core.keyspace("values", .eventual)
+    values = try core.keyspace("values", .eventual(replicas: valueReplicas))
     counters = try core.keyspace("counters", .eventual)
   }
 
@@ -97,9 +100,10 @@ final class RebalanceDriver {
   ) throws {
     self.world = world
     replicas = other.replicas
+    valueReplicas = other.valueReplicas
     ledger = other.ledger
     (core, stores) = try Self.openMembers(world, other.stores, replicas)
-    values = try core.keyspace("values", .eventual)
+    values = try core.keyspace("values", .eventual(replicas: valueReplicas))
     counters = try core.keyspace("counters", .eventual)
     try ledger.check(values, counters, after: loss)
     ledger = try ledger.settled(values, counters)
@@ -210,7 +214,7 @@ final class RebalanceDriver {
   func reopen() throws {
     try core.close()
     (core, stores) = try Self.openMembers(world, stores, replicas)
-    values = try core.keyspace("values", .eventual)
+    values = try core.keyspace("values", .eventual(replicas: valueReplicas))
     counters = try core.keyspace("counters", .eventual)
     try ledger.check(values, counters, after: .none)
   }

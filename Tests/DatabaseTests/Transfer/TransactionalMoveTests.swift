@@ -42,7 +42,7 @@ import Testing
     let ring = try Ring(partitionCount: 64, replicas: 2, members: Array(members.prefix(3)))
     let wishes = [members, Array(members.prefix(2)), [members[0], members[2], members[3]]]
     for wanted in wishes {
-      let plan = try ring.plan(to: wanted, keepsFirst: true)
+      let plan = try ring.plan(to: wanted, keepsOrder: true)
       for partition in 0..<64 {
         #expect(plan.start.replica(of: partition, slot: 0) == ring.replica(of: partition, slot: 0))
         let moved = plan.moves.first { $0.partition == partition && $0.slot == 0 }
@@ -52,7 +52,7 @@ import Testing
       var carried = plan.start
       for move in plan.moves { try carried.apply(move) }
       #expect(carried == plan.target)
-      #expect(try carried.plan(to: carried.staying, keepsFirst: true).isEmpty)
+      #expect(try carried.plan(to: carried.staying, keepsOrder: true).isEmpty)
     }
   }
 

@@ -75,8 +75,8 @@ final class TransferWorld: @unchecked Sendable {
 }
 
 extension DatabaseCore {
-  /// Checks that each key is in the stores that the ring names, and nowhere else, each with one entry
-  /// in the feed.
+  /// Checks that each key is in the stores that the ring names, the first of them where its keyspace has
+  /// fewer replicas, and nowhere else, each with one entry in the feed.
   func checkPlacement() throws {
     let ring = ringSnapshot.ring
     try checkVersionPlacement()
@@ -100,7 +100,7 @@ extension DatabaseCore {
           let key = cursor.keyBytes
           let partition = Int(key[0]) << 8 | Int(key[1])
           try require(
-            ring.replicas(of: partition).contains(member.id),
+            ring.replicas(of: partition).prefix(entry.replicas).contains(member.id),
             "\(member.path) still has a key of partition \(partition)")
           copies[key, default: 0] += 1
           let stored = try StoredRecord(decoding: cursor.value)
@@ -111,7 +111,7 @@ extension DatabaseCore {
         try require(feed.isEmpty, "\(member.path) has \(feed.count) feed entries of no record")
       }
       for (key, count) in copies {
-        try require(count == ring.replicas, "\(key) is in \(count) stores, not \(ring.replicas)")
+        try require(count == entry.replicas, "\(key) is in \(count) stores, not \(entry.replicas)")
       }
     }
   }

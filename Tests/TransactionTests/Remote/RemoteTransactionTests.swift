@@ -71,13 +71,23 @@ import Testing
     }
   }
 
-  @Test func `an effect is done at one replica, and reaches the others`() throws {
-    let world = try RemoteWorld(4, replicas: 2)
+  /// Where the keyspace of counters has as many replicas as the cluster, and where it has fewer.
+  @Test(arguments: [nil, 2, 1] as [Int?])
+  func `an effect is done at one replica, and reaches the others`(statisticsReplicas: Int?) throws {
+    let count = statisticsReplicas ?? 2
+    let world = try RemoteWorld(
+      4, replicas: statisticsReplicas == nil ? 2 : 3, statisticsReplicas: statisticsReplicas)
     let name = try world.names(at: 3)[0]
-    let replicas = try world.replicas(of: "n")
-    #expect(replicas.count == 2)
-    for index in 0..<4 { #expect(Self.isCommitted(try world.write([name: "v"], counter: "n", at: index))) }
-    try world.settle { try replicas.allSatisfy { try world.count("n", at: $0) == 4 } }
+    // Also of partitions of which the node that commits is a replica, and does not hold the counters.
+    for counter in (0..<8).map({ "n\($0)" }) {
+      let replicas = try world.replicas(of: counter)
+      #expect(replicas.count == count)
+      for index in 0..<4 {
+        #expect(Self.isCommitted(try world.write([name: "v"], counter: counter, at: index)))
+      }
+      try world.settle { try replicas.allSatisfy { try world.count(counter, at: $0) == 4 } }
+      for index in 0..<4 where !replicas.contains(index) { #expect(try world.count(counter, at: index) == 0) }
+    }
   }
 
   @Test func `a partition's first replica has it, and others refuse`() throws {

@@ -37,7 +37,8 @@ final class RemoteWorld: @unchecked Sendable {
 
   init(
     _ count: Int = 3, replicas: Int = 3, seed: UInt64 = 1, clockBound: Duration = .milliseconds(4),
-    largestBody: Int = 16 << 20, _ configure: @escaping (Int, inout DatabaseOptions) -> Void = { _, _ in }
+    largestBody: Int = 16 << 20, statisticsReplicas: Int? = nil,
+    _ configure: @escaping (Int, inout DatabaseOptions) -> Void = { _, _ in }
   ) throws {
     let time = time
     self.replicas = min(replicas, count)
@@ -54,7 +55,8 @@ final class RemoteWorld: @unchecked Sendable {
     let foundings = try hosts.indices.map { try founding($0) }
     for index in hosts.indices { try start(index, foundings[index]) }
     try node(0).makeKeyspace(KeyspaceRequest(name: "accounts", kind: .transactional))
-    try node(0).makeKeyspace(KeyspaceRequest(name: "statistics", kind: .keep))
+    try node(0).makeKeyspace(
+      KeyspaceRequest(name: "statistics", kind: .keep, replicas: statisticsReplicas))
     for entry in try node(0).core.keyspaceEntries {
       if entry.name == "accounts" { accounts = entry.id } else { statistics = entry.id }
     }
@@ -227,7 +229,8 @@ final class RemoteWorld: @unchecked Sendable {
 
   /// The hosts that have a key of the eventual keyspace.
   func replicas(of name: String) throws -> [Int] {
-    let members = try node(running[0]).core.ring.replicas(of: partition(name))
+    let node = try node(running[0])
+    let members = node.core.ring.replicas(of: partition(name)).prefix(node.replicas(ofKeyspace: statistics))
     return hosts.indices.filter { members.contains(hosts[$0].member!) }
   }
 

@@ -41,6 +41,7 @@ struct ClusterMakeKeyspace: AsyncParsableCommand {
         roost cluster make-keyspace sessions --policy lww --connect …
         roost cluster make-keyspace accounts --policy transactional --connect …
         roost cluster make-keyspace carts --read 1 --write 3 --connect …
+        roost cluster make-keyspace caches --replicas 2 --connect …    fewer than the cluster has
       """)
 
   /// What writes at once to one key become, by the names that `roost keyspaces` shows.
@@ -64,10 +65,12 @@ struct ClusterMakeKeyspace: AsyncParsableCommand {
   var read: Int?
   @Option(help: "How many replicas have a write that does not say, when it is acknowledged; likewise.")
   var write: Int?
+  @Option(help: "How many nodes hold each key, up to the cluster's number; that number where left out.")
+  var replicas: Int?
   @OptionGroup var connection: ConnectOptions
 
   func validate() throws {
-    for (name, count) in [("--read", read), ("--write", write)] {
+    for (name, count) in [("--read", read), ("--write", write), ("--replicas", replicas)] {
       guard let count, !(1...16).contains(count) else { continue }
       throw ValidationError("\(name) is \(count), must be 1 to 16")
     }
@@ -75,7 +78,7 @@ struct ClusterMakeKeyspace: AsyncParsableCommand {
 
   func run() async throws {
     let quorums = KeyspaceQuorums(read: read, write: write)
-    let request = KeyspaceRequest(name: name, kind: policy.kind, quorums: quorums)
+    let request = KeyspaceRequest(name: name, kind: policy.kind, replicas: replicas, quorums: quorums)
     try await connection.withClient { try await $0.makeKeyspace(request) }
   }
 }

@@ -43,7 +43,10 @@ enum StatusText {
             name(member.state) + (member.weight == 0 ? ", leaving" : ""),
           ]
         })
-    let keyspaces = status.keyspaces.map { "\($0.name) (\($0.kind)\($0.quorums))" }.joined(separator: ", ")
+    let keyspaces = status.keyspaces.map { keyspace in
+      let replicas = keyspace.replicas.map { ", " + Format.count($0, "replica") } ?? ""
+      return "\(keyspace.name) (\(keyspace.kind)\(replicas)\(keyspace.quorums))"
+    }.joined(separator: ", ")
     let counters = status.counters
     if status.change.isUnderWay { lines += ["", "change     \(ChangeText.short(status.change))"] }
     return lines + [
@@ -141,6 +144,7 @@ enum StatusText {
       writer.beginObject()
       writer.member("name", keyspace.name)
       writer.member("policy", "\(keyspace.kind)")
+      if let replicas = keyspace.replicas { writer.member("replicas", replicas) }
       if let read = keyspace.quorums.read { writer.member("readQuorum", read) }
       if let write = keyspace.quorums.write { writer.member("writeQuorum", write) }
       writer.endObject()

@@ -100,8 +100,8 @@ struct Keyspaces: AsyncParsableCommand {
       return try show(entries.map { ($0.name, $0.kind, $0.replicas, $0.quorums) })
     }
     let status = try await place.connection.withClient { try await $0.status() }
-    // All of a cluster's have its number of replicas.
-    try show(status.keyspaces.map { ($0.name, $0.kind, status.replicas, $0.quorums) })
+    // Those of a cluster have its number of replicas, where they do not say so.
+    try show(status.keyspaces.map { ($0.name, $0.kind, $0.replicas ?? status.replicas, $0.quorums) })
   }
 
   private func show(
