@@ -56,8 +56,8 @@ final class NetworkServices: @unchecked Sendable {
     }
   }
 
-  /// A thread that stands still between the two readings makes the round trip of a sign look longer, and so the
-  /// other's reading older: never its clock wrong.
+  /// A thread that stands still between the two readings makes the round trip of a sign look longer, and so
+  /// the other's reading older: never its clock wrong.
   var moment: Moment {
     let physicalMilliseconds = time.wallClockNanoseconds / 1_000_000
     return Moment(nanoseconds: time.monotonicNanoseconds, physicalMilliseconds: physicalMilliseconds)
@@ -98,8 +98,8 @@ final class NetworkServices: @unchecked Sendable {
     lock.withLock { handler }?.ended(connection, of: node)
   }
 
-  /// - Parameter moment: when it was heard; what took until this call is no part of the round trip, and must be
-  ///   none of what the clocks differ by.
+  /// - Parameter moment: when it was heard; what took until this call is no part of the round trip, and must
+  ///   be none of what the clocks differ by.
   func heard(
     _ node: NodeID, physicalMilliseconds: UInt64, roundTripNanoseconds: UInt64, at moment: Moment
   ) {

@@ -3,10 +3,10 @@ import RoostEnvironment
 
 /// Threads for asynchronous tests against real time, of their own: as many as have something to do.
 ///
-/// The threads on which asynchronous code runs otherwise are as few as the processors, and all tests share them.
-/// A test that keeps one for a minute, as simulations of clusters do, so keeps others from going on between
-/// two calls for a minute: longer than a transaction may be idle, and longer than any limit that a test means.
-/// Tasks made with `Task` run on the shared ones all the same.
+/// The threads on which asynchronous code runs otherwise are as few as the processors, and all tests share
+/// them. A test that keeps one for a minute, as simulations of clusters do, so keeps others from going on
+/// between two calls for a minute: longer than a transaction may be idle, and longer than any limit that a
+/// test means. Tasks made with `Task` run on the shared ones all the same.
 ///
 /// Thread-safe.
 public final class OwnThreads: TaskExecutor, @unchecked Sendable {

@@ -1,8 +1,8 @@
 public import RoostEnvironment
 
-/// The machine's clocks, but that the monotonic one goes so many times slower: what time brings still comes, and
-/// limits of time are out of reach for a machine that is only slow. For tests with real threads that are not
-/// about the limits, where no option moves them.
+/// The machine's clocks, but that the monotonic one goes so many times slower: what time brings still comes,
+/// and limits of time are out of reach for a machine that is only slow. For tests with real threads that are
+/// not about the limits, where no option moves them.
 ///
 /// Thread-safe.
 public final class UnhurriedTime: TimeSource {
