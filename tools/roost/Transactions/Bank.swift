@@ -21,7 +21,7 @@ struct Bank: AsyncParsableCommand {
 
       In a cluster the accounts are in the keyspace `accounts`, which is made before. Each commit waits
       until the nodes' clocks agree that it is past, so clients at once count for more. While a node is
-      out of reach, transfers that need it are aborted; the sum is asked for when all are there.
+      out of reach, transfers that need it are aborted; the sums at both ends need all nodes.
         roost cluster make-keyspace accounts --policy transactional --connect …
         roost bank --connect 127.0.0.1:7421 --cluster music --plain --clients 64 --sync
 
