@@ -114,7 +114,9 @@ import Testing
       }
       owner = found
       let partition = try world.node(found).handovers.partitions[0]
-      return try world.node(new).ownsTransactions(of: partition)
+      // And it has heard of that itself.
+      let known = try world.node(found).view.ring.replica(of: partition, slot: 0)
+      return try known == world.node(new).local.id && world.node(new).ownsTransactions(of: partition)
     }
     let index = try #require(owner)
     let partition = try world.node(index).handovers.partitions[0]
