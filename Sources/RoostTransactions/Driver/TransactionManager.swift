@@ -295,7 +295,7 @@ package final class TransactionManager: @unchecked Sendable {
     lock.withLock { state.coordinators[transaction.coordinator] }
   }
 
-  /// Runs `body` as ``CoordinatorDriver/inTurn(_:)``; at once where the transaction's coordinator is not here.
+  /// Runs `body` as ``CoordinatorDriver/inTurn(_:)``; at once where the coordinator is not here.
   func inTurn(of transaction: TransactionID, _ body: @escaping @Sendable () -> Void) {
     guard let coordinator = coordinator(of: transaction) else { return body() }
     coordinator.inTurn(body)

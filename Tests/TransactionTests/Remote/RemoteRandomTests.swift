@@ -45,7 +45,9 @@ import Testing
         try world.settle { transfers.allSatisfy(\.isOver) }
         let index = random.below(3)
         // A node that was started again refuses what is older, and its clock is ahead: the audit moves.
-        if let fault = bank.fault(try world.values(names, at: index)) { Issue.record("seed \(seed), round \(round): \(fault)") }
+        if let fault = bank.fault(try world.values(names, at: index)) {
+          Issue.record("seed \(seed), round \(round): \(fault)")
+        }
       }
     }
   }
