@@ -14,6 +14,7 @@ struct ClusterSettings: Codable, Sendable {
   var parts = ClusterPart.allCases
   var repair = RepairSettings()
   var hints: UInt64 = 20_000
+  var moveKeys: UInt64 = 200_000
 }
 
 enum ClusterPart: String, CaseIterable, Codable, Sendable {
@@ -27,6 +28,8 @@ enum ClusterPart: String, CaseIterable, Codable, Sendable {
   case repair
   /// How fast a node that was away is brought what it missed.
   case hints
+  /// How fast partitions move to a node that joins, and from one that leaves.
+  case moves
 }
 
 /// One line of the results: the medians of its rounds.

@@ -4,12 +4,15 @@ import Glibc
 
 struct Cluster: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    abstract: "Replicated puts and gets on clusters of processes, beside Redis and etcd; repair; hints.",
+    abstract: "Replicated puts and gets on clusters, beside Redis and etcd; repair, hints, moves.",
     discussion: """
       Every turn starts its servers anew, on loopback and this machine's disk: `roost serve`, redis-server \
       or etcd, three processes. Clients put and get one call at a time each; what was put is read back, and \
       a wrong answer fails the run. What an acknowledgement means differs from engine to engine, and is \
       printed with the figures: they compare where the guarantees do.
+
+      The part `moves` has a fourth node join three and leave again under load, at the default of \
+      `roost serve --move-bytes-per-second` and without a limit.
 
       Peers that are not installed are skipped. Lists are comma-separated.
       """)
@@ -52,6 +55,9 @@ struct Cluster: AsyncParsableCommand {
 
   @Option(help: "Puts while a node is away, by the part `hints`.")
   var hints: UInt64 = 20_000
+
+  @Option(help: "Keys of three nodes when a fourth joins and leaves, by the part `moves`.")
+  var moveKeys: UInt64 = 200_000
 
   @Option(help: "The program `roost`. Default: what ROOST_TOOL names; tools/bench builds it.")
   var tool: String?
@@ -96,6 +102,7 @@ struct Cluster: AsyncParsableCommand {
     try check((1_000...100_000_000).contains(repairKeys), "--repair-keys must be 1000 to 100000000")
     try check((1...repairKeys).contains(differing), "--differing must be 1 to --repair-keys")
     try check((1...10_000_000).contains(hints), "--hints must be 1 to 10000000")
+    try check((1_000...10_000_000).contains(moveKeys), "--move-keys must be 1000 to 10000000")
     settings.nodes = nodes
     settings.keys = keys
     settings.seconds = seconds
@@ -104,6 +111,7 @@ struct Cluster: AsyncParsableCommand {
     settings.repair.keys = repairKeys
     settings.repair.differing = differing
     settings.hints = hints
+    settings.moveKeys = moveKeys
     return settings
   }
 
@@ -139,6 +147,11 @@ struct Cluster: AsyncParsableCommand {
     }
     if settings.parts.contains(.hints) {
       report.hints = try await HintsBenchmark(
+        settings: settings, scratch: scratch, tool: tool, processes: processes, progress: progress
+      ).run()
+    }
+    if settings.parts.contains(.moves) {
+      report.moves = try await MovesBenchmark(
         settings: settings, scratch: scratch, tool: tool, processes: processes, progress: progress
       ).run()
     }

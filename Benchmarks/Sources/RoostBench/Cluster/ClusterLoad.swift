@@ -76,6 +76,8 @@ struct ClusterLoad: Sendable {
   /// Nanoseconds; what ends in it is not counted.
   let warmUp: UInt64
   let duration: UInt64
+  /// Ends it before that.
+  var isOver: @Sendable () -> Bool = { false }
 
   /// So many failures in a row end a client: the servers are gone.
   private static let mostFailures = 20
@@ -90,7 +92,7 @@ struct ClusterLoad: Sendable {
     while true {
       let draw = numbers.next()
       let began = monotonicNanoseconds()
-      if began >= begin &+ duration { return tally }
+      if began >= begin &+ duration || isOver() { return tally }
       var number = draw % model.count
       if case .puts = work { number = draw % own * UInt64(clients) + UInt64(index) }
       let key = accountKey(Int(number))

@@ -6,6 +6,7 @@ struct ClusterReport: Codable {
   var cells: [ClusterCell] = []
   var repairs: [RepairResult] = []
   var hints: [HintsResult] = []
+  var moves: [MovesResult] = []
   /// Peers that are not here, and why.
   var skipped: [String] = []
   /// Of the programs that ran.
@@ -41,6 +42,7 @@ struct ClusterReport: Codable {
     if !cells.isEmpty { lines += comparisons() }
     if !repairs.isEmpty { lines += repairLines() }
     if !hints.isEmpty { lines += hintLines() }
+    if !moves.isEmpty { lines += moveLines() }
     lines += ["", "what was read back was what had been acknowledged last"]
     return lines.joined(separator: "\n") + "\n"
   }
@@ -113,6 +115,56 @@ struct ClusterReport: Codable {
         + "\(fixed(fastest, 0))); all there \(fixed(back[back.count / 2], 1)) s after its process began; "
         + "nothing differed then",
     ]
+  }
+
+  // MARK: - Moves
+
+  private static let moveColumns: [(title: String, width: Int)] = [
+    ("change", 6), ("at most", 12), ("seconds (fastest–slowest)", 28), ("partitions", 12), ("keys", 9),
+    ("keys/s", 9), ("MB/s", 8), ("puts/s before", 15), ("p99 µs", 9), ("puts/s beside", 15), ("p99 µs", 9),
+    ("mended", 8),
+  ]
+
+  private func moveLines() -> [String] {
+    var lines: [String] = [
+      "",
+      "A fourth node joins three that have \(settings.moveKeys) keys of an eventual keyspace, each on three "
+        + "nodes, and leaves again;",
+      "applied puts of 8 clients at those three, right before and beside it. MB are of messages, both ways:",
+      Self.moveColumns.reduce("") { $0 + Self.padded($1.title, $1.width) },
+    ]
+    for isLimited in [true, false] {
+      for change in MovesResult.Change.allCases {
+        let rounds = moves.filter { ($0.limit != nil) == isLimited && $0.change == change }
+        if !rounds.isEmpty { lines.append(Self.moveLine(rounds)) }
+      }
+    }
+    for result in moves {
+      for puts in [result.before, result.beside] where puts.failed > 0 {
+        lines.append(
+          "\(result.change.rawValue): \(puts.failed) puts failed, the first: \(puts.failure ?? "")")
+      }
+    }
+    return lines
+  }
+
+  /// - Parameter rounds: of one change at one limit; at least one.
+  private static func moveLine(_ rounds: [MovesResult]) -> String {
+    func median(_ digits: Int, _ figure: (MovesResult) -> Double) -> String {
+      fixed(rounds.map(figure).sorted()[rounds.count / 2], digits)
+    }
+    let seconds = rounds.map(\.seconds).sorted()
+    let range = "(\(fixed(seconds[0], 1))–\(fixed(seconds[seconds.count - 1], 1)))"
+    var limit = "no limit"
+    if let bytes = rounds[0].limit { limit = "\(fixed(Double(bytes) / 1_048_576, 0)) MiB/s" }
+    let mended = rounds.reduce(UInt64(0)) { $0 + $1.mended }
+    let cells: [String] = [
+      rounds[0].change.rawValue, limit, median(1) { $0.seconds } + " " + range,
+      median(0) { Double($0.partitions) }, median(0) { Double($0.keys) }, median(0) { $0.keysPerSecond },
+      median(1) { $0.bytesPerSecond / 1e6 }, median(0) { $0.before.perSecond }, median(0) { $0.before.p99 },
+      median(0) { $0.beside.perSecond }, median(0) { $0.beside.p99 }, "\(mended)",
+    ]
+    return zip(cells, moveColumns).reduce("") { $0 + padded($1.0, $1.1.width) }
   }
 
   private static func spaces(_ count: Int) -> String { String(repeating: " ", count: max(0, count)) }

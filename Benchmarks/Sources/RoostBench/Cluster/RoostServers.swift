@@ -19,6 +19,10 @@ final class RoostServers: ReplicatedStore {
   private let folder: String
   private let certificates: Certificates?
   private let running: Processes
+  /// With how many nodes the cluster began.
+  private let founders: Int
+  /// Of `roost serve`, beside those that all nodes have.
+  private let flags: [String]
   private(set) var nodes: [Node]
 
   let blocks = false
@@ -29,13 +33,17 @@ final class RoostServers: ReplicatedStore {
   /// - Parameters:
   ///   - tool: the path of `roost`.
   ///   - certificates: for TLS; plain on loopback where there are none.
+  ///   - flags: of `roost serve`, beside those that it needs.
   init(
-    _ tool: String, in folder: String, nodes count: Int, certificates: Certificates?, _ processes: Processes
+    _ tool: String, in folder: String, nodes count: Int, certificates: Certificates?, flags: [String] = [],
+    _ processes: Processes
   ) throws {
     self.tool = tool
     self.folder = folder
     self.certificates = certificates
     running = processes
+    founders = count
+    self.flags = flags
     try makeDirectory(folder)
     nodes = (0..<count).map { Node(directory: "\(folder)/node\($0)") }
     for index in 0..<count { try begin(index) }
@@ -75,13 +83,36 @@ final class RoostServers: ReplicatedStore {
   func begin(_ index: Int) throws {
     nodes[index].starts += 1
     let node = nodes[index]
-    let flags = certificates.map { $0.flags("node\(index)") } ?? ["--plain"]
+    let security = certificates.map { $0.flags("node\(index)") } ?? ["--plain"]
+    let role = index < founders ? [] : ["--join"]
+    let arguments = [
+      "serve", node.directory, "--cluster", Self.cluster, "--listen", "127.0.0.1:0", "--directory",
+      "\(folder)/directory", "--founding-nodes", "\(founders)", "--replicas", "\(min(3, founders))",
+    ]
     nodes[index].process = try running.start(
-      "node \(index)", tool,
-      [
-        "serve", node.directory, "--cluster", Self.cluster, "--listen", "127.0.0.1:0", "--directory",
-        "\(folder)/directory", "--founding-nodes", "\(nodes.count)", "--replicas", "\(min(3, nodes.count))",
-      ] + flags, output: "\(node.directory)-\(node.starts).out")
+      "node \(index)", tool, arguments + security + flags + role,
+      output: "\(node.directory)-\(node.starts).out")
+  }
+
+  /// Starts a node more, which asks to join. Of a cluster without TLS.
+  ///
+  /// - Returns: the number under which it does.
+  func add() throws -> String {
+    nodes.append(Node(directory: "\(folder)/node\(nodes.count)"))
+    try begin(nodes.count - 1)
+    var asking: [Candidate] = []
+    try running.wait(for: "a node that asks to join", processes) {
+      let text = try running.run(tool, ["cluster", "join", "--json"] + access(0))
+      asking = try JSONDecoder().decode([Candidate].self, from: Data(text.utf8))
+      return !asking.isEmpty
+    }
+    return asking[0].id
+  }
+
+  /// Ends the node that was added last, and has left.
+  func forgetLast() {
+    end(nodes.count - 1)
+    nodes.removeLast()
   }
 
   private func waitUntilReady(_ index: Int) throws {
@@ -132,6 +163,23 @@ final class RoostServers: ReplicatedStore {
     var bytes: UInt64
   }
 
+  private struct Candidate: Decodable {
+    var id: String
+  }
+
+  /// What the nodes say of a change of the members.
+  struct Change: Decodable {
+    /// What a member was brought since it was started.
+    struct Node: Decodable {
+      var id: String
+      var movesDone: UInt64
+      var keys: UInt64
+      var bytes: UInt64
+    }
+    var underWay: Bool
+    var nodes: [Node]
+  }
+
   private func access(_ index: Int, seconds: Double = 10) -> [String] {
     ["--connect", nodes[index].address, "--cluster", Self.cluster, "--timeout", "\(seconds)"]
       + (certificates.map { $0.flags("client") } ?? ["--plain"])
@@ -149,6 +197,35 @@ final class RoostServers: ReplicatedStore {
     let text = try running.run(
       tool, ["cluster", "repair", "--json"] + access(index, seconds: seconds), seconds: seconds + 10)
     return try JSONDecoder().decode(Repair.self, from: Data(text.utf8))
+  }
+
+  /// What the nodes that serve were brought so far. Waits until all say it, and no change of the members is
+  /// under way.
+  func brought() throws -> [Change.Node] {
+    let count = nodes.filter { !$0.address.isEmpty }.count
+    var brought: [Change.Node] = []
+    try running.wait(for: "what the nodes were brought", processes) {
+      let text = try running.run(tool, ["cluster", "transfer", "--json"] + access(0))
+      let change = try JSONDecoder().decode(Change.self, from: Data(text.utf8))
+      brought = change.nodes
+      return !change.underWay && brought.count == count
+    }
+    return brought
+  }
+
+  /// Has the first node make a change of the members, and waits until it is finished: on a thread of its own,
+  /// so that clients go on meanwhile.
+  ///
+  /// - Parameter words: of `roost cluster`.
+  /// - Throws: where it takes longer than so many seconds.
+  func make(_ words: [String], seconds: Double) async throws {
+    var arguments = ["cluster"] + words
+    arguments += ["--wait", "\(seconds)", "--json"]
+    arguments += access(0)
+    let command = try ThreadExecutor.start { [running, tool, arguments] in
+      try running.run(tool, arguments, seconds: seconds + 30)
+    }
+    _ = try await command.result()
   }
 
   // MARK: - Clients
