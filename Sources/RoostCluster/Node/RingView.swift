@@ -117,11 +117,6 @@ final class RingView: @unchecked Sendable {
     (0..<ring.replicas).contains { ring.replica(of: partition, slot: $0) == member }
   }
 
-  /// Whether a member takes the writes of a partition: as a replica, or because it is moving there.
-  func takesWrites(_ member: MemberID, of partition: Int) -> Bool {
-    pending[partition]?.to == member || isReplica(member, of: partition)
-  }
-
   // MARK: - Of a keyspace, which may have fewer replicas than the database
 
   /// The members that hold a keyspace's keys of a partition.
@@ -140,7 +135,7 @@ final class RingView: @unchecked Sendable {
     }
   }
 
-  /// Whether a member takes a keyspace's writes of a partition.
+  /// Whether a member takes a keyspace's writes of a partition: as a replica, or because it is moving there.
   func takesWrites(_ member: MemberID, of partition: Int, in keyspace: KeyspaceCore) -> Bool {
     pending(of: partition, in: keyspace) == member || isReplica(member, of: partition, in: keyspace)
   }
