@@ -98,7 +98,8 @@ import Testing
         while count > 0 {
           let chosen = left[generator.below(left.count)].partition
           let move = left.remove(at: left.firstIndex { $0.partition == chosen }!)
-          try #require(holders.carry(move), "\(move) finds nothing to bring")
+          let isCarried = holders.carry(move)
+          try #require(isCarried, "\(move) finds nothing to bring")
           try ring.apply(move)
           count -= 1
           moves += 1
