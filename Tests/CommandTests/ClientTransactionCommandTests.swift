@@ -158,7 +158,7 @@ import Testing
   }
 
   /// How many of a transaction's three keys are there. The node that came back listens elsewhere, which the
-  /// others hear in a while: until then its keys are out of reach. Its clock may be ahead by some seconds, and
+  /// others hear in a while: until then its keys are out of reach. Its clock may be some seconds ahead, and
   /// it keeps nothing from before: a snapshot that has read a key elsewhere by then is too old for it.
   private func presentParts(of name: String, by client: ClusterClient) async throws -> Int {
     let count = Guarded(0)

@@ -88,7 +88,9 @@ import Testing
 
   @Test func `databases exchange states whatever each has of replicas`() throws {
     let one = try SynchronousDatabase(stores: 3, replicas: 3, .eventual(replicas: 1))
-    let other = try SynchronousDatabase(stores: 3, replicas: 3, .eventual(replicas: 2))
+    // Of another seed: else both have the same identities.
+    let other = try SynchronousDatabase(
+      SimulatedEnvironment(seed: 2), stores: 3, replicas: 3, .eventual(replicas: 2))
     for key in Self.keys {
       try one.put(key, "one")
       try other.put(key, "other")

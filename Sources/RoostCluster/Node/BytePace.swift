@@ -12,8 +12,6 @@ import RoostEnvironment
 /// monotonic clock, in nanoseconds.
 struct PacedBytes: Sendable {
   private var bucket: TokenBucket
-  /// Bytes for which there were no tokens yet: they take the next ones.
-  private(set) var owed = 0
   /// All that were noted.
   private(set) var noted: UInt64 = 0
 
@@ -29,28 +27,19 @@ struct PacedBytes: Sendable {
     } catch { throw DatabaseError(.invalidOption, error.message) }
   }
 
+  /// Bytes for which there were no tokens yet: they take the next ones. As of the last look at the time.
+  var owed: Int { bucket.owed }
+
   /// The bytes that may go now; 0 while any are owed. O(1).
-  mutating func ready(at nanoseconds: UInt64) -> Int {
-    payBack(at: nanoseconds)
-    return owed > 0 ? 0 : bucket.available(at: nanoseconds)
-  }
+  mutating func ready(at nanoseconds: UInt64) -> Int { bucket.available(at: nanoseconds) }
 
   /// How many nanoseconds later something may go, if nothing is noted meanwhile; 0 for at once. O(1).
-  mutating func wait(at nanoseconds: UInt64) -> UInt64 {
-    payBack(at: nanoseconds)
-    return bucket.delay(for: owed + 1, at: nanoseconds)
-  }
+  mutating func wait(at nanoseconds: UInt64) -> UInt64 { bucket.delay(for: 1, at: nanoseconds) }
 
   /// Notes bytes that go, or have gone. O(1).
   mutating func note(_ byteCount: Int, at nanoseconds: UInt64) {
     noted += UInt64(byteCount)
-    owed += byteCount
-    payBack(at: nanoseconds)
-  }
-
-  private mutating func payBack(at nanoseconds: UInt64) {
-    let part = min(owed, bucket.available(at: nanoseconds))
-    if part > 0, bucket.take(part, at: nanoseconds) == .taken { owed -= part }
+    bucket.charge(byteCount, at: nanoseconds)
   }
 }
 

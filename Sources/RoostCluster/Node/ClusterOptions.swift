@@ -28,8 +28,8 @@ public struct ClusterOptions: Sendable {
   /// How long the directory keeps a node that no longer says where it is.
   public var lease: Duration = .seconds(10)
   /// Bytes a second in which the node hands hints over: 1 KiB to 1 TiB. Eight times Cassandra's default: the
-  /// gibibyte that is kept at most takes about two minutes, and a store that is back serves beside it. After a
-  /// pause an eighth of it goes at once, 4 KiB at least, as of the other two rates.
+  /// gibibyte that is kept at most takes about two minutes, and a store that is back serves beside it. After
+  /// a pause an eighth of it goes at once, 4 KiB at least, as of the other two rates.
   public var hintBytesPerSecond = 8 << 20
   /// Bytes a second in which the node is brought partitions that move there, those of transactional keyspaces
   /// among them, and compares those that have moved away: 1 KiB to 1 TiB. What is fetched while transactions

@@ -30,7 +30,7 @@ public struct TokenBucket: Sendable, Equatable {
   public private(set) var unitsPerSecond: Int
   /// The most tokens there ever are.
   public private(set) var burst: Int
-  /// Billionths of a token. Never negative, never above `burst`'s.
+  /// Billionths of a token. Negative while any are owed, never above `burst`'s.
   private var level: Int128
   /// The latest time that was passed in.
   private var updated: UInt64
@@ -91,11 +91,24 @@ public struct TokenBucket: Sendable, Equatable {
     return level < wanted ? wait(for: wanted) : 0
   }
 
-  /// The whole tokens that may be taken now. O(1).
+  /// The whole tokens that may be taken now; 0 while any are owed. O(1).
   public mutating func available(at nanoseconds: UInt64) -> Int {
     refill(at: nanoseconds)
-    return Int(level / Self.billion)
+    return Int(max(level, 0) / Self.billion)
   }
+
+  /// Takes tokens whether they are there or not, for work whose size is known only afterwards. What is not
+  /// there is owed, and the next tokens pay for it, however seldom anybody looks: until then nothing may be
+  /// taken. O(1).
+  ///
+  /// - Parameter units: taken alike for 0 and less: none.
+  public mutating func charge(_ units: Int, at nanoseconds: UInt64) {
+    refill(at: nanoseconds)
+    level -= Int128(max(units, 0)) * Self.billion
+  }
+
+  /// Tokens that were charged and have not come yet, rounded up. As of the last look at the time. O(1).
+  public var owed: Int { Int(clamping: (max(-level, 0) + Self.billion - 1) / Self.billion) }
 
   /// Changes rate and burst from now on; the tokens that there are stay, up to the new burst.
   ///

@@ -57,7 +57,7 @@ public struct SimulationOptions: Sendable {
   public var readQuorum: Int?
   /// W: how many stores acknowledge a write before the client is told; a majority for `nil`.
   public var writeQuorum: Int?
-  /// How many nodes hold each key where the keyspace has a number of its own, up to N; as many as N for `nil`.
+  /// How many nodes hold each key where the keyspace has a number of its own, up to N; N of them for `nil`.
   public var keyspaceReplicas: Int?
   /// Clients that act at a time: 1 to 64.
   public var clients = 4

@@ -138,7 +138,7 @@ import Testing
       let steps = 50
       for _ in 0..<steps { try driver.step(&random) }
       let crasher = RebalanceCrasher(driver, seed: seed) { random in
-        random.below(TestSize.of(quick: 50, full: 6)) == 0
+        random.below(TestSize.of(quick: 30, full: 6)) == 0
       }
       try crasher.run {
         try driver.addStore(4)
@@ -147,7 +147,7 @@ import Testing
         for _ in 0..<steps { try driver.step(&random) }
         try driver.finish()
       }
-      #expect(crasher.crashes > 10)
+      #expect(crasher.crashes > 5)
       try driver.core.close()
     }
   }
