@@ -21,6 +21,21 @@ import Testing
     Int128(burst) + Int128(rate) * Int128(nanoseconds) / 1_000_000_000
   }
 
+  @Test func whatIsChargedIsPaidAtTheRate() throws {
+    var bucket = try Self.bucket(1_000, 100)
+    bucket.charge(1_100, at: 0)
+    let (owed, first, delay) = (bucket.owed, bucket.available(at: 0), bucket.delay(for: 1, at: 0))
+    #expect(owed == 1_000 && first == 0 && delay == 1_001_000_000)
+    // Nobody looked meanwhile: more than a bucket's worth has come, and pays.
+    let (early, due) = (bucket.available(at: Self.second), bucket.available(at: 1_001_000_000))
+    #expect(early == 0 && due == 1 && bucket.owed == 0)
+    let most = bucket.available(at: 60 * Self.second)
+    #expect(most == 100)
+    bucket.charge(-5, at: 60 * Self.second)
+    let after = bucket.available(at: 60 * Self.second)
+    #expect(after == 100)
+  }
+
   @Test func overNoIntervalMoreThanBurstAndRate() throws {
     var taken = 0
     try withSeeds("overNoIntervalMoreThanBurstAndRate", count: TestSize.of(quick: 200, full: 2000)) {
