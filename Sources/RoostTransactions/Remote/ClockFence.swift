@@ -35,7 +35,7 @@ final class ClockFence: @unchecked Sendable {
   }
 
   /// Notes a clock that was read during a round trip: it is at most so much older. It counts from when it
-  /// was heard, however late that is told: one that is too old by now, or came before another, does not count.
+  /// was heard, however late that is told: one that is too old by now, or came before another, is ignored.
   ///
   /// - Returns: whether the node has just been fenced, or let go of; `nil` where nothing changed.
   func heard(_ sign: NodeSign, of member: MemberID, at now: UInt64) -> Bool? {
