@@ -107,7 +107,8 @@ final class NetworkServices: @unchecked Sendable {
     handler.heard(
       NodeSign(
         node: node, physicalMilliseconds: physicalMilliseconds,
-        localPhysicalMilliseconds: moment.physicalMilliseconds, roundTripNanoseconds: roundTripNanoseconds))
+        localPhysicalMilliseconds: moment.physicalMilliseconds, roundTripNanoseconds: roundTripNanoseconds,
+        heardNanoseconds: moment.nanoseconds))
   }
 }
 

@@ -1,6 +1,7 @@
 import Foundation
-import RoostEnvironment
 import Testing
+
+@testable import RoostEnvironment
 
 /// Budget: 2 s
 @Suite struct ThreadWorkersTests {
@@ -99,6 +100,29 @@ import Testing
     }
     ended.wait()
     ended.wait()
+  }
+
+  /// Where the system gives no threads, jobs run on those of whoever waits for them.
+  @Test func jobsMayShutTheirWorkersDownOnTheirCallersThreads() {
+    let workers = ThreadWorkers(lanes: [0, 0])
+    let both = DispatchGroup()
+    both.enter()
+    both.enter()
+    let ended = DispatchSemaphore(value: 0)
+    for _ in 0..<2 {
+      workers.submit(.background) {
+        both.leave()
+        both.wait()
+        workers.shutdown()
+      }
+    }
+    for _ in 0..<2 {
+      Thread {
+        if workers.runOneHere() { ended.signal() }
+      }.start()
+    }
+    for _ in 0..<2 { #expect(ended.wait(timeout: .now() + 300) == .success) }
+    #expect(!workers.runOneHere())
   }
 
   @Test func clocksAndRandomness() {

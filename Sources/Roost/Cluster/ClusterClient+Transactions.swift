@@ -134,7 +134,7 @@ extension ClusterClient {
   ///
   /// - Returns: `nil` where it is not known yet, or nobody within the node's reach knows.
   /// - Throws: `.outcomeUnknown` where it ended too long ago to be known any more, or is another database's;
-  ///   `.storage`, `.unreachable`, `.deadlineExceeded`, `.closed`.
+  ///   `.busy` (too many ask at a time), `.storage`, `.unreachable`, `.deadlineExceeded`, `.closed`.
   public func outcome(of id: TransactionID) async throws -> TransactionOutcome? {
     let answer = try await client.ask(
       NodeMessageKind.clientOutcome, ClientOutcome.encode(id), isWrite: false)

@@ -125,7 +125,7 @@ extension Database {
   ///   may be so for about twice ``TransactionOptions/longestDuration`` after it began, where its coordinator
   ///   stopped before it had decided.
   /// - Throws: `.outcomeUnknown` where it ended too long ago to be known any more, or is another
-  ///   database's; `.storage`, `.closed`.
+  ///   database's; `.busy` (too many ask at a time), `.storage`, `.closed`.
   public func outcome(of id: TransactionID) async throws -> TransactionOutcome? {
     let manager = try await transactions()
     let result: Result<KnownOutcome, DatabaseError> = await handedOver { handOver in

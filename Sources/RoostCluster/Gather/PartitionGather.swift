@@ -102,7 +102,7 @@ final class PartitionGather<Part: Sendable>: UnderWay, @unchecked Sendable {
         received(one, answered { () throws(DatabaseError) in try question.own(one.partitions) })
       }
     }
-    let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+    let limit = node.patience(until: deadline)
     let body = question.body(one.member, one.partitions)
     let decode = question.decode
     node.send(question.kind, body, to: one.member, deadline: limit) { [self] result in

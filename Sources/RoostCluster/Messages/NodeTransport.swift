@@ -88,14 +88,17 @@ package struct NodeSign: Hashable, Sendable {
   package var localPhysicalMilliseconds: UInt64
   /// How long the round trip took by this side's monotonic clock: the other's reading is at most so old.
   package var roundTripNanoseconds: UInt64
+  /// When the sign came, by this side's monotonic clock: it may be told of later.
+  package var heardNanoseconds: UInt64
 
   package init(
     node: NodeID, physicalMilliseconds: UInt64, localPhysicalMilliseconds: UInt64,
-    roundTripNanoseconds: UInt64
+    roundTripNanoseconds: UInt64, heardNanoseconds: UInt64
   ) {
     self.node = node
     self.physicalMilliseconds = physicalMilliseconds
     self.localPhysicalMilliseconds = localPhysicalMilliseconds
     self.roundTripNanoseconds = roundTripNanoseconds
+    self.heardNanoseconds = heardNanoseconds
   }
 }

@@ -18,8 +18,7 @@ extension ClusterNode {
     var whole = place
     whole.quorum = QuorumSize(place.replicas.count)
     // One that is away must not hold up the increment itself.
-    let patience = now &+ options.replicaTimeout.wholeNanoseconds
-    catchUp(whole, min(deadline, patience)) { [self] result in
+    catchUp(whole, patience(until: deadline)) { [self] result in
       guard case .success = result else { return ask() }
       write(request, place, deadline, hasSeenAll: true, reply)
     }

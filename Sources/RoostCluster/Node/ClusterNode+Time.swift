@@ -8,6 +8,14 @@ extension ClusterNode {
   /// The deadline of a call that comes now and says nothing else.
   package var requestDeadline: UInt64 { now &+ options.requestTimeout.wholeNanoseconds }
 
+  /// Until when a store may answer that is asked now, where another can be asked in its place: as long as
+  /// ``ClusterOptions/replicaTimeout`` says, and no longer than half of what is left until the deadline, so
+  /// that the other one has time, however long the options say.
+  func patience(until deadline: UInt64) -> UInt64 {
+    let now = now
+    return now &+ min(options.replicaTimeout.wholeNanoseconds, (deadline - min(deadline, now)) / 2)
+  }
+
   func scheduleBeat() {
     guard keepsTime else { return }
     let interval = min(options.lease.wholeNanoseconds / 3, 1_000_000_000)

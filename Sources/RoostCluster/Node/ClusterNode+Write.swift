@@ -138,7 +138,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   private func send(to member: MemberID) {
     var message = place.message
     message.record = record
-    let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+    let limit = node.patience(until: deadline)
     node.send(
       NodeMessageKind.apply, message, to: member, deadline: limit, caughtUp: { [self] in bringOthers($0) }
     ) { [self] result in
@@ -175,7 +175,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
       var message = place.message
       message.record = record
       message.head.ring = view.print(of: place.partition)
-      let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+      let limit = node.patience(until: deadline)
       node.send(NodeMessageKind.apply, message, to: member, deadline: limit) { [self] result in
         if case .failure = result { keepHint(for: member) }
         settled(member)
@@ -187,7 +187,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     var message = place.message
     message.record = record
     message.target = member
-    let limit = min(deadline, node.now &+ node.options.replicaTimeout.wholeNanoseconds)
+    let limit = node.patience(until: deadline)
     node.send(NodeMessageKind.hint, message, to: fallback, deadline: limit) { [self] result in
       if case .success = result { receive(.hinted(for: member)) } else { receive(.hintFailed(for: member)) }
     }

@@ -17,7 +17,8 @@ public struct ClusterOptions: Sendable {
   public var joins = false
   /// How long a call waits for the other founders, or to be admitted; `nil` without end.
   public var foundingTimeout: Duration? = .seconds(60)
-  /// How long a replica may take to answer before the write goes to another store as a hint.
+  /// How long a replica may take to answer before the write goes to another store as a hint. At most half of
+  /// what is left of the request, so that the other store can still answer: a caller's own time counts, too.
   public var replicaTimeout: Duration = .seconds(1)
   /// After how long a read asks one replica more.
   public var impatience: Duration = .milliseconds(50)

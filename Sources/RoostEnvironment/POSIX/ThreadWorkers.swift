@@ -15,6 +15,9 @@ public final class ThreadWorkers: Workers {
     pool = Pool([max(1, urgentThreads), max(1, backgroundThreads)])
   }
 
+  /// - Parameter lanes: how many threads each gets; none as where the system refuses to start any.
+  init(lanes: [Int]) { pool = Pool(lanes) }
+
   deinit { pool.stop() }
 
   public func submit(_ lane: WorkLane, _ job: @escaping @Sendable () -> Void) {
@@ -63,9 +66,10 @@ private final class Pool: @unchecked Sendable {
   private var lanes: [Lane]
   private var stopped = false
   private var threads: Set<pthread_t> = []
-  /// Threads of ours that wait in `waitForThreads`, and so never end before it returns.
-  private var waitingInside = 0
-  private var runningHere = 0
+  /// The threads that run a job in `runOneHere`, one entry a job.
+  private var runningHere: [pthread_t] = []
+  /// Threads that wait in `waitForThreads`: their jobs, where they run any, never end before it returns.
+  private var waiting: Set<pthread_t> = []
 
   init(_ wanted: [Int]) {
     let lock = lock
@@ -87,7 +91,7 @@ private final class Pool: @unchecked Sendable {
     let job: (@Sendable () -> Void)? = lock.withLock {
       for lane in lanes.indices where lanes[lane].threads == 0 {
         if let job = lanes[lane].next() {
-          runningHere += 1
+          runningHere.append(pthread_self())
           return job
         }
       }
@@ -96,7 +100,7 @@ private final class Pool: @unchecked Sendable {
     guard let job else { return false }
     job()
     lock.withLock {
-      runningHere -= 1
+      runningHere.remove(at: runningHere.lastIndex(of: pthread_self())!)
       threadEnded.broadcast()
     }
     return true
@@ -119,13 +123,12 @@ private final class Pool: @unchecked Sendable {
 
   func waitForThreads() {
     lock.withLock {
-      let inside = threads.contains(pthread_self())
-      if inside {
-        waitingInside += 1
-        threadEnded.broadcast()
-      }
-      while threads.count > waitingInside || runningHere > 0 { threadEnded.wait() }
-      if inside { waitingInside -= 1 }
+      let thread = pthread_self()
+      waiting.insert(thread)
+      // Others that wait leave this one out from now on.
+      threadEnded.broadcast()
+      while !threads.isSubset(of: waiting) || !runningHere.allSatisfy(waiting.contains) { threadEnded.wait() }
+      waiting.remove(thread)
     }
   }
 

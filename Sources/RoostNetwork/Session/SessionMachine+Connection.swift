@@ -12,15 +12,16 @@ extension SessionMachine {
   mutating func end(_ error: TransportError?, _ effects: inout [SessionEffect]) {
     if isEnded { return }
     link = .ended
-    effects.append(.close(error.map { Frame(kind: .goodbye, body: Notice($0).encoded) }, error))
     control = []
     answers = []
     answersStart = 0
     bytesWaiting = 0
+    // Before the close, at which the handler may be told at once that the connection has ended.
     for number in inHand.keys.sorted() where inHand[number]?.isCancelled == false {
       inHand[number]?.isCancelled = true
       effects.append(.cancelled(number))
     }
+    effects.append(.close(error.map { Frame(kind: .goodbye, body: Notice($0).encoded) }, error))
   }
 
   mutating func drain(_ until: UInt64, _ effects: inout [SessionEffect]) {

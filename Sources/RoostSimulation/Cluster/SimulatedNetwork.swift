@@ -195,7 +195,7 @@ final class SimulatedNetwork: @unchecked Sendable {
       NodeSign(
         node: other.nodeID, physicalMilliseconds: other.host.time.wallClockNanoseconds / 1_000_000,
         localPhysicalMilliseconds: target.host.time.wallClockNanoseconds / 1_000_000,
-        roundTripNanoseconds: 1_000_000))
+        roundTripNanoseconds: 1_000_000, heardNanoseconds: target.host.time.monotonicNanoseconds))
   }
 
   private func delay(_ one: SimulatedHost, _ other: SimulatedHost?) -> UInt64 {

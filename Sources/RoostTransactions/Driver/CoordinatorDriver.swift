@@ -230,7 +230,7 @@ final class CoordinatorDriver: @unchecked Sendable {
   /// Runs `body` once all that was asked of it before this call is done, an abort behind others' events
   /// among it: on this thread, or on the one that handles events. Once, also where it stops before.
   ///
-  /// - Parameter body: must not wait for long.
+  /// - Parameter body: must not wait for long, nor for a disk: other events wait behind it.
   func inTurn(_ body: @escaping @Sendable () -> Void) {
     let number = lock.withLock { () -> UInt64? in
       if isStopped { return nil }

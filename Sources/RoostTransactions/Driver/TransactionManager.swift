@@ -13,6 +13,7 @@ package final class TransactionManager: @unchecked Sendable {
   package let options: TransactionOptions
   let services: DriverServices
   private let workers: any Workers
+  let questions: OutcomeQuestions
   let stores = OpenStores()
   private let outbox: EffectWriter
   private let holds: SnapshotHolds
@@ -69,6 +70,7 @@ package final class TransactionManager: @unchecked Sendable {
       retentionMilliseconds: options.versionRetention.wholeMilliseconds,
       longestMilliseconds: options.longestDuration.wholeMilliseconds)
     workers = core.shared.environment.makeWorkers()
+    questions = OutcomeQuestions(core.shared.environment.makeWorkers())
     let timers = Timers(core.shared.environment.time, core.shared.environment.makeWorkers())
     services = DriverServices(
       core.shared, transport, timers, node == nil ? options.times : core.options.clusterTimes, node,
@@ -196,6 +198,7 @@ package final class TransactionManager: @unchecked Sendable {
     }
     services.timers.stop()
     for driver in coordinators { driver.stop() }
+    questions.close()
     for driver in state.participants.values { driver.stop() }
     for store in state.departed.values { store.stop() }
     services.timers.shutdown()
@@ -295,10 +298,18 @@ package final class TransactionManager: @unchecked Sendable {
     lock.withLock { state.coordinators[transaction.coordinator] }
   }
 
-  /// Runs `body` as ``CoordinatorDriver/inTurn(_:)``; at once where the coordinator is not here.
-  func inTurn(of transaction: TransactionID, _ body: @escaping @Sendable () -> Void) {
-    guard let coordinator = coordinator(of: transaction) else { return body() }
-    coordinator.inTurn(body)
+  /// Calls `answer` on a thread for questions, once all is done that was asked of the transaction's
+  /// coordinator before this call, where that is here; or `refuse`.
+  ///
+  /// - Parameter refuse: called with `.busy` (too many questions wait already), `.closed`.
+  func ask(
+    about transaction: TransactionID, answer: @escaping @Sendable () -> Void,
+    refuse: @escaping @Sendable (DatabaseError) -> Void
+  ) {
+    let coordinator = coordinator(of: transaction)
+    questions.ask(
+      turn: { body in if let coordinator { coordinator.inTurn(body) } else { body() } }, answer: answer,
+      refuse: refuse)
   }
 
   var participants: [ParticipantDriver] {

@@ -15,9 +15,15 @@ final class ClockFence: @unchecked Sendable {
   private let others: @Sendable () -> Int
   private let lock = Lock()
   // Guarded by `lock`.
-  /// Whose clocks are apart, and until when, by the monotonic clock, that is believed.
-  private var apart: [MemberID: UInt64] = [:]
+  /// What was heard last of each clock.
+  private var readings: [MemberID: Reading] = [:]
   private var wasFenced = false
+
+  private struct Reading {
+    var isApart: Bool
+    /// By the monotonic clock.
+    var heardMilliseconds: UInt64
+  }
 
   /// - Parameters:
   ///   - lifeMilliseconds: how long a reading counts.
@@ -28,7 +34,8 @@ final class ClockFence: @unchecked Sendable {
     self.others = others
   }
 
-  /// Notes a clock that was read during a round trip: it is at most so much older.
+  /// Notes a clock that was read during a round trip: it is at most so much older. It counts from when it
+  /// was heard, however late that is told: one that is too old by now, or came before another, is ignored.
   ///
   /// - Returns: whether the node has just been fenced, or let go of; `nil` where nothing changed.
   func heard(_ sign: NodeSign, of member: MemberID, at now: UInt64) -> Bool? {
@@ -37,13 +44,13 @@ final class ClockFence: @unchecked Sendable {
     let behind = here > there ? here - there : 0
     return note(
       member, isApart: isFar(there > here ? there - here : 0) || isFar(behind > age ? behind - age : 0),
-      at: now)
+      heard: min(sign.heardNanoseconds / 1_000_000, now), at: now)
   }
 
   /// Notes the clock that a message came with. It may have been on its way for long: so it is no sign that
   /// the sender's is behind, nor that it is not ahead.
   func received(_ there: UInt64, of member: MemberID, here: UInt64, at now: UInt64) -> Bool? {
-    isFar(there > here ? there - here : 0) ? note(member, isApart: true, at: now) : nil
+    isFar(there > here ? there - here : 0) ? note(member, isApart: true, heard: now, at: now) : nil
   }
 
   func isFenced(at now: UInt64) -> Bool {
@@ -56,10 +63,12 @@ final class ClockFence: @unchecked Sendable {
     milliseconds >= max(1, boundMilliseconds * 8 / 10)
   }
 
-  private func note(_ member: MemberID, isApart: Bool, at now: UInt64) -> Bool? {
+  private func note(_ member: MemberID, isApart: Bool, heard: UInt64, at now: UInt64) -> Bool? {
     let others = others()
-    return lock.withLock {
-      apart[member] = isApart ? now &+ lifeMilliseconds : nil
+    return lock.withLock { () -> Bool? in
+      guard heard &+ lifeMilliseconds > now else { return nil }
+      if let last = readings[member], last.heardMilliseconds > heard { return nil }
+      readings[member] = Reading(isApart: isApart, heardMilliseconds: heard)
       let isFenced = isFenced(at: now, others)
       defer { wasFenced = isFenced }
       return isFenced == wasFenced ? nil : isFenced
@@ -68,6 +77,6 @@ final class ClockFence: @unchecked Sendable {
 
   /// With the lock held.
   private func isFenced(at now: UInt64, _ others: Int) -> Bool {
-    apart.values.count { $0 > now } * 2 > others
+    readings.values.count { $0.isApart && $0.heardMilliseconds &+ lifeMilliseconds > now } * 2 > others
   }
 }

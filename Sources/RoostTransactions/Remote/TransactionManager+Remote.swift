@@ -144,14 +144,15 @@ extension TransactionManager {
   /// What this node knows of a transaction, once its coordinator, where that is here, has done what was asked
   /// of it before.
   ///
-  /// - Parameter reply: called once.
+  /// - Parameter reply: called once, on a thread for questions: with `.busy` where too many wait already,
+  ///   `.closed`, and what reading records throws.
   func standing(
     of transaction: TransactionID,
     _ reply: @escaping @Sendable (Result<OutcomeStanding, DatabaseError>) -> Void
   ) {
-    inTurn(of: transaction) { [self] in
+    ask(about: transaction) { [self] in
       reply(answered { () throws(DatabaseError) in try standing(of: transaction) })
-    }
+    } refuse: { reply(.failure($0)) }
   }
 
   /// What this node knows of a transaction now.
@@ -191,11 +192,12 @@ extension TransactionManager {
   /// undecided. So it is for about twice ``TransactionOptions/longestDuration`` after it began, where only
   /// the absence of a record says that it was aborted.
   ///
-  /// - Parameter reply: called once: with what reading records here throws.
+  /// - Parameter reply: called once: with what reading records here throws, with `.busy` where too many
+  ///   questions wait already, and with `.closed`.
   package func outcome(
     of transaction: TransactionID, _ reply: @escaping @Sendable (Result<KnownOutcome, DatabaseError>) -> Void
   ) {
-    inTurn(of: transaction) { [self] in find(transaction, reply) }
+    ask(about: transaction) { [self] in find(transaction, reply) } refuse: { reply(.failure($0)) }
   }
 
   private func find(

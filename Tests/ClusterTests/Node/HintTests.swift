@@ -112,4 +112,32 @@ import Testing
     #expect(error?.code == .staleRing)
     #expect(error?.message.contains("about to leave") == true)
   }
+
+  /// Else a write would be over, without a hint, when a silent replica is given up.
+  @Test func `a replica is given up while there is time for a hint, whatever the timeout`() throws {
+    let world = try NodeWorld(4, replicas: 3) { $0.replicaTimeout = .seconds(60) }
+    try world.make()
+    let key = try #require(
+      (0..<200).map { "k\($0)" }.first { key in
+        let replicas = world[0].core.ring.replicas(of: world[0].partition(of: Array(key.utf8)))
+        return (0..<3).allSatisfy { replicas.contains(world.id($0)) }
+      })
+    let silent = [world.numbers[1], world.numbers[2]]
+    world.wire.fate = { message, _, to in
+      message.kind == NodeMessageKind.apply && silent.contains(to) ? .held : .arrives
+    }
+    let answer = Guarded<Result<KeyAnswer, DatabaseError>?>(nil)
+    world[0].perform(
+      KeyRequest(.put(Array("v".utf8), timeToLiveMilliseconds: nil), Array(key.utf8), in: "k"),
+      deadline: world.time.monotonicNanoseconds + 4_000_000_000
+    ) { result in answer.withLock { $0 = result } }
+    #expect(world.wire.heldCount == 2)
+    world.time.advance(byNanoseconds: 1_999_999_999)
+    world.wire.expire(at: world.time.monotonicNanoseconds)
+    #expect(answer.withLock { $0 == nil } && world.wire.heldCount == 2)
+    world.time.advance(byNanoseconds: 1)
+    world.wire.expire(at: world.time.monotonicNanoseconds)
+    #expect(world[3].hints.statistics.hints.values.reduce(0, +) == 1)
+    _ = try #require(answer.withLock { $0 }, "the hint did not count").get()
+  }
 }

@@ -14,7 +14,12 @@ final class TestWire: @unchecked Sendable {
 
   /// What becomes of each request: what it says, and from whom to whom it goes.
   var fate: (NodeMessage, _ from: NodeID, _ to: NodeID) -> Fate = { _, _, _ in .arrives }
-  private var held: [@Sendable (Result<[UInt8], TransportError>) -> Void] = []
+  private var held: [Held] = []
+
+  private struct Held {
+    var deadline: UInt64
+    var reply: @Sendable (Result<[UInt8], TransportError>) -> Void
+  }
 
   var heldCount: Int { held.count }
 
@@ -22,7 +27,15 @@ final class TestWire: @unchecked Sendable {
   func release() {
     let replies = held
     held = []
-    for reply in replies { reply(.failure(TransportError(.unreachable, "it was held"))) }
+    for held in replies { held.reply(.failure(TransportError(.unreachable, "it was held"))) }
+  }
+
+  /// Says of what is held and is due that no answer came in time.
+  func expire(at now: UInt64) {
+    let due = held.filter { $0.deadline <= now }
+    held.removeAll { $0.deadline <= now }
+    let error = TransportError(.deadlineExceeded, "it was held", mayHaveArrived: true)
+    for held in due { held.reply(.failure(error)) }
   }
 
   func transport(_ inner: any NodeTransport) -> any NodeTransport {
@@ -30,7 +43,7 @@ final class TestWire: @unchecked Sendable {
       switch fate(message, inner.node, other) {
       case .arrives: return inner.request(message, of: other, deadline: deadline, reply)
       case .refused(let error): reply(.success(NodeAnswer.encode(.failure(error))))
-      case .held: held.append(reply)
+      case .held: held.append(Held(deadline: deadline, reply: reply))
       }
       return nil
     }

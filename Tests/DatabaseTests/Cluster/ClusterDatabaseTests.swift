@@ -205,7 +205,8 @@ import Testing
     let again = try await Self.cluster(of: 3, in: folder)
     let reopened = try await again[2].keyspace("accounts")
     #expect(try await reopened.get("by hand").text == "v")
-    // What closing did not wait for is done by and by.
+    // A node's close waits for its own store only: what the others had yet to be told they ask for, once they
+    // and whoever decided it have started again. When that is, the nodes' timers say.
     for node in again { try await poll("nothing in doubt") { try await node.inDoubt().isEmpty } }
     for node in again { try await node.close() }
   }

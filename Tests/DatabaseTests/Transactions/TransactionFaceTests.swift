@@ -326,7 +326,10 @@ import Testing
     let (database, accounts) = (bank.database, bank.accounts)
     var slow = try await database.begin()
     var isLocked = false
+    var triesLeft = 1_000
     while !isLocked {
+      try #require(triesLeft > 0, "it never had the lock in time")
+      triesLeft -= 1
       do {
         try await slow.put("A", "slow", in: accounts)
         _ = try await slow.get("A1", in: accounts)
@@ -339,7 +342,10 @@ import Testing
     // Another cannot have the key before the first is gone, waits for it as long as it may itself, and
     // gets it then.
     var isDone = false
+    triesLeft = 1_000
     while !isDone {
+      try #require(triesLeft > 0, "the other never had the lock")
+      triesLeft -= 1
       do {
         try await database.transaction { try await $0.put("A1", "quick", in: accounts) }
         isDone = true

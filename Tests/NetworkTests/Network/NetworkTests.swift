@@ -319,6 +319,7 @@ import Testing
     a.network.setPeers([b.network.node: try #require(b.network.address)])
     let sign = try a.handler.signs.wait(count: 1)[0]
     #expect(time.monotonicNanoseconds == 1_020_000_000)
+    #expect(sign.heardNanoseconds == 1_000_000_000)
     let difference = sign.localPhysicalMilliseconds - sign.physicalMilliseconds
     #expect(difference <= sign.roundTripNanoseconds / 1_000_000)
   }

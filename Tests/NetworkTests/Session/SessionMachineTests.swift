@@ -157,6 +157,23 @@ import Testing
     #expect(bench.frames() == [])
   }
 
+  /// Whoever closes tells the handler that the connection has ended.
+  @Test func `what is in hand is cancelled before the connection is closed`() {
+    var bench = SessionBench()
+    bench.connect()
+    bench.request(1)
+    bench.request(2)
+    bench.receive(.broken(TransportError(.rubbish, "no frame")))
+    let last = bench.effects.suffix(3).map { effect in
+      switch effect {
+      case .cancelled(let number): "cancelled \(number)"
+      case .close: "close"
+      default: "other"
+      }
+    }
+    #expect(last == ["cancelled 1", "cancelled 2", "close"])
+  }
+
   @Test func `draining answers what is in hand, and refuses the rest`() throws {
     var bench = SessionBench()
     bench.connect()

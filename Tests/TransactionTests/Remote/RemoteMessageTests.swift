@@ -241,22 +241,42 @@ import Testing
 /// Clocks that differ from this node's.
 // Budget: 1 s
 @Suite struct ClockFenceTests {
-  private static func sign(_ there: UInt64, _ here: UInt64, trip: UInt64 = 0) -> NodeSign {
+  /// - Parameter heard: when, in milliseconds.
+  private static func sign(
+    _ there: UInt64, _ here: UInt64, trip: UInt64 = 0, heard: UInt64 = 0
+  ) -> NodeSign {
     NodeSign(
       node: NodeID(rawValue: 1), physicalMilliseconds: there, localPhysicalMilliseconds: here,
-      roundTripNanoseconds: trip * 1_000_000)
+      roundTripNanoseconds: trip * 1_000_000, heardNanoseconds: heard * 1_000_000)
   }
 
   @Test func `a node is fenced by most of the others, and let go of by them`() {
     let fence = ClockFence(boundMilliseconds: 100, lifeMilliseconds: 1_000, others: { 2 })
     #expect(fence.heard(Self.sign(1_080, 1_000), of: member(1), at: 0) == nil)
     #expect(!fence.isFenced(at: 0), "one of two")
-    #expect(fence.heard(Self.sign(900, 1_000), of: member(2), at: 10) == true)
+    #expect(fence.heard(Self.sign(900, 1_000, heard: 10), of: member(2), at: 10) == true)
     #expect(fence.isFenced(at: 10))
-    #expect(fence.heard(Self.sign(1_079, 1_000), of: member(1), at: 20) == false)
+    #expect(fence.heard(Self.sign(1_079, 1_000, heard: 20), of: member(1), at: 20) == false)
     #expect(!fence.isFenced(at: 20))
-    #expect(fence.heard(Self.sign(1_500, 1_000), of: member(1), at: 30) == true)
+    #expect(fence.heard(Self.sign(1_500, 1_000, heard: 30), of: member(1), at: 30) == true)
     #expect(!fence.isFenced(at: 1_010), "the second has not been heard of for long")
+  }
+
+  /// A machine that is busy may tell of a sign long after it came.
+  @Test func `a sign counts from when it was heard`() {
+    let fence = ClockFence(boundMilliseconds: 100, lifeMilliseconds: 1_000, others: { 1 })
+    #expect(fence.heard(Self.sign(900, 1_000, heard: 500), of: member(1), at: 1_400) == true)
+    #expect(fence.isFenced(at: 1_499))
+    #expect(!fence.isFenced(at: 1_500), "not a second from when it was told")
+    // Too old: neither of one that is apart, nor of one that is not.
+    let old = ClockFence(boundMilliseconds: 100, lifeMilliseconds: 1_000, others: { 1 })
+    #expect(old.heard(Self.sign(900, 1_000, heard: 500), of: member(1), at: 1_500) == nil)
+    #expect(!old.isFenced(at: 1_500))
+    // Told in another order than heard.
+    #expect(old.heard(Self.sign(1_000, 1_000, heard: 1_700), of: member(1), at: 1_800) == nil)
+    #expect(old.heard(Self.sign(900, 1_000, heard: 1_600), of: member(1), at: 1_800) == nil)
+    #expect(!old.isFenced(at: 1_800))
+    #expect(old.heard(Self.sign(900, 1_000, heard: 1_800), of: member(1), at: 1_800) == true)
   }
 
   @Test func `what took long is no proof that a clock is behind`() {

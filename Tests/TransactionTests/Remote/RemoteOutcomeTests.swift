@@ -122,6 +122,32 @@ import Testing
     #expect(answers.withLock { $0 } == 1)
   }
 
+  /// Each is kept until it is answered, and no coordinator's event is ever dropped for its sake.
+  @Test func `where too many questions wait another is refused at once`() throws {
+    let (world, name) = try Self.world()
+    let manager = try world.manager(0)
+    let other = try TransactionCore(manager)
+    let answers = Guarded<[Result<OutcomeStanding, DatabaseError>]>([])
+    let toldAtOnce = Guarded<[Result<OutcomeStanding, DatabaseError>]>([])
+    let transaction = try world.begin([name: "new", try world.names(at: 2)[0]: "new"], at: 0)
+    try transaction.commit(isSynced: true) { _ in
+      for _ in 0...OutcomeQuestions.limit {
+        manager.standing(of: other.id) { result in answers.withLock { $0.append(result) } }
+      }
+      let told = answers.withLock { $0 }
+      toldAtOnce.withLock { $0 = told }
+    }
+    try world.settle { answers.withLock { $0.count > OutcomeQuestions.limit } }
+    let told = toldAtOnce.withLock { $0 }
+    #expect(told.count == 1)
+    for result in told { #expect(code { _ = try result.get() } == .busy) }
+    let rest = answers.withLock { $0.dropFirst() }
+    #expect(rest.count == OutcomeQuestions.limit)
+    #expect(rest.allSatisfy { result in code { _ = try result.get() } == nil })
+    // There is room again.
+    _ = try world.outcome(of: other.id, at: 0)
+  }
+
   @Test func `a partition that there is not is nobody's`() throws {
     let (world, name) = try Self.world()
     let manager = try world.manager(0)

@@ -43,7 +43,8 @@ struct Serve: ParsableCommand {
   var replicas: Int?
   @Option(
     help: ArgumentHelp(
-      "How long another node may take to acknowledge or to answer, 0.001 to 600; 1 otherwise.",
+      "How long another node may take to acknowledge or to answer, 0.001 to 600; 1 otherwise. A write waits "
+        + "for it no longer than half of its own time: then another node keeps a hint.",
       valueName: "seconds"))
   var replicaTimeout: Double?
   @Option(help: "How many partitions, 1 to 32768, for good; from the number of nodes otherwise.")
