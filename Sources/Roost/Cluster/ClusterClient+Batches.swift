@@ -50,11 +50,11 @@ extension ClusterClient {
   /// - Parameters:
   ///   - quorum: how many replicas must answer, and have it; as the keyspace says when `nil`.
   ///   - durability: what the writes must survive at each of these replicas.
-  /// - Throws: as ``put(_:_:in:context:quorum:_:session:)``, of the first key that failed; `CancellationError`
-  ///   where keys were left to write when the task was cancelled. Some of the values may be written by then.
-  ///   Nothing is under way here any more; what was sent a node may still do. To write all of them again is
-  ///   right in a transactional keyspace. In an eventual one it may leave a value beside itself: a write that
-  ///   failed with `.indeterminate` can appear later than the read that was to replace it.
+  /// - Throws: as ``put(_:_:in:context:quorum:_:session:)``, of the first key that failed;
+  ///   `CancellationError` where keys were left to write when the task was cancelled. Some of the values may
+  ///   be written by then. Nothing is under way here any more; what was sent a node may still do. To write
+  ///   all of them again is right in a transactional keyspace. In an eventual one it may leave a value beside
+  ///   itself: a write that failed with `.indeterminate` can appear later than the read that was to see it.
   /// - Complexity: two messages a key, one in a transactional keyspace.
   public func multiPut(
     _ entries: [(key: [UInt8], value: [UInt8])], in keyspace: String, quorum: Int? = nil,
@@ -83,7 +83,8 @@ extension ClusterClient {
           return size
         }
       }
-      try await group.waitForAll()
+      // Where one has failed the others are to hear of it while they run.
+      while try await group.next() != nil {}
     }
   }
 
