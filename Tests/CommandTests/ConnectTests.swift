@@ -67,7 +67,10 @@ import Testing
     let bad = try ask(nodes[0], "import", input: "c\t1\nno tab\n")
     expect(bad, 65, "standard input, line 2", "1 record before it imported")
     #expect(try ask(nodes[1], "get", "c", "--raw").text == "1")
-    expect(try ask(nodes[0], "import", "-k", "nowhere", input: "a\t1\n"), 66, "nowhere", "0 records imported")
+    for input in ["a\t1\n", ""] {
+      expect(try ask(nodes[0], "import", "-k", "nowhere", input: input), 66, "nowhere")
+    }
+    expect(try ask(nodes[0], "import"), 0)
     let none = roost.path("none.tsv")
     expect(try ask(nodes[0], "export", none, "-k", "nowhere"), 66, "nowhere")
     #expect(!FileManager.default.fileExists(atPath: none), "a wrong name leaves no file behind")

@@ -127,6 +127,60 @@ import Testing
       try roost.run("import", roost.path("good"), "--format", "binary", input: good).status == 0)
   }
 
+  /// Starts an import that reads from a pipe, which has some text in it already and stays open.
+  private func startImport(
+    _ directory: String, _ text: String, blocks: Bool
+  ) throws -> (process: Process, input: Pipe, errors: String) {
+    let input = Pipe()
+    if !blocks {
+      // Where nothing is left to read, the reader fails.
+      let descriptor = input.fileHandleForReading.fileDescriptor
+      try #require(fcntl(descriptor, F_SETFL, O_NONBLOCK) == 0)
+    }
+    try input.fileHandleForWriting.write(contentsOf: Data(text.utf8))
+    let errors = roost.path("errors")
+    try Data().write(to: URL(fileURLWithPath: errors))
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: Roost.executable)
+    process.arguments = ["import", directory]
+    process.standardInput = input
+    process.standardError = try FileHandle(forWritingTo: URL(fileURLWithPath: errors))
+    try process.run()
+    return (process, input, errors)
+  }
+
+  @Test(arguments: [false, true])
+  func `where reading fails, what was read before is written`(isDatabase: Bool) throws {
+    let db = roost.path("db")
+    if isDatabase { #expect(try roost.run("create", db).status == 0) }
+    let run = try startImport(db, "a\t1\nb\t2\n", blocks: false)
+    run.process.waitUntilExit()
+    try run.input.fileHandleForWriting.close()
+    let errors = String(decoding: try roost.bytes(run.errors), as: UTF8.self)
+    #expect(run.process.terminationStatus == 74, "\(errors)")
+    #expect(errors.contains("standard input") && errors.contains("2 records before it imported"), "\(errors)")
+    #expect(try roost.run("export", db).text == "a\t1\nb\t2\n")
+  }
+
+  @Test func `a database has each record as soon as it came`() throws {
+    let db = roost.path("db")
+    #expect(try roost.run("create", db).status == 0)
+    let value = "a value that nothing else has"
+    let run = try startImport(db, "a\t\(value)\n", blocks: true)
+    defer {
+      if run.process.isRunning { run.process.terminate() }
+      run.process.waitUntilExit()
+    }
+    try ServedCluster.poll("the record in the log, before another one comes") {
+      try roost.shell("grep -aq '\(value)' '\(db)'/*.log").status == 0
+    }
+    // More can come.
+    try run.input.fileHandleForWriting.write(contentsOf: Data("b\t2\n".utf8))
+    try run.input.fileHandleForWriting.close()
+    run.process.waitUntilExit()
+    #expect(try roost.run("export", db).text == "a\t\(value)\nb\t2\n")
+  }
+
   /// FORMAT.md's example: a change here breaks every export that exists.
   @Test func `the bytes of an export are as they were`() throws {
     let db = roost.path("db")

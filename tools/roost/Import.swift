@@ -11,9 +11,10 @@ struct Import: AsyncParsableCommand {
     discussion: """
       Creates the store and the tree where they are missing. Records replace those of
       the same key. They are written in batches, each of them all or nothing; where the
-      input is bad, what came before it has been written, and the error says how much.
+      input is bad, or cannot be read any further, what came before it has been written, and
+      the error says how much. What comes slowly waits for a whole batch: --batch 1 waits for none.
 
-      In a database each record replaces what its key holds, one by one.
+      In a database each record replaces what its key holds, one by one, as they come.
 
       EXAMPLES
         roost import ./db people.tsv
@@ -21,11 +22,12 @@ struct Import: AsyncParsableCommand {
         roost export ./old --format binary | roost import ./new --format binary
 
       Of a cluster it asks a node, several keys at a time; keyspaces are made before, and of a
-      transactional one up to 1,000 keys of a batch are one transaction:
+      transactional one up to 1,000 keys of a batch are one transaction, fewer where they take long:
         roost import --connect 127.0.0.1:7421 --cluster music --plain people.tsv
         roost export ./db | roost import --connect 127.0.0.1:7421 --cluster music --plain -k people
       Where it ends early, the records of all batches before are written, and perhaps some of the last
-      one: importing the file again does no harm.
+      one. To import the file again is right in a transactional keyspace; in another one it may leave a
+      value beside itself, where a node still did what it had not answered.
 
       \(RecordFormat.help)
       """)
@@ -53,7 +55,8 @@ struct Import: AsyncParsableCommand {
     let hasKeyspaces = try directory.map { try DatabaseDirectory.isDatabase($0, tree) } ?? true
     // Before the store is created: a wrong format leaves nothing behind.
     var run = try ImportRun(
-      file, format, batch: batch, longestKey: hasKeyspaces ? StoredKey.longestKey : BinaryFormat.maxKeyBytes)
+      Input(file), format ?? RecordFormat(path: file) ?? .tsv, batch: batch,
+      longestKey: hasKeyspaces ? StoredKey.longestKey : BinaryFormat.maxKeyBytes)
     let start = ContinuousClock.now
     do {
       if let directory {
@@ -76,7 +79,7 @@ struct Import: AsyncParsableCommand {
   private func importToTree(_ directory: String, _ run: inout ImportRun) throws {
     try withStore(directory, creates: true) { store in
       let tree = try store.tree(self.tree.tree)
-      while let records = try run.next() {
+      while let records = run.next() {
         try store.write { batch in
           for record in records { batch.put(record.key, record.value, in: tree) }
         }
@@ -90,11 +93,10 @@ struct Import: AsyncParsableCommand {
   private func importToKeyspace(_ directory: String, _ run: inout ImportRun) throws {
     try withDatabase(directory) { database in
       let keyspace = try database.madeKeyspace(self.keyspace)
-      while let records = try run.next() {
-        for record in records {
-          try keyspace.replace(record.key, record.value)
-          run.wrote(1)
-        }
+      // Each is written alone, so none has to wait for those behind it.
+      while let records = run.next(atMost: 1) {
+        for record in records { try keyspace.replace(record.key, record.value) }
+        run.wrote(records.count)
       }
       try run.finish()
       if sync { try database.syncAll() }
@@ -103,8 +105,9 @@ struct Import: AsyncParsableCommand {
 
   private func importToCluster(_ run: inout ImportRun) async throws {
     try await place.withKeys { keys in
-      try await place.requireQuorums(of: keyspace.keyspace, keys)
-      while let records = try run.next() {
+      // Also where there is nothing to write: a wrong name does not pass for success.
+      try await place.requireKeyspace(keyspace.keyspace, keys)
+      while let records = run.next() {
         try await keys.cluster.multiPut(
           records, in: keyspace.keyspace, quorum: place.quorum, sync ? .synced : .applied)
         run.wrote(records.count)
@@ -121,8 +124,8 @@ struct ImportRun {
   private var reader: any RecordReader
   private let batch: Int
   private let longestKey: Int
-  /// What is wrong behind the records that were handed out.
-  private var problem: BadRecord?
+  /// What is wrong behind the records that were handed out: a ``BadRecord``, or a ``Failure`` to read.
+  private var problem: (any Error)?
   private var read = 0
   private(set) var written = 0
   private var progress = Progress()
@@ -131,19 +134,18 @@ struct ImportRun {
   private static let batchBytes = 4 << 20
 
   /// - Parameters:
-  ///   - file: its path; standard input where it is `nil` or `-`.
-  ///   - format: as the file's name says where it is `nil`.
+  ///   - input: used by nobody else.
+  ///   - format: what it is read as.
   ///   - batch: records of a batch, at most.
   ///   - longestKey: most bytes of a key.
   /// - Throws: ``Failure`` where the file cannot be read, or is of another format.
-  init(_ file: String?, _ format: RecordFormat?, batch: Int, longestKey: Int) throws {
-    let input = try Input(file)
+  init(_ input: Input, _ format: RecordFormat, batch: Int, longestKey: Int) throws {
     self.input = input
     self.batch = batch
     self.longestKey = longestKey
     do {
       reader =
-        switch format ?? RecordFormat(path: file) ?? .tsv {
+        switch format {
         case .tsv: TSVReader(input)
         case .jsonl: JSONLinesReader(input)
         case .binary: try BinaryReader(input)
@@ -153,11 +155,12 @@ struct ImportRun {
     }
   }
 
-  /// The records of the next batch, at least one; `nil` at the end, and where the input is bad, which
-  /// ``finish()`` tells.
+  /// The records of the next batch, at least one; `nil` at the end, and where the input is bad or cannot be
+  /// read any further, which ``finish()`` tells. What was read before that is handed out first.
   ///
-  /// - Throws: ``Failure`` where the file cannot be read.
-  mutating func next() throws -> [(key: [UInt8], value: [UInt8])]? {
+  /// - Parameter most: of fewer records than a batch has.
+  mutating func next(atMost most: Int = .max) -> [(key: [UInt8], value: [UInt8])]? {
+    let batch = min(batch, most)
     var records: [(key: [UInt8], value: [UInt8])] = []
     var bytes = 0
     do {
@@ -171,7 +174,7 @@ struct ImportRun {
         bytes += record.key.count + record.value.count
         records.append(record)
       }
-    } catch let bad as BadRecord { problem = bad }
+    } catch { problem = error }
     return records.isEmpty ? nil : records
   }
 
@@ -190,14 +193,17 @@ struct ImportRun {
 
   /// Follows the last batch.
   ///
-  /// - Throws: ``Failure`` where the input was bad behind it.
+  /// - Throws: ``Failure`` where the input was bad behind it, or could not be read.
   mutating func finish() throws {
     progress.clear()
     guard let problem else { return }
-    throw Failure(
-      .badInput,
-      "\(input.name), \(problem.place): \(problem.message); "
-        + "\(Format.count(written, "record")) before it imported")
+    let before = "\(Format.count(written, "record")) before it imported"
+    if let bad = problem as? BadRecord {
+      throw Failure(.badInput, "\(input.name), \(bad.place): \(bad.message); \(before)")
+    }
+    // Nothing was to be written yet.
+    guard let failure = problem as? Failure, read > 0 else { throw problem }
+    throw Failure(failure.status, "\(failure.message); \(before)")
   }
 
   /// What it comes to that writing failed: also how much is written.

@@ -92,6 +92,26 @@ public struct ClientSnapshot: Sendable {
     }
   }
 
+  /// Reads as many of a range's keys, in order, as one message takes: for callers that go over more than they
+  /// can have in memory.
+  ///
+  /// - Parameter limit: how many entries at most: 1 to 10,000.
+  /// - Returns: the entries; and the start of the next page, `nil` where there is nothing behind these.
+  /// - Throws: as ``get(_:in:)``.
+  package func page(
+    from start: [UInt8], to end: [UInt8]?, limit: Int, in keyspace: String
+  ) async throws -> (entries: [(key: [UInt8], value: [UInt8])], next: [UInt8]?) {
+    try await reading { time in
+      let range = ClientRead.What.range(from: start, to: end, limit: limit)
+      guard case .entries(let page) = try await read(range, keyspace, time) else { throw unexpected() }
+      // Each page goes on behind the one before, or the node is at fault.
+      if let next = page.next, !start.lexicographicallyPrecedes(next) { throw unexpected() }
+      var next = page.next
+      if next == nil, page.entries.count >= limit, let last = page.entries.last { next = last.key + [0] }
+      return (entries: page.entries.map { (key: $0.key, value: $0.value) }, next: next)
+    }
+  }
+
   /// Reads the keys that begin with `prefix`, in order. As ``scan(from:to:limit:in:)``.
   public func scan(
     prefix: some ByteKey & Sendable, limit: Int = 1_000, in keyspace: String

@@ -40,6 +40,39 @@ extension ClusterClient {
   public func transaction<R: Sendable>(
     _ durability: Durability? = nil, _ body: @Sendable (ClientTransaction) async throws -> R
   ) async throws -> R {
+    switch try await tries(durability, body) {
+    case .success(let result): return result
+    case .failure(let end): throw end.error
+    }
+  }
+
+  /// Why a transaction was given up; nothing of it was done.
+  struct GivenUp: Error {
+    let conflict: TransactionConflict
+    let tries: Int
+
+    /// As callers are told.
+    var error: DatabaseError {
+      DatabaseError(
+        conflict.isUnreachable ? .unreachable : .transactionAborted, "\(conflict) (after \(tries) tries)")
+    }
+
+    /// Whether a shorter one may do: it took longer than the node allows. Of one that was aborted between two
+    /// calls the node knows nothing any more, and the next call fails.
+    var mayBeTooLong: Bool {
+      switch conflict.reason {
+      case .expired, .failed: true
+      default: false
+      }
+    }
+  }
+
+  /// The same; tells whoever has to know why it was given up.
+  ///
+  /// - Throws: as ``transaction(_:_:)``, but for the ends of tries.
+  func tries<R: Sendable>(
+    _ durability: Durability?, _ body: @Sendable (ClientTransaction) async throws -> R
+  ) async throws -> Result<R, GivenUp> {
     var age: TransactionID?
     var attempt = 0
     var moveDeadline: UInt64?
@@ -50,7 +83,7 @@ extension ClusterClient {
       do {
         let result = try await body(ClientTransaction(remote, codec))
         switch try await remote.commit(isSynced: durability.map { $0 == .synced }) {
-        case .committed: return result
+        case .committed: return .success(result)
         case .unknown(let id):
           throw DatabaseError(
             .outcomeUnknown,
@@ -67,9 +100,7 @@ extension ClusterClient {
           isMoving = now < deadline
         }
         guard conflict.isWorthRetrying, isMoving || attempt < Self.mostRetries, !Task.isCancelled else {
-          throw DatabaseError(
-            conflict.isUnreachable ? .unreachable : .transactionAborted,
-            "\(conflict) (after \(attempt + 1) tries)")
+          return .failure(GivenUp(conflict: conflict, tries: attempt + 1))
         }
         if !isMoving { attempt += 1 }
         await pause(afterAttempt: isMoving ? 5 : attempt)

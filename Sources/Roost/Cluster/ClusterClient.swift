@@ -23,6 +23,8 @@ public final class ClusterClient: Sendable {
   /// Values of transactional keyspaces as bytes.
   let codec: any Codec
   private let transactional = KnownNames()
+  /// Of the transactions that write many keys.
+  let transactionSize = BatchSize()
 
   /// Begins to dial; waits for nothing.
   ///
@@ -143,6 +145,9 @@ public final class ClusterClient: Sendable {
     transactional.insert(keyspace)
     return CausalContext(binding: 0, vector: VersionVector())
   }
+
+  /// Notes that a keyspace is transactional, as the node has said: it need not be asked again.
+  func remember(transactional keyspace: String) { transactional.insert(keyspace) }
 
   /// Asks for one key of an eventual keyspace.
   ///

@@ -6,9 +6,13 @@ import Testing
 // Budget: 10 s
 @Suite(.ownThreads, .timeLimit(.minutes(30))) struct ClientTransactionTests {
   /// Runs `body` with a client of a cluster of one node that has a keyspace of either kind.
-  private func withClient(_ body: (ClusterClient, Database) async throws -> Void) async throws {
+  private func withClient(
+    _ transactions: TransactionOptions = Patience.options(partitions: 4).transactions,
+    _ body: (ClusterClient, Database) async throws -> Void
+  ) async throws {
     let folder = try TemporaryDirectory()
     var options = Patience.options(partitions: 4)
+    options.transactions = transactions
     options.transactions.clockBound = .milliseconds(2)
     let node = try await Database.join(
       cluster: "music", at: "\(folder.path)/node", listen: "127.0.0.1:0",
@@ -192,6 +196,50 @@ import Testing
       let before = try await snapshot.multiGet(["k4", "large5", "k3"], in: "accounts")
       #expect(before == [Array("v4".utf8), nil, Array("last".utf8)])
       await #expect(code { _ = try await snapshot.multiGet(["k4"], in: "posts") } == .wrongPolicy)
+    }
+  }
+
+  @Test func `many keys are written where a node allows few of a transaction`() async throws {
+    var limits = Patience.options(partitions: 4).transactions
+    limits.mostKeys = 40
+    limits.largestBytes = 64 << 10
+    try await withClient(limits) { client, _ in
+      // Thirteen are as many bytes as it allows.
+      let entries = (0..<150).map { (key: Array("k\($0)".utf8), value: [UInt8](repeating: 7, count: 5_000)) }
+      try await client.multiPut(entries, in: "accounts")
+      #expect(try await client.snapshot().scan(in: "accounts").count == 150)
+      let large = [(key: Array("large".utf8), value: [UInt8](repeating: 7, count: 65 << 10))]
+      await #expect(code { try await client.multiPut(large, in: "accounts") } == .transactionTooLarge)
+    }
+  }
+
+  @Test func `a range is read page by page, each of which is what a message takes`() async throws {
+    try await withClient { client, _ in
+      let large = [UInt8](repeating: 7, count: 300 << 10)
+      let keys = (0..<8).map { Array("l\($0)".utf8) }
+      try await client.multiPut(keys.map { (key: $0, value: large) }, in: "accounts")
+      let snapshot = try await client.snapshot()
+      for limit in [1_000, 3] {
+        var found: [[UInt8]] = []
+        var next: [UInt8]? = []
+        while let start = next {
+          let page = try await snapshot.page(from: start, to: nil, limit: limit, in: "accounts")
+          #expect(page.entries.count <= min(limit, 5), "eight are far more than a message takes")
+          #expect(page.entries.allSatisfy { $0.value == large })
+          found += page.entries.map(\.key)
+          next = page.next
+          try #require(found.count <= keys.count)
+        }
+        #expect(found == keys)
+      }
+      let end = Array("l2".utf8)
+      let short = try await snapshot.page(from: [], to: end, limit: 2, in: "accounts")
+      #expect(short.entries.count == 2)
+      let next = try #require(short.next)
+      let rest = try await snapshot.page(from: next, to: end, limit: 2, in: "accounts")
+      #expect(rest.entries.isEmpty && rest.next == nil)
+      await #expect(
+        code { _ = try await snapshot.page(from: [], to: nil, limit: 2, in: "posts") } == .wrongPolicy)
     }
   }
 }

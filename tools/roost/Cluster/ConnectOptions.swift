@@ -198,16 +198,30 @@ struct PlaceOptions: ParsableArguments {
     if quorum != nil || session != nil { throw Self.noQuorums }
   }
 
-  /// Fails where --quorum was given and the keyspace is transactional: before a command goes over many keys.
+  /// Fails where --quorum was given, and the keyspace is transactional or not there: before a command goes
+  /// over many keys.
   ///
   /// - Throws: ``Failure``, ``DatabaseError``.
   func requireQuorums(of keyspace: String, _ keys: RemoteKeys) async throws {
-    guard quorum != nil else { return }
-    let known = try await keys.client.status().keyspaces
-    // One that the node has not heard of it looks for when it is written to.
-    if known.contains(where: { $0.name == keyspace && $0.kind == .transactional }) {
-      throw Self.noQuorums
+    if quorum != nil { try await requireKeyspace(keyspace, keys) }
+  }
+
+  /// Fails where there is no such keyspace, or --quorum was given and it is transactional.
+  ///
+  /// - Throws: ``Failure``, ``DatabaseError``: `.unknownKeyspace`, and where the node does not answer.
+  func requireKeyspace(_ keyspace: String, _ keys: RemoteKeys) async throws {
+    let known = try await keys.client.status().keyspaces.first { $0.name == keyspace }
+    var isTransactional = known?.kind == .transactional
+    if known == nil {
+      // The node looks for one that it has not heard of when it is asked for a key, whichever.
+      var request = KeyRequest(.get, [0], in: keyspace)
+      request.quorum = 1
+      do throws(DatabaseError) { _ = try await keys.client.key(request) } catch {
+        guard error.code == .wrongPolicy else { throw error }
+        isTransactional = true
+      }
     }
+    if isTransactional, quorum != nil { throw Self.noQuorums }
   }
 
   private static let noQuorums = Failure.usage("a transactional keyspace has no quorums and no sessions")

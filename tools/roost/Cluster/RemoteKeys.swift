@@ -9,9 +9,15 @@ import RoostNetwork
 struct RemoteKeys {
   let client: NetworkClient
   let session: DatabaseSession?
+  /// For transactional keyspaces, and for many keys: one, since it learns which these keyspaces are, and how
+  /// much a transaction may write.
+  let cluster: ClusterClient
 
-  /// For transactional keyspaces.
-  var cluster: ClusterClient { ClusterClient(client) }
+  init(client: NetworkClient, session: DatabaseSession?) {
+    self.client = client
+    self.session = session
+    cluster = ClusterClient(client)
+  }
 
   /// - Throws: as `NetworkClient.key`.
   func key(_ request: KeyRequest) async throws(DatabaseError) -> KeyAnswer {
@@ -52,22 +58,21 @@ extension KeyspacePolicy.Kind {
 }
 
 extension ClusterClient {
-  /// Calls `body` with the entries of a transactional keyspace's range as of one moment, page by page, up to
-  /// `limit` of them.
+  /// Calls `body` with the entries of a transactional keyspace's range as of one moment, up to `limit` of
+  /// them: page by page, each of which is what one message takes.
   func forEachVersion(
     in keyspace: String, _ range: KeyRange, limit: Int? = nil,
     _ body: ([(key: [UInt8], value: [UInt8])]) async throws -> Void
   ) async throws {
     let snapshot = try await self.snapshot()
-    var start = range.lower ?? []
+    var next: [UInt8]? = range.lower ?? []
     var left = limit ?? .max
-    while left > 0 {
-      let wanted = min(left, 1_000)
-      let entries = try await snapshot.scan(from: start, to: range.upper, limit: wanted, in: keyspace)
-      try await body(entries)
-      guard entries.count == wanted, let last = entries.last else { return }
-      left -= entries.count
-      start = last.key + [0]
+    while left > 0, let start = next {
+      let page = try await snapshot.page(
+        from: start, to: range.upper, limit: min(left, 1_000), in: keyspace)
+      try await body(page.entries)
+      left -= page.entries.count
+      next = page.next
     }
   }
 }

@@ -11,8 +11,6 @@ struct BankAccounts: Sendable {
   private struct Poor: Error {}
 
   private static let countKey = "bank:accounts"
-  /// Accounts that one transaction makes: few enough for a cluster, where each is a message.
-  private static let madeAtOnce = 500
 
   /// Takes over the bank, or founds it.
   init(_ house: any BankHouse, wished: Int, isSynced: Bool) async throws {
@@ -26,17 +24,31 @@ struct BankAccounts: Sendable {
   ///
   /// - Returns: how many accounts there are.
   private static func found(in house: any BankHouse, _ wished: Int) async throws -> Int {
+    // In a cluster each account is a message.
+    let size = BatchSize()
     var next = 0
     while true {
-      let numbers = next..<min(next + madeAtOnce, wished)
-      let known = try await house.transaction(.synced) { txn -> Int? in
-        if let known = try await number(under: countKey, txn, forUpdate: false) { return Int(known) }
-        for number in numbers { try await put(Bank.balance, under: key(number), txn) }
-        guard numbers.upperBound == wished else { return nil }
-        try await put(Int64(wished), under: countKey, txn)
-        return wished
+      let numbers = next..<min(next + size.keyCount, wished)
+      let start = ContinuousClock.now
+      let known: Int?
+      do {
+        known = try await house.transaction(.synced) { txn -> Int? in
+          if let known = try await number(under: countKey, txn, forUpdate: false) { return Int(known) }
+          for number in numbers { try await put(Bank.balance, under: key(number), txn) }
+          guard numbers.upperBound == wished else { return nil }
+          try await put(Int64(wished), under: countKey, txn)
+          return wished
+        }
+      } catch let error as DatabaseError where error.code == .transactionAborted
+        || error.code == .transactionTooLarge
+      {
+        // Nothing of it was done: perhaps it was too much.
+        guard size.noteTooMuch(of: numbers.count) else { throw error }
+        continue
       }
       if let known { return known }
+      let milliseconds = start.duration(to: .now) / Duration.milliseconds(1)
+      size.noteCommit(of: numbers.count, milliseconds: UInt64(milliseconds))
       next = numbers.upperBound
     }
   }
