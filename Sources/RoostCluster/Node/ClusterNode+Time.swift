@@ -112,22 +112,33 @@ extension ClusterNode {
     timers.schedule(atMonotonicNanoseconds: now &+ 10_000_000) { [weak self] in self?.tick() }
   }
 
-  /// Hands over what is kept for members that are there, unless that is under way.
+  /// Hands over what is kept for members that are there, unless that is under way. A node that is about to go
+  /// does so as a step of that (`NodeMoves`).
   func handHintsOver() {
-    let mayBegin = lock.withLock {
+    if view.isLeaving(local.id) { return }
+    guard claimHints() else { return }
+    HintHandover(self, hintTargets) { [weak self] in self?.releaseHints() }.begin()
+  }
+
+  /// Those that something is kept for and that are there. What is for a member that there is no more goes to
+  /// those that have its partitions now.
+  var hintTargets: [MemberID] {
+    let (view, now) = (view, now)
+    return hints.statistics.hints.keys.sorted().filter {
+      !peers.isSuspected($0, at: now) || view.ring.member($0) == nil
+    }
+  }
+
+  /// Begins to hand hints over: one ``HintHandover`` at a time does.
+  ///
+  /// - Returns: `false` where one does already, or the node is closed.
+  func claimHints() -> Bool {
+    lock.withLock {
       if isHandingOver || isClosed { return false }
       isHandingOver = true
       return true
     }
-    guard mayBegin else { return }
-    let view = view
-    // What is for a member that there is no more goes to those that have its partitions now.
-    let targets = hints.statistics.hints.keys.sorted().filter {
-      !peers.isSuspected($0, at: now) || view.ring.member($0) == nil
-    }
-    HintHandover(self, targets) { [weak self] in
-      guard let self else { return }
-      lock.withLock { isHandingOver = false }
-    }.begin()
   }
+
+  func releaseHints() { lock.withLock { isHandingOver = false } }
 }

@@ -1,28 +1,44 @@
 import RoostCausality
+import RoostEnvironment
 
-/// Hands over what is kept for some members: a page at a time, one hint after the other, as fast as the
-/// node's pace of hints lets it, until all were tried; a member that does not take its hints is passed over.
+/// Hands over what is kept for some members, as fast as the node's pace of hints lets it: a page for each in
+/// its turn, a few hints at a time, until all were tried. A member that does not take its hints is passed
+/// over, and one that comes back meanwhile is taken in.
 /// What is for a member that has the key's partition no more goes to all that have it now. Used by one thread
-/// at a time.
+/// at a time, but for what it has in hand (``HintBatch``).
 final class HintHandover: @unchecked Sendable {
   private static let pageBytes = 64 << 10
+  /// Hints that go to a member at a time, once it has answered one.
+  private static let mostInHand = 8
+  /// After how long a member that was passed over, or had no more, has its turn again while others have
+  /// theirs, in nanoseconds.
+  private static let pause: UInt64 = 10_000_000_000
+
+  private struct Target {
+    let member: MemberID
+    /// The last of its hints that was taken in hand.
+    var last: [UInt8]?
+    var hasAnswered = false
+  }
 
   /// Not kept alive: else a node that keeps what it has under way would keep itself.
   private weak var node: ClusterNode?
-  private var targets: ArraySlice<MemberID>
+  /// It is the first one's turn.
+  private var targets: [Target]
+  /// When those had their last turn that are done with for now.
+  private var passedAt: [MemberID: UInt64] = [:]
   /// Whether this node goes for good: what a member that is down cannot take is left with another one.
   private let isLeaving: Bool
   private let done: @Sendable () -> Void
+  /// Of the first target.
   private var page: ArraySlice<Hint> = []
-  /// The last hint that was taken in hand of the first target's.
-  private var last: [UInt8]?
 
   init(
     _ node: ClusterNode, _ targets: [MemberID], isLeaving: Bool = false,
     _ done: @escaping @Sendable () -> Void
   ) {
     self.node = node
-    self.targets = ArraySlice(targets)
+    self.targets = targets.map { Target(member: $0) }
     self.isLeaving = isLeaving
     self.done = done
   }
@@ -32,11 +48,13 @@ final class HintHandover: @unchecked Sendable {
   private func goOn() {
     guard let node else { return }
     if node.hasClosed || targets.isEmpty { return done() }
+    // Then all is handed over as by one that leaves.
+    if !isLeaving, node.view.isLeaving(node.local.id) { return done() }
     let (pace, now) = (node.paces.hints, node.now)
     let ready = pace.ready(at: now)
     guard ready > 0 else {
       // By then some may be too old, or hold more: they are read again.
-      page = []
+      if !page.isEmpty { nextTurn(node) }
       return node.afterNanoseconds(pace.wait(at: now)) { [self] in goOn() }
     }
     do throws(DatabaseError) {
@@ -44,84 +62,118 @@ final class HintHandover: @unchecked Sendable {
         guard let target = targets.first else { return done() }
         page = ArraySlice(
           try node.hints.page(
-            for: target, after: last, byteLimit: min(ready, Self.pageBytes),
+            for: target.member, after: target.last, byteLimit: min(ready, Self.pageBytes),
             at: try node.core.shared.clock.now()))
-        if page.isEmpty { nextTarget() }
+        if page.isEmpty { passOver(node) }
       }
-      guard let hint = page.popFirst() else { return done() }
-      last = hint.key
-      try hand(over: hint, node)
     } catch {
       if error.code != .closed { node.core.options.warn("hints could not be handed over: \(error)") }
-      done()
+      return done()
     }
+    // Who does not answer is sent one in vain.
+    let hints = page.prefix(targets[0].hasAnswered ? Self.mostInHand : 1)
+    page = page.dropFirst(hints.count)
+    targets[0].last = hints.last?.key
+    let batch = HintBatch(hints.count) { [self] hasFailed in ended(hasFailed) }
+    for hint in hints { hand(over: hint, batch, node) }
   }
 
-  private func nextTarget() {
-    _ = targets.popFirst()
-    last = nil
+  /// What was in hand is done with, or its target did not take it.
+  private func ended(_ hasFailed: Bool) {
+    guard let node else { return }
+    if hasFailed {
+      passOver(node)
+    } else {
+      targets[0].hasAnswered = true
+      if page.isEmpty { nextTurn(node) }
+    }
+    goOnLater()
+  }
+
+  /// The first target is done with for now.
+  private func passOver(_ node: ClusterNode) {
     page = []
+    passedAt[targets.removeFirst().member] = node.now
   }
 
-  private func hand(over hint: Hint, _ node: ClusterNode) throws(DatabaseError) {
-    let keyspace: KeyspaceCore
-    do throws(DatabaseError) { keyspace = try node.keyspace(hint.keyspace) } catch {
-      guard error.code == .unknownKeyspace else { throw error }
-      // Of a keyspace that nobody has any more.
-      _ = try node.hints.handedOver(hint)
-      return goOnLater()
+  /// The first target waits for its next turn, and who has come meanwhile for its first.
+  private func nextTurn(_ node: ClusterNode) {
+    page = []
+    targets.append(targets.removeFirst())
+    // Who leaves had all of them to begin with, and looks again at the end.
+    if isLeaving { return }
+    let now = node.now
+    for member in node.hintTargets where !targets.contains(where: { $0.member == member }) {
+      if let passed = passedAt[member], now < passed &+ Self.pause { continue }
+      targets.append(Target(member: member))
     }
-    let partition = try keyspace.partition(of: hint.userKey)
-    let view = node.view
-    if view.takesWrites(hint.target, of: partition, in: keyspace) {
-      if isLeaving, node.peers.isSuspected(hint.target, at: node.now) {
-        return leave(hint, keyspace, view, node)
+  }
+
+  private func hand(over hint: Hint, _ batch: HintBatch, _ node: ClusterNode) {
+    do throws(DatabaseError) {
+      let keyspace: KeyspaceCore
+      do throws(DatabaseError) { keyspace = try node.keyspace(hint.keyspace) } catch {
+        guard error.code == .unknownKeyspace else { throw error }
+        // Of a keyspace that nobody has any more.
+        _ = try node.hints.handedOver(hint)
+        return batch.ended()
       }
-      return hand(over: hint, keyspace, to: [hint.target], node)
-    }
-    hand(over: hint, keyspace, to: view.replicas(of: partition, in: keyspace)[...], node)
+      let partition = try keyspace.partition(of: hint.userKey)
+      let view = node.view
+      let takers =
+        view.takesWrites(hint.target, of: partition, in: keyspace)
+        ? [hint.target] : view.replicas(of: partition, in: keyspace)
+      hand(over: hint, keyspace, to: takers[...], batch, node)
+    } catch { batch.ended(error) }
   }
 
-  /// Brings some members what a hint has, one after the other; the hint goes once all have it.
+  /// Brings some members what a hint has, one after the other; the hint goes once all have it. Who leaves
+  /// leaves it with others for those that are down.
   private func hand(
-    over hint: Hint, _ keyspace: KeyspaceCore, to members: ArraySlice<MemberID>, _ node: ClusterNode
+    over hint: Hint, _ keyspace: KeyspaceCore, to members: ArraySlice<MemberID>, _ batch: HintBatch,
+    _ node: ClusterNode
   ) {
     guard let member = members.first else {
       _ = try? node.hints.handedOver(hint)
-      return goOnLater()
+      return batch.ended()
     }
     do throws(DatabaseError) {
       if member == node.local.id {
         try node.checkTimely(hint.since)
         node.paces.hints.note(hint.byteCount, at: node.now)
         _ = try unsafe keyspace.join(hint.userKey.span.bytes, hint.state)
-        return hand(over: hint, keyspace, to: members.dropFirst(), node)
+        return hand(over: hint, keyspace, to: members.dropFirst(), batch, node)
       }
-      let message = try message(hint, keyspace, node)
-      send(hint, NodeMessageKind.apply, message, to: member, node) { [self] node in
-        hand(over: hint, keyspace, to: members.dropFirst(), node)
+      var message = try message(hint, keyspace, node)
+      var (kind, receiver) = (NodeMessageKind.apply, member)
+      if isLeaving, node.peers.isSuspected(member, at: node.now) {
+        message.target = member
+        kind = NodeMessageKind.hint
+        receiver = try keeper(of: hint, for: member, keyspace, node)
       }
-    } catch { failed(error) }
+      send(hint, kind, message, to: receiver, batch, node) { [self] node in
+        hand(over: hint, keyspace, to: members.dropFirst(), batch, node)
+      }
+    } catch { batch.ended(error) }
   }
 
-  /// Leaves a hint with a member that stays: with one that is no replica of the key, where there is one. A
-  /// replica may have the state itself, and a hint beside it is no second copy.
-  private func leave(_ hint: Hint, _ keyspace: KeyspaceCore, _ view: RingView, _ node: ClusterNode) {
-    let now = node.now
+  /// With whom a hint is left for a member that is down: one that stays and is no replica of the key, where
+  /// there is one. A replica may have the state itself, and a hint beside it is no second copy.
+  ///
+  /// - Throws: `.unreachable` where there is nobody.
+  private func keeper(
+    of hint: Hint, for member: MemberID, _ keyspace: KeyspaceCore, _ node: ClusterNode
+  ) throws(DatabaseError) -> MemberID {
+    let (view, now) = (node.view, node.now)
     let others = view.ring.members.map(\.id).filter {
-      $0 != hint.target && $0 != node.local.id && !node.peers.isSuspected($0, at: now)
+      $0 != member && $0 != node.local.id && !node.peers.isSuspected($0, at: now)
     }
-    do throws(DatabaseError) {
-      let partition = try keyspace.partition(of: hint.userKey)
-      let keepers = others.filter { !view.isReplica($0, of: partition, in: keyspace) }
-      guard let keeper = keepers.first ?? others.first else { return nextAndOn() }
-      var message = try message(hint, keyspace, node)
-      message.target = hint.target
-      send(hint, NodeMessageKind.hint, message, to: keeper, node) { [self] node in
-        _ = try? node.hints.handedOver(hint)
-        goOn()
-      }
-    } catch { failed(error) }
+    let partition = try keyspace.partition(of: hint.userKey)
+    let strangers = others.filter { !view.isReplica($0, of: partition, in: keyspace) }
+    guard let keeper = strangers.first ?? others.first else {
+      throw DatabaseError(.unreachable, "nobody is there to leave a hint with for member \(member)")
+    }
+    return keeper
   }
 
   private func message(
@@ -136,36 +188,55 @@ final class HintHandover: @unchecked Sendable {
 
   /// Sends a hint; `then` runs on a worker once it was taken.
   private func send(
-    _ hint: Hint, _ kind: UInt16, _ message: ReplicaMessage, to member: MemberID, _ node: ClusterNode,
-    _ then: @escaping @Sendable (ClusterNode) -> Void
+    _ hint: Hint, _ kind: UInt16, _ message: ReplicaMessage, to member: MemberID, _ batch: HintBatch,
+    _ node: ClusterNode, _ then: @escaping @Sendable (ClusterNode) -> Void
   ) {
-    node.paces.hints.note(hint.byteCount, at: node.now)
+    // Else nothing leaves.
+    if node.peers.node(of: member) != nil {
+      node.paces.hints.note(hint.byteCount, at: node.now)
+      node.counters.hintBytesSent.wrappingAdd(UInt64(hint.byteCount), ordering: .relaxed)
+    }
     let limit = node.now &+ node.options.replicaTimeout.wholeNanoseconds
-    node.send(kind, message, to: member, deadline: limit) { [self, weak node] result in
+    node.send(kind, message, to: member, deadline: limit) { [weak node] result in
       guard let node else { return }
-      node.run(.background) { [self] in
+      node.run(.background) {
         switch result {
         case .success: then(node)
-        case .failure(let error): failed(error)
+        case .failure(let error): batch.ended(error)
         }
       }
     }
   }
 
-  /// What this one hint is refused for must not hold up those behind it; a member that does not answer does.
-  private func failed(_ error: DatabaseError) {
+  /// Not on this stack: there may be thousands that fail at once.
+  private func goOnLater() { node?.run(.background) { [self] in goOn() } }
+}
+
+/// Hints of one target that are in hand at the same time. Thread-safe.
+private final class HintBatch: @unchecked Sendable {
+  private let lock = Lock()
+  // Guarded by `lock`.
+  private var left: Int
+  private var hasFailed = false
+  private let done: @Sendable (_ hasFailed: Bool) -> Void
+
+  /// - Parameter done: called once the last has ended; told whether its target is to be passed over.
+  init(_ count: Int, _ done: @escaping @Sendable (_ hasFailed: Bool) -> Void) {
+    left = count
+    self.done = done
+  }
+
+  /// One of them is done with, or was not taken. What this one alone is refused for must not hold up those
+  /// behind it; a member that does not answer does.
+  func ended(_ error: DatabaseError? = nil) {
     let codes: [DatabaseError.Code] = [
       .unreachable, .deadlineExceeded, .busy, .indeterminate, .closed, .staleRing, .notAMember, .storage,
     ]
-    if codes.contains(error.code) { nextTarget() }
-    goOnLater()
+    let outcome = lock.withLock { () -> Bool? in
+      if let error, codes.contains(error.code) { hasFailed = true }
+      left -= 1
+      return left == 0 ? hasFailed : nil
+    }
+    if let outcome { done(outcome) }
   }
-
-  private func nextAndOn() {
-    nextTarget()
-    goOnLater()
-  }
-
-  /// Not on this stack: there may be thousands that fail at once.
-  private func goOnLater() { node?.run(.background) { [self] in goOn() } }
 }

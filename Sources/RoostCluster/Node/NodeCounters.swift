@@ -16,6 +16,7 @@ final class NodeCounters: @unchecked Sendable {
   /// Messages that were sent again by a newer ring.
   let staleRings = Atomic<UInt64>(0)
   let failedRenewals = Atomic<UInt64>(0)
+  let hintBytesSent = Atomic<UInt64>(0)
   let reaped = Atomic<UInt64>(0)
   let reapsPutOff = Atomic<UInt64>(0)
   let lateStates = Atomic<UInt64>(0)

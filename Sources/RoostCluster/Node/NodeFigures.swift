@@ -91,7 +91,7 @@ extension ClusterNode {
     figures.callsInHand = counters.inHand
     let kept = hints.statistics
     figures.hintsHandedOver = kept.handedOver
-    figures.hintBytesSent = paces.hints.noted
+    figures.hintBytesSent = counters.hintBytesSent.load(ordering: .relaxed)
     figures.hintsExpired = kept.expired
     figures.hintsRefused = kept.refused
     figures.hints = kept.hints.values.reduce(0, +)

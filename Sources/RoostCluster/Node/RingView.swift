@@ -157,6 +157,11 @@ final class RingView: @unchecked Sendable {
   /// Whether a member holds nothing any more, and has yet to say that it is gone.
   func isDeparting(_ member: MemberID) -> Bool { ring.member(member) == nil && state.places[member] != nil }
 
+  /// Whether it has also deleted all that it held: what is left is to give away what it keeps for others.
+  func isLeaving(_ member: MemberID) -> Bool {
+    isDeparting(member) && !state.drops.contains { $0.member == member }
+  }
+
   /// Whether who has which place of a list changes by a move only.
   var keepsOrder: Bool { hasTransactions || hasFewerReplicas }
 

@@ -103,10 +103,17 @@ final class NodeMoves: @unchecked Sendable {
   /// The first thing to do that has not failed just now, which is taken as under way.
   private func next(_ node: ClusterNode) -> Job? {
     if lock.withLock({ current != nil }) { return nil }
-    let jobs = Self.jobs(node.view, of: node.local.id)
-    let now = node.now
+    let (view, now) = (node.view, node.now)
+    let jobs = Self.jobs(view, of: node.local.id)
     return lock.withLock {
       guard current == nil, !isClosed else { return nil }
+      // A flip that was made, and that the directory did not answer.
+      for case .copy(let move) in failures.keys
+      where !jobs.contains(.copy(move))
+        && view.ring.replica(of: move.partition, slot: move.slot) == move.to
+      {
+        movesDone += 1
+      }
       retryAt = retryAt.filter { jobs.contains($0.key) }
       failures = failures.filter { jobs.contains($0.key) }
       if let wait, !jobs.contains(wait.job) { self.wait = nil }
@@ -131,7 +138,7 @@ final class NodeMoves: @unchecked Sendable {
         jobs.append(.begin(move))
       }
     }
-    if view.isDeparting(member), drops.isEmpty { jobs.append(.leave) }
+    if view.isLeaving(member) { jobs.append(.leave) }
     return jobs
   }
 
@@ -251,8 +258,14 @@ final class NodeMoves: @unchecked Sendable {
       }.begin()
     }
     let before = kept.values.reduce(0, +)
+    guard node.claimHints() else {
+      // As one that stays does it, which ends soon.
+      let reason = DatabaseError(.busy, "\(before) hints for other members are being handed over")
+      return finished(.leave, .failure(reason), node)
+    }
     HintHandover(node, kept.keys.sorted(), isLeaving: true) { [self, weak node] in
       guard let node else { return }
+      node.releaseHints()
       let left = node.hints.statistics.hints.values.reduce(0, +)
       finished(
         .leave,

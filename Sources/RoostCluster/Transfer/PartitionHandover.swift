@@ -38,7 +38,10 @@ import Synchronization
 
 /// What a node gives away of its transactional partitions: one at a time, to one receiver. Thread-safe.
 final class NodeHandovers: @unchecked Sendable {
-  /// How long a receiver may be silent while the partition is frozen, in nanoseconds.
+  /// How long a receiver may be silent, in nanoseconds: it says something every twenty seconds at least, also
+  /// where it waits until it may fetch more.
+  private static let longestSilence: UInt64 = 60_000_000_000
+  /// The same while the partition is frozen.
   private static let frozenSilence: UInt64 = 3_000_000_000
   /// Keys that may be noted: beyond it the receiver begins anew.
   private static let mostWritten = 200_000
@@ -286,25 +289,10 @@ final class NodeHandovers: @unchecked Sendable {
 
   // MARK: - What became of it
 
-  /// How long a receiver may be silent while the partition is not frozen, in nanoseconds: behind what it was
-  /// brought it waits until it may fetch more.
-  ///
-  /// - Parameters:
-  ///   - largestBody: of a message, in bytes; what was compared before may have left it as much behind again.
-  ///   - bytesPerSecond: as it moves, where it has the same options as this node.
-  static func longestSilence(largestBody: Int, bytesPerSecond: Int) -> UInt64 {
-    let paced = UInt64(2 * Double(largestBody) / Double(max(1, bytesPerSecond)) * 1e9)
-    return max(60_000_000_000, paced)
-  }
-
   private func isOver(_ session: Session, _ node: ClusterNode) -> Bool {
     let silence = node.now &- min(session.heard, node.now)
     if !node.view.state.copies.contains(session.move) { return true }
-    let longest =
-      session.isFrozen
-      ? Self.frozenSilence
-      : Self.longestSilence(
-        largestBody: node.transport.largestBody, bytesPerSecond: node.options.moveBytesPerSecond)
+    let longest = session.isFrozen ? Self.frozenSilence : Self.longestSilence
     return silence > longest
       || node.local.versionGate.writtenCount + session.pending.count > Self.mostWritten
   }

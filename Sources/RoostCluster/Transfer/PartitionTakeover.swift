@@ -11,6 +11,9 @@ final class PartitionTakeover: @unchecked Sendable {
   private static let pageBytes = 256 << 10
   /// A request is asked again this often, where it got no answer or the owner was busy.
   private static let mostTries = 8
+  /// How long it says nothing to the owner while it waits for its pace, in nanoseconds: a third of what that
+  /// bears (`NodeHandovers`).
+  private static let longestPause: UInt64 = 20_000_000_000
 
   private let move: PartitionMove
   /// Not kept alive: else a node that keeps what it has under way would keep itself.
@@ -127,14 +130,19 @@ final class PartitionTakeover: @unchecked Sendable {
     }
   }
 
-  /// Goes on once something may be moved again: at once where transactions wait for it.
+  /// Goes on once something may be moved again: at once where transactions wait for it. Where that takes long
+  /// the owner is told now and then that this one is still there.
   private func paced(
     _ node: ClusterNode, _ then: @escaping @Sendable (ClusterNode) throws(DatabaseError) -> Void
   ) throws(DatabaseError) {
     let (pace, now) = (node.paces.moves, node.now)
     if isFrozen || pace.mayGo(at: now) { return try then(node) }
-    node.afterNanoseconds(pace.wait(at: now)) { [self, weak node] in
+    node.afterNanoseconds(min(pace.wait(at: now), Self.longestPause)) { [self, weak node] in
       guard let node else { return }
+      if !pace.mayGo(at: node.now) {
+        // Of what is not frozen it changes nothing.
+        return ask(.thaw) { [self] _, node throws(DatabaseError) in try paced(node, then) }
+      }
       do throws(DatabaseError) { try paced(node, then) } catch { fail(error, node) }
     }
   }

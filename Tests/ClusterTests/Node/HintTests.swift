@@ -90,6 +90,45 @@ import Testing
     #expect(Self.left(world) == 20)
   }
 
+  @Test func `bytes of hints are counted that leave the node`() throws {
+    let world = try NodeWorld(3) { $0.repairInterval = nil }
+    try world.make()
+    try world.put("k", "v", at: 0)
+    let record = try #require(try world.held("k", at: 0))
+    // It has no partition any more: all replicas get it, of which the node's own store is one.
+    let unknown = MemberID(rawValue: 12_345)
+    try world[0].keepHint(for: unknown, try world[0].keyspace("k"), Array("k".utf8), record)
+    let bytes = world[0].hints.statistics.bytes
+    try world.beat()
+    #expect(world[0].hints.statistics.hints.isEmpty && bytes > 0)
+    #expect(world[0].figures.hintBytesSent == UInt64(2 * bytes))
+  }
+
+  @Test func `a target that answers takes several hints at a time`() throws {
+    let world = try Self.world(30)
+    let last = world.numbers[2]
+    world.wire.fate = { message, _, to in
+      message.kind == NodeMessageKind.apply && to == last ? .held : .arrives
+    }
+    try world.beat()
+    #expect(world.wire.heldCount == 1, "it has not answered yet")
+    world.wire.fate = { _, _, _ in .arrives }
+    world.wire.release()
+    // The first of the next arrives.
+    var asked = 0
+    world.wire.fate = { message, _, to in
+      guard message.kind == NodeMessageKind.apply, to == last else { return .arrives }
+      asked += 1
+      return asked == 1 ? .arrives : .held
+    }
+    try world.beat()
+    #expect(world.wire.heldCount == 8)
+    world.wire.fate = { _, _, _ in .arrives }
+    world.wire.release()
+    try world.beat(2)
+    #expect(Self.left(world) == 0)
+  }
+
   /// It looks at its hints once more before it goes, and one that came after that would be lost.
   @Test func `a node that is about to leave takes no hint`() throws {
     let world = try NodeWorld(4, replicas: 2) { $0.repairInterval = nil }

@@ -43,7 +43,7 @@ import Testing
   /// Lets time pass as it does for nodes that run: a tick each 10 ms, a beat each second.
   ///
   /// - Returns: how many seconds went by until `condition` held, looked at each 100 ms.
-  private static func pass(
+  static func pass(
     _ world: NodeWorld, atMost seconds: Int, until condition: () throws -> Bool,
     _ sample: () -> Void
   ) throws -> Double {
@@ -113,6 +113,34 @@ import Testing
     #expect(seconds + later >= Double(20_000 - 4_096) / 1_024, "\(seconds) and \(later) s")
   }
 
+  @Test func `those that hints are kept for take turns, and who comes back has its own`() throws {
+    let (count, rate) = (60, 16 << 10)
+    let world = try NodeWorld(4, replicas: 4) {
+      $0.repairInterval = nil
+      $0.hintBytesPerSecond = rate
+    }
+    try world.make()
+    for number in 0..<count { try world.put("k\(number)", Self.value, at: 0) }
+    let (ids, keyspace) = ((0..<4).map { world.id($0) }, try world[0].keyspace("k"))
+    world.crash(3, .keepAll)
+    // Until its lease is over.
+    try world.beat(12)
+    try #require(world[0].hints.statistics.hints.isEmpty)
+    for number in 0..<count {
+      let key = "k\(number)"
+      let record = try #require(try world.held(key, at: 0))
+      for index in 1...3 { try world[0].keepHint(for: ids[index], keyspace, Array(key.utf8), record) }
+    }
+    func left(_ index: Int) -> Int { world[0].hints.statistics.hints[ids[index], default: 0] }
+    _ = try Self.pass(world, atMost: 60, until: { left(1) + left(2) < 2 * count - 4 }, {})
+    #expect(left(3) == count)
+    try world.restart(3)
+    _ = try Self.pass(world, atMost: 120, until: { (1...3).contains { left($0) == 0 } }, {})
+    // It came a second or two later than the others, in which about thirty were handed over.
+    #expect((1...3).allSatisfy { left($0) <= count / 2 }, "\((1...3).map { left($0) })")
+    _ = try Self.pass(world, atMost: 120, until: { world[0].hints.statistics.hints.isEmpty }, {})
+  }
+
   /// It waits for its pace when the process is gone: nothing keeps it.
   @Test func `a node that is gone while it waits is gone`() throws {
     let world = try Self.hinted(20, rate: 1_024)
@@ -157,6 +185,38 @@ import Testing
     #expect(figures.movesDone > 0 && figures.movedKeys > 40)
     #expect(figures.movedBytes == world[new].paces.moves.noted)
     #expect(world.running.allSatisfy { world[$0].figures.dropsLeft == 0 })
+  }
+
+  @Test func `who gives a partition away sends what others lack at its rate`() throws {
+    let rate = 8 << 10
+    let world = try NodeWorld(2, replicas: 2) {
+      $0.repairInterval = nil
+      $0.moveBytesPerSecond = rate
+    }
+    try world.make()
+    // At the first node alone, all in one partition.
+    let all = (0..<4_000).map { "k\($0)" }
+    let keys = Array(all.filter { world[0].partition(of: Array($0.utf8)) == 3 }.prefix(60))
+    try #require(keys.count == 60)
+    let keyspace = try world[0].keyspace("k")
+    for key in keys {
+      let put = KeyRequest.Operation.put(Array(Self.value.utf8), timeToLiveMilliseconds: nil)
+      _ = try keyspace.write(KeyRequest(put, Array(key.utf8), in: "k"))
+    }
+    var samples = Samples(world[0].paces.moves, rate: rate, at: world.time.monotonicNanoseconds)
+    let outcome = Guarded<Result<Void, DatabaseError>?>(nil)
+    world[0].moves.compare(3, with: world.id(1), [keyspace], .push, world[0]) { result in
+      outcome.withLock { $0 = result }
+    }
+    let seconds = try Self.pass(
+      world, atMost: 120, until: { outcome.withLock { $0 != nil } },
+      { samples.take(at: world.time.monotonicNanoseconds) })
+    try #require(outcome.withLock { $0 }).get()
+    samples.check(inFlight: 8 * 1_300)
+    let least = Double(Int(samples.noted) - 4_096 - 8 * 1_300) / Double(rate)
+    #expect(least > 4 && seconds >= least, "\(seconds) s, at least \(least)")
+    for key in keys { #expect(try world.held(key, at: 1) != nil) }
+    #expect(world[0].figures.movedBytes == world[0].paces.moves.noted)
   }
 
   @Test func `the background's comparisons keep to their rate`() throws {

@@ -50,6 +50,8 @@ import Testing
     #expect(hasFlipped)
     let name = try #require(names.first { world.partition($0) == move.partition })
     #expect(try world.owner(name) == new)
+    let moved = try names.count { try world.owner($0) == new }
+    #expect(try world.node(new).figures.movesDone == UInt64(moved), "this one among them")
     try RemoteMoveTests.check(world, names, "old")
   }
 }

@@ -44,4 +44,32 @@ import Testing
     #expect(wasUnderWay && figures.movesUnderWay == 0 && figures.movesDone >= 3)
     try RemoteMoveTests.check(world, names, value)
   }
+
+  @Test func `a node that waits for its pace for longer than a silence may be is not given up`() throws {
+    let valueBytes = 20_000
+    let (world, _) = try RemoteMoveTests.world(3, replicas: 1)
+    // Of the node that joins: the others know nothing of it.
+    world.takesPart = { $0.moveBytesPerSecond = 1 << 10 }
+    try world.subvert { $0.stopsBefore = [.catchUp] }
+    let new = try world.join()
+    for _ in 0..<200 { world.step() }
+    let (move, owner) = try RemoteMoveTests.underWay(world)
+    // A page that keeps it waiting for more than a minute and a half.
+    let all = (0..<2_000).map { "account\($0)" }
+    let names = Array(all.filter { world.partition($0) == move.partition }.prefix(5))
+    let value = String(repeating: "x", count: valueBytes)
+    for name in names { try RemoteMoveTests.write(world, [name: value], at: owner) }
+    try world.subvert { $0.stopsBefore = [] }
+    let begun = world.time.monotonicNanoseconds
+    for _ in 0..<60_000 {
+      let seconds = (world.time.monotonicNanoseconds - begun) / 1_000_000_000
+      if try seconds > 400 || world.node(new).figures.movesDone > 0 { break }
+      world.step()
+    }
+    #expect(world.time.monotonicNanoseconds - begun > 80_000_000_000, "or nothing was to be waited for")
+    #expect(try world.node(new).figures.movesDone > 0)
+    #expect(try world.owner(names[0]) == new)
+    try world.settleMembers()
+    #expect(try world.values(names, at: new) == names.map { _ in value })
+  }
 }
