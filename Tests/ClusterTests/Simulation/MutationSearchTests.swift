@@ -70,7 +70,7 @@ import Testing
   }
 
   /// What finds them must find nothing where no rule is broken.
-  @Test(arguments: [Subversion.reapsEarly, .dropsForwards, .countsPending])
+  @Test(arguments: [Subversion.reapsEarly, .dropsForwards, .countsPending, .givesUpUndrained])
   func `the same scenario with the rule kept`(_ subversion: Subversion) {
     let count = TestSize.of(quick: 2, full: 30)
     for seed in Seeds.of("a kept rule, \(subversion)", count: count) {
