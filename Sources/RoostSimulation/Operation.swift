@@ -46,6 +46,8 @@ public struct FaultRule: Sendable {
     /// unsynced: the file reads as if nothing had happened, and a later sync succeeds without
     /// writing it.
     case fail(FileSystemError.Code)
+    /// A sync of a file is done whole, and then throws: what it says may be lost is on the disk.
+    case failOnceSynced(FileSystemError.Code)
     /// A read returns at most so many bytes, as if the file ended there.
     case shortRead(Int)
     /// A read that covers the file's byte at `offset` returns it with one bit (0 to 7) flipped.
@@ -80,6 +82,7 @@ public struct FaultRule: Sendable {
     if let pathSuffix, !operation.path.string.hasSuffix(pathSuffix) { return false }
     switch action {
     case .fail: return true
+    case .failOnceSynced: return operation.kind == .sync
     case .shortRead: return operation.kind == .read
     case .shortWrite: return operation.kind == .write
     case .flipBit(let offset, _):

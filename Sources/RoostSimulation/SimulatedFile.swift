@@ -69,12 +69,13 @@ final class SimulatedFile: File, @unchecked Sendable {
   }
 
   func sync() throws(FileSystemError) {
-    _ = try fileSystem.begin(.sync, path, file: node)
+    let fault = try fileSystem.begin(.sync, path, file: node)
     try use(.sync) { () throws(FileSystemError) in
       let count = node.content.sync()
       if node.content.isMapped, count > 0 { fileSystem.noteChange(of: node) }
       fileSystem.countBytes { $0.bytesSynced += count }
     }
+    if case .failOnceSynced(let code) = fault { throw error(code, .sync, "injected fault") }
   }
 
   func truncate(to byteCount: Int64) throws(FileSystemError) {

@@ -97,6 +97,20 @@ import Testing
     #expect(try file.read(0, 9) == [1, 2, 3])
   }
 
+  @Test func aSyncThatSaysItFailedMayBeDone() throws {
+    let (file, other) = (try fs.open("/a.log", .createNew), try fs.open("/b", .createNew))
+    try fs.sync(directory: "/")
+    try file.write([1, 2, 3], at: 0)
+    try other.write([4], at: 0)
+    fs.inject(FaultRule([], .failOnceSynced(.io)))
+    // It is for syncs alone.
+    #expect(try file.size() == 3)
+    #expect(code { try file.sync() } == .io)
+    #expect(fs.counts.faults == 1)
+    #expect(try fs.crashClone(.dropAll).tree("/") == ["/a.log": [1, 2, 3], "/b": []])
+    try other.sync()
+  }
+
   @Test(arguments: [false, true]) func aFailedSyncLosesWhatItDidNotWrite(_ mapped: Bool) throws {
     let file = try fs.open("/a", .createNew)
     try fs.sync(directory: "/")

@@ -5,6 +5,8 @@ package struct DirectoryMembers: Sendable {
   package let leaving: [MemberID]
   /// Those that hold no partitions any more, and have yet to delete what they had, or to hand over hints.
   package let departing: [MemberID]
+  /// The first of each partition's list, who has its transactional keys.
+  package let owners: [MemberID]
   /// Moves that have begun.
   package let moves: [PartitionMove]
   /// Whether anything of a change is left to do.
@@ -22,6 +24,7 @@ package struct DirectoryMembers: Sendable {
     staying = ring.ring.staying.map(\.id)
     leaving = ring.ring.leaving.map(\.id)
     departing = ring.places.keys.filter { ring.ring.member($0) == nil }.sorted()
+    owners = (0..<ring.ring.partitionCount).map { ring.ring.replica(of: $0, slot: 0) }
     moves = ring.copies
     isCancelled = known.change?.isCancelled ?? false
     isChanging =

@@ -254,6 +254,10 @@ final class NodeMoves: @unchecked Sendable {
       return TransactionLeave(node, view) { [self, weak node] result in
         guard let node else { return }
         if case .failure = result { return finished(.leave, result, node) }
+        // What it coordinated meanwhile may have left some.
+        guard node.hints.statistics.hints.isEmpty else {
+          return finished(.leave, .failure(DatabaseError(.busy, "hints were kept meanwhile")), node)
+        }
         forget(node)
       }.begin()
     }

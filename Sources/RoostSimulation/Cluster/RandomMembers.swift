@@ -25,6 +25,7 @@ final class RandomMembers: @unchecked Sendable {
   /// - Throws: what was not to be, for now: too few are up, say.
   func step() throws {
     world.takeOutDeparted()
+    world.noteOwners()
     let nodes = world.servingNodes
     guard let members = world.membership, !nodes.isEmpty else { return }
     let operating = nodes[world.below(nodes.count)]

@@ -18,6 +18,8 @@ final class SimulatedHost: @unchecked Sendable {
   var slowness: UInt64 = 1
   /// Whether its disk was wiped, so that the cluster takes it no more.
   var isLost = false
+  /// Whether a process of it has ever been up.
+  private(set) var hasServed = false
   /// Whether its disk has failed, so that its store may need to be opened again.
   var hasDiskFaults = false
   /// What a crash in the middle of an event has left of the disk, until the event is over.
@@ -87,6 +89,7 @@ final class SimulatedHost: @unchecked Sendable {
         throw error
       }
       world.network.add(process)
+      hasServed = true
     } catch {
       failed(process)
       throw error

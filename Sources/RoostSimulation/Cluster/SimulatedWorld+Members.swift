@@ -118,6 +118,14 @@ extension SimulatedWorld {
   /// What the directory says of the members.
   var membership: DirectoryMembers? { try? DirectoryMembers(directory) }
 
+  /// Counts the partitions that are another member's first of all than when this was called last: that has
+  /// their transactional keys.
+  func noteOwners() {
+    guard hasTransactions, let now = membership?.owners else { return }
+    flips += zip(owners, now).count { $0.0 != $0.1 }
+    owners = now
+  }
+
   /// Those that are up, and have a part in the cluster.
   var servingNodes: [SimulatedNode] {
     hosts.filter { $0.node?.isDismissed == false }.map { SimulatedNode(index: $0.index) }
@@ -198,12 +206,14 @@ extension SimulatedWorld {
   /// - Throws: ``SimulationError`` where it does not end, or no more events may happen.
   func settleMembers() throws {
     takeOutDeparted()
+    // What moves slowly takes longer.
+    let (longest, longestCancel) = isPaced ? (900, 240) : (300, 60)
     for attempt in 0..<4 {
       // Where nothing is lost, what a node waits for is brought sooner or later.
-      if try finishChange(within: .seconds(attempt == 0 && hasLostMembers ? 40 : 300)) { return }
+      if try finishChange(within: .seconds(attempt == 0 && hasLostMembers ? 40 : longest)) { return }
       guard attempt < 3, hasLostMembers, let node = servingNodes.first else { break }
       try cancelChange(through: node)
-      try run(untilTrue: { membership?.mayBegin == true }, within: .seconds(60))
+      try run(untilTrue: { membership?.mayBegin == true }, within: .seconds(longestCancel))
       try replaceLost(through: node)
     }
     let waits = hosts.compactMap { host -> String? in

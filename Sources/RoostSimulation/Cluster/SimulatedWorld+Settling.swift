@@ -5,6 +5,13 @@ import RoostCluster
 // they hold is compared with what clients were told.
 
 extension SimulatedWorld {
+  /// What is let pass first: longer than leases last and clocks were ahead.
+  private static let rest = Duration.seconds(40)
+  /// How long after all was well nothing may be in doubt any more.
+  private static let longestDoubt = Duration.seconds(90)
+  /// How long hints may take to be handed over that have to wait for their rate.
+  private static let longestHandover = Duration.seconds(240)
+
   /// Makes all well, starts all nodes again, and lets the world run until the replicas agree: hints are
   /// handed over, a change of the members that is under way is finished, and each node compares what it has
   /// with the others. What became of transactions is asked, and all that they wrote is read.
@@ -16,9 +23,11 @@ extension SimulatedWorld {
   ///   the members does not end.
   public func settle() throws {
     try makeWell()
-    // Longer than leases last and clocks were ahead.
-    run(for: .seconds(40))
+    run(for: Self.rest)
+    try settleDoubts(within: Self.longestDoubt - Self.rest)
     try settleMembers()
+    // Some may be the only copy that is left.
+    if isPaced { try run(untilTrue: { !hasHints }, within: Self.longestHandover) }
     for _ in 0..<6 {
       try checkSteps()
       for host in hosts where host.node != nil { try repair(host) }

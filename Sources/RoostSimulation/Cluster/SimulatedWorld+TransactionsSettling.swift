@@ -7,15 +7,26 @@ import RoostTransactions
 extension SimulatedWorld {
   /// Keys that are read at once in the end.
   private static let keysAtOnce = 64
-  /// How long after all was well nothing may be in doubt any more, beside what ``settle()`` waits before.
-  private static let longestDoubt = Duration.seconds(20)
 
-  /// Asks for what became of transactions whose clients were not told, and reads all keys. What is wrong with
-  /// that is kept for ``violations()``.
-  func settleTransactions() throws {
+  /// Lets the world run until nobody is in doubt of a transaction. Who still is in the end is kept for
+  /// ``violations()``.
+  ///
+  /// A change of the members that is under way makes no doubt longer: who coordinates stays until all of its
+  /// transactions are over everywhere, and a partition is given up once nothing in it is prepared.
+  ///
+  /// - Throws: ``SimulationError`` where no more events may happen.
+  func settleDoubts(within duration: Duration) throws {
     transactionProblems = []
     guard hasTransactions, history.losses.isEmpty else { return }
-    try run(untilTrue: { doubts.isEmpty }, within: Self.longestDoubt)
+    try run(untilTrue: { doubts.isEmpty }, within: duration)
+    transactionProblems = doubts
+  }
+
+  /// Asks for what became of transactions whose clients were not told, and reads all keys. What is wrong with
+  /// that is kept for ``violations()``, beside what ``settleDoubts(within:)`` has found.
+  func settleTransactions() throws {
+    guard hasTransactions, history.losses.isEmpty else { return }
+    // Once more: the members may have changed since.
     transactionProblems += doubts
     for transaction in history.transactions where transaction.isUnknown { try settle(transaction) }
     try readAll()
@@ -33,7 +44,7 @@ extension SimulatedWorld {
     for node in runningNodes {
       do { answers.append((node, try outcome(of: id, at: node))) } catch let error as DatabaseError {
         // Too old to be known: nothing is said of it.
-        if error.code == .outcomeUnknown { return }
+        if error.code == .outcomeUnknown, mayBeForgotten(id) { return }
         transactionProblems.append("\(node) cannot say what became of \(id): \(error)")
       }
     }
@@ -48,6 +59,12 @@ extension SimulatedWorld {
       return
     }
     history.note(transaction.number) { $0.settled = settled }
+  }
+
+  /// Whether records of a transaction may have been dropped; a minute early, since a node may be ahead.
+  private func mayBeForgotten(_ id: TransactionID) -> Bool {
+    let kept = Self.nanoseconds(databaseOptions.transactions.outcomeRetention) / 1_000_000
+    return id.start.milliseconds + kept < clock.wallClockNanoseconds / 1_000_000 + 60_000
   }
 
   private static func agree(_ one: TransactionOutcome?, _ other: TransactionOutcome?) -> Bool {

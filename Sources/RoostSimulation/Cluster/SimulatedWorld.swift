@@ -58,8 +58,14 @@ public final class SimulatedWorld: @unchecked Sendable {
   /// How many replicas the keyspace has, where they are not as many as the cluster's.
   private(set) var keyspaceReplicas: Int?
   private(set) var hasEnded = false
+  /// Whether nodes do their background work so slowly that it has to wait for its rates.
+  private(set) var isPaced = false
   /// Whether a transaction was begun.
   var hasTransactions = false
+  /// Who owned the transactional keys of each partition when that was looked at last, and how many times it
+  /// was another than before.
+  var owners: [MemberID] = []
+  var flips = 0
   /// Accounts between which money is moved, and how much there is.
   var bank: (accounts: [String], total: Int)?
   /// Whether clocks were ever apart by more than that.
@@ -130,6 +136,25 @@ public final class SimulatedWorld: @unchecked Sendable {
   func below(_ bound: Int) -> Int { bound <= 1 ? 0 : random.below(bound) }
   func chance(_ inAThousand: Int) -> Bool { inAThousand > 0 && random.below(1_000) < inAThousand }
   func number() -> UInt64 { random.next() }
+
+  /// In one of three seeds hints are handed over, replicas compared and partitions moved at a few KiB a
+  /// second, so that all three have to wait for their rates. To be called before there is a cluster.
+  ///
+  /// It draws from numbers of its own: whatever else the seed decides stays as it is.
+  ///
+  /// - Parameter minutes: in which data comes to be: of that there is as much more, and so are the rates.
+  func choosePaces(minutes: Double) {
+    var numbers = SplitMix64(seed: seed ^ 0x7061_6365)
+    guard numbers.below(3) == 0 else { return }
+    isPaced = true
+    let scale = max(1, Int(minutes.rounded(.up)))
+    let rates = (0..<3).map { _ in (1_024 + numbers.below(15 * 1_024 + 1)) * scale }
+    clusterOptions.hintBytesPerSecond = rates[0]
+    clusterOptions.repairBytesPerSecond = rates[1]
+    clusterOptions.moveBytesPerSecond = rates[2]
+    // Else nothing is compared in the background within some minutes.
+    clusterOptions.repairInterval = .seconds(60)
+  }
 
   // MARK: - Building
 

@@ -15,9 +15,13 @@ public struct SimulationReport: Sendable {
   public var committed = 0
   public var aborted = 0
   public var unknown = 0
-  /// Nodes that joined, and those that are gone for good: that have left, most of them.
+  /// Nodes that joined, and those that are gone for good: that have left, most of them. None that failed
+  /// before it served.
   package var joined = 0
   package var gone = 0
+  /// How often a partition's transactional keys were seen to have come to another owner while clients still
+  /// acted.
+  package var flips = 0
   /// What a client would have cause to complain about, each with the history of its key.
   public var violations: [String] = []
 
@@ -91,6 +95,8 @@ public struct Simulation: Sendable {
     Simulation(seed: seed).run { world in
       do {
         try options.validate()
+        // A read that is judged while members change may miss what a hint has that waits.
+        if !options.checksMovedReads { world.choosePaces(minutes: options.minutes) }
         try world.cluster(
           of: options.nodes, replicas: options.replicas, readQuorum: options.readQuorum,
           writeQuorum: options.writeQuorum, keyspaceReplicas: options.keyspaceReplicas,
@@ -121,8 +127,9 @@ public struct Simulation: Sendable {
       report.committed = transactions.committed
       report.aborted = transactions.aborted
       report.unknown = transactions.unknown
-      report.joined = world.hosts.count - min(world.hosts.count, options.nodes)
-      report.gone = world.hosts.count { $0.isLost }
+      report.joined = world.hosts.dropFirst(max(0, options.nodes)).count { $0.hasServed }
+      report.gone = world.hosts.count { $0.isLost && $0.hasServed }
+      report.flips = world.flips
     }
     return report
   }
@@ -146,10 +153,12 @@ extension SimulatedWorld {
     try bankers?.open()
     try beginFaults(options.faults)
     guard let faults else { return }
+    noteOwners()
     let clients = RandomClients(self, count: options.clients, faults)
     clients.begin()
     bankers?.begin()
     run(for: .milliseconds(Int64(options.minutes * 60_000)))
+    noteOwners()
     clients.end()
     bankers?.end()
     faults.end()

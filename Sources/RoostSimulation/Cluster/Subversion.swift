@@ -39,12 +39,14 @@ package enum Subversion: Sendable, Hashable, CaseIterable {
   case forgetsOutcomes
   /// A partition's owner gives its transactional keys up while transactions hold locks of them.
   case givesUpUndrained
+  /// A member that leaves gives nobody what it has on record of transactions.
+  case dropsBequest
 
   /// Whether it is about transactions.
   package var isOfTransactions: Bool {
     switch self {
     case .readsThePast, .releasesReadLocks, .reroutesEffects, .presumesAbort, .forgetsOutcomes,
-      .givesUpUndrained:
+      .givesUpUndrained, .dropsBequest:
       true
     default: false
     }
@@ -68,6 +70,7 @@ extension SimulatedWorld {
     broken.dropsForwards = subversion == .dropsForwards
     broken.countsPending = subversion == .countsPending
     broken.givesUpUndrained = subversion == .givesUpUndrained
+    broken.dropsBequest = subversion == .dropsBequest
     return broken
   }
 

@@ -7,7 +7,7 @@ import Testing
 // Budget: 40 s
 @Suite struct MutationSearchTests {
   private static let seeds = 40
-  /// Of those that show only for a moment.
+  /// Of those that show only for a moment, or only where a member has left by then.
   private static let seedsOfMoves = 60
 
   /// What makes it likely that a broken rule is met, and quick to find out.
@@ -41,13 +41,20 @@ import Testing
       options.faults = [.members]
       options.weather.late = 300
       options.clients = 8
+    case .dropsBequest:
+      // Who leaves is to have been down before, so that its clients were not told. With all else well it has
+      // left before all is made well, when the rule is kept again.
+      options.faults = [.members, .processes, .power]
+      options.nodes = 5
+      options.clients = 8
+      options.minutes = 1.5
     default: break
     }
     return options
   }
 
   private static func isOfMoves(_ subversion: Subversion) -> Bool {
-    [.dropsForwards, .countsPending].contains(subversion)
+    [.dropsForwards, .countsPending, .dropsBequest].contains(subversion)
   }
 
   /// Some need more than chance has in a minute: they are told in a few steps (`TransactionTests/Cluster`).
@@ -70,7 +77,9 @@ import Testing
   }
 
   /// What finds them must find nothing where no rule is broken.
-  @Test(arguments: [Subversion.reapsEarly, .dropsForwards, .countsPending])
+  @Test(arguments: [
+    Subversion.reapsEarly, .dropsForwards, .countsPending, .givesUpUndrained, .dropsBequest,
+  ])
   func `the same scenario with the rule kept`(_ subversion: Subversion) {
     let count = TestSize.of(quick: 2, full: 30)
     for seed in Seeds.of("a kept rule, \(subversion)", count: count) {

@@ -11,6 +11,7 @@ import Testing
     var committed = 0
     var joined = 0
     var gone = 0
+    var flips = 0
   }
 
   private func check(
@@ -31,6 +32,7 @@ import Testing
       totals.committed += report.committed
       totals.joined += report.joined
       totals.gone += report.gone
+      totals.flips += report.flips
       guard !report.ok else { continue }
       Issue.record(
         """
@@ -65,9 +67,12 @@ import Testing
       totals.committed += some.committed
       totals.joined += some.joined
       totals.gone += some.gone
+      totals.flips += some.flips
     }
     #expect(totals.committed > 30, "so much goes wrong that nothing is tried")
     #expect(totals.joined > 0 && totals.joined + totals.gone > 2, "so much goes wrong that nobody comes")
+    // Not only once nothing goes wrong any more.
+    #expect(totals.flips > 0, "no transactional keys move while anybody uses them")
   }
 
   @Test func `one fault at a time`() {

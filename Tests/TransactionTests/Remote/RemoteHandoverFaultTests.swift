@@ -14,18 +14,28 @@ import Testing
 @Suite struct RemoteHandoverFaultTests {
   enum Fault: CaseIterable {
     case isFull
-    /// Once; a store writes nothing more after that.
+    /// Once; a store writes nothing more after that. What was not synced is lost.
     case failsToSync
+    /// Once, too; but what it says may be lost is there.
+    case failsOnceSynced
 
     func strike(_ disk: SimulatedFileSystem) {
       switch self {
       case .isFull: disk.inject(FaultRule([.write, .allocate], repeats: true, .fail(.noSpace)))
       case .failsToSync: disk.inject(FaultRule([.sync], pathSuffix: ".log", .fail(.io)))
+      case .failsOnceSynced:
+        disk.inject(FaultRule([.sync], pathSuffix: ".log", .failOnceSynced(.io)))
       }
     }
 
     /// What becomes of the machine before its process is started again.
-    var policy: CrashPolicy? { self == .isFull ? nil : .random }
+    var policy: CrashPolicy? {
+      switch self {
+      case .isFull: nil
+      case .failsToSync: .random
+      case .failsOnceSynced: .dropAll
+      }
+    }
   }
 
   /// Each write of the log is an operation of the disk: else there would be room in what is reserved.
@@ -95,6 +105,8 @@ import Testing
     try Self.pass(world, seconds: 15, "\(fault)")
     #expect(try world.database().ring.copies.contains(move), "it moved without the record")
     try Self.mend(world, owner, after: fault)
+    let found = fault == .failsOnceSynced ? [move.partition] : []
+    #expect(try world.node(owner).handovers.partitions == found)
     try Self.pass(world, seconds: 5, "\(fault), after it is well")
     try world.settleMembers()
     #expect(try world.owner(name) == new)
