@@ -5,7 +5,8 @@ struct MembershipChange: Hashable, Sendable {
   var number: UInt64
   /// Members whose stores are gone for good: nothing is copied from them, and nobody waits for them.
   var dead: [MemberID] = []
-  /// Whether partitions whose replicas are dead may move though acknowledged writes may be lost.
+  /// Whether partitions may move of which so many replicas are dead that acknowledged writes may be lost. All
+  /// that are not dead take part all the same.
   var isForced = false
   /// Whether no more moves are begun.
   var isCancelled = false

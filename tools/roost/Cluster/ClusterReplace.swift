@@ -10,8 +10,8 @@ struct ClusterReplace: AsyncParsableCommand {
     discussion: """
       What the one had the other gets, and nothing else moves. Where the old one's store is gone for
       good, say so with --dead: the other replicas bring what it had. Where so many replicas are gone
-      that nobody can tell what was acknowledged, the change waits and says so; --force takes what is
-      left.
+      that nobody can tell what was acknowledged, the change waits and says so; --force takes what
+      those have that are left. It waits for a replica that is only out of reach.
 
       It ends with 66 where there is no such member or no such node asks, and with 75 where another
       change is under way or this one is not finished in time: it goes on.
