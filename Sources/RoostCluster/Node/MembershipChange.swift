@@ -53,7 +53,7 @@ package struct MembersRequest: Hashable, Sendable {
 
   /// At most 64; none where it cancels.
   package var changes: [Change]
-  /// Whether partitions of dead members may move though too few replicas are there to tell what was
+  /// Whether partitions of dead members may move though too few replicas are left to tell what was
   /// acknowledged; and whether a member may be called dead that seems to be there.
   package var isForced: Bool
   /// Ends the change under way: moves that have begun are given up, those that are done stay so.
