@@ -210,10 +210,10 @@ import Testing
   @Test func `forced too, whoever takes a dead node's place is brought what is to be deleted`() throws {
     let world = try NodeWorld(5, replicas: 3) { $0.repairInterval = nil }
     let (key, drop, dead) = try Self.moved(world)
+    world.subvert { $0.stopsBefore = [.flip] }
     // With so little weight node 0 has no place: another takes that of the dead.
     _ = try world[0].changeMembers(
       MembersRequest([.remove(dead, isDead: true), .weigh(world.id(0), 1)], isForced: true))
-    world.subvert { $0.stopsBefore = [.flip] }
     try world.beat(10)
     #expect(try world.held(key, at: 0) != nil)
     #expect(try world.database().ring.drops.contains(drop))
