@@ -190,6 +190,8 @@ import Testing
     expect(try ask("weigh", try node.address(), "0"), 64, "1000")
     expect(try ask("weigh", try node.address(), "100"), 0, "nothing to do")
     expect(try ask("replace", try node.address()), 64)
+    expect(try ask("replace", try node.address(), "a", "b"), 64, "takes its place")
+    expect(try ask("leave", try node.address(), "127.0.0.1:9"), 66, "127.0.0.1:9")
     expect(try ask("transfer", "--wait", "1"), 0, "none under way")
     expect(try ask("transfer", "--cancel"), 0, "no change is under way")
     expect(try ask("transfer", "--wait", "-1"), 64)

@@ -1,5 +1,6 @@
 import Roost
 import RoostSimulation
+import RoostStorage
 import TestSupport
 import Testing
 
@@ -144,6 +145,23 @@ import Testing
     #expect(core.isRingInDoubt && core.ringState.revision == revision)
     _ = try core.keyspace("few", .eventual(replicas: 1))
     #expect(!core.isRingInDoubt && core.ringState.revision == revision + 1)
+    try core.close()
+  }
+
+  /// One store may have kept a new order that failed at another, though the others took it back.
+  @Test func `all stores are told the ring anew before the first keyspace counts on its order`() throws {
+    let database = try SynchronousDatabase(stores: 2, replicas: 2, .eventual)
+    let core = database.core
+    var revision = core.ringState.revision
+    for (name, replicas, isFirst) in [("all", 2, false), ("few", 1, true), ("fewer", 1, false)] {
+      _ = try core.keyspace(name, .eventual(replicas: replicas))
+      if isFirst { revision += 1 }
+      #expect(core.ringState.revision == revision, "\(name)")
+      for member in core.presentMembers {
+        let bytes = try #require(try member.system.get(Member.SystemKey.ring))
+        #expect(try RingState(decoding: bytes).revision == revision, "\(name)")
+      }
+    }
     try core.close()
   }
 }

@@ -64,8 +64,9 @@ extension DatabaseCore {
     }
     // Two halves of a database that each made a keyspace would have two schemas of one revision.
     try checkChangeable()
-    // Before anything counts on the order of the lists: what is on disk may have another one.
-    if isRingInDoubt, policy.keepsOrder(of: ringState.ring) { try install(ringState) }
+    // Before anything counts on the order of the lists: what is on disk may have another one. Where telling
+    // all of a new order failed, some store may have kept it, and would go by it if it were opened alone.
+    if isRingInDoubt || !schema.keepsOrder, policy.keepsOrder(of: ringState.ring) { try install(ringState) }
     // A cluster's keyspaces are in its schema before they are opened here (`ClusterNode.makeKeyspace`).
     guard policy.quorums.areMajorities else {
       throw DatabaseError(

@@ -186,16 +186,7 @@ package enum DatabaseOpening {
       throw DatabaseError(.corruption, "no store of the database has its ring and its schema")
     }
     try checkMembers(candidates, ringState, schema, options)
-    for keyspace in schema.keyspaces
-    where keyspace.kind != .transactional
-      && (keyspace.replicas > ringState.ring.replicas
-        || keyspace.hasFewerReplicas != (keyspace.replicas < ringState.ring.replicas))
-    {
-      throw DatabaseError(
-        .corruption,
-        "the keyspace `\(keyspace.name)` has \(keyspace.replicas) replicas in the schema, the ring "
-          + "\(ringState.ring.replicas)")
-    }
+    try schema.check(ringState.ring)
     for candidate in candidates {
       if ringState.places[candidate.identity!.member] != candidate.path {
         ringState.places[candidate.identity!.member] = candidate.path

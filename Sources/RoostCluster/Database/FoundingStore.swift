@@ -62,7 +62,8 @@ package final class FoundingStore {
   ///   - isReaped: whether the cluster has reaped anything: then what the store has of partitions that were
   ///     others' in between is deleted.
   /// - Throws: `.foreignStore` where it is another database's, `.notAMember` where the ring does not have it,
-  ///   and what writing to it throws. The store is closed then.
+  ///   `.corruption` where a keyspace does not fit the ring, and what writing to it throws. The store is closed
+  ///   then, and has nothing of what was damaged.
   package func complete(
     _ database: DatabaseID, _ ring: RingState, _ keyspaces: [Schema.Keyspace], isReaped: Bool = false
   ) throws(DatabaseError) -> DatabaseCore {
@@ -93,6 +94,7 @@ package final class FoundingStore {
       if ring.ring.members.count > 1 { candidate.identity!.closed = nil }
       var schema = candidate.schema ?? Schema()
       if schema.adopt(keyspaces) { schema.revision += 1 }
+      try schema.check(ring.ring)
       candidate.schema = schema
       // All or nothing: a store that is a member has its ring and its schema.
       try Self.write(candidate)

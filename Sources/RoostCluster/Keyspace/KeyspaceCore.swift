@@ -60,6 +60,10 @@ package final class KeyspaceCore: @unchecked Sendable {
     policyLock.withLock { openedWith.siblings = policy.siblings }
   }
 
+  /// Whether stores keep the leaves of its hash trees: where several have its keys, to be compared. With one
+  /// replica most puts would pass the leaves by (`putSole`).
+  var keepsLeaves: Bool { shared.keepsLeaves && replicas > 1 }
+
   /// Opens the keyspace's trees in a member's store. With the database's `topology` held.
   func attach(_ member: Member) throws(DatabaseError) {
     if let versions { return try versions.attach(member) }
@@ -71,7 +75,7 @@ package final class KeyspaceCore: @unchecked Sendable {
       let records = try member.store.tree(Self.recordTree(name), options)
       // Puts look what is under their keys, and most find nothing.
       try records.keepKeyFilter()
-      let leaves = shared.keepsLeaves ? try member.store.tree(Self.leafTree(name)) : nil
+      let leaves = keepsLeaves ? try member.store.tree(Self.leafTree(name)) : nil
       return KeyspacePart(
         member, records: records,
         changes: try member.store.tree(Self.changeTree(name), options),
@@ -223,7 +227,7 @@ final class KeyspacePart: Sendable {
   let changes: Tree
   let latestChanges: LatestChanges
   let recentPuts: RecentPuts
-  /// Of the hash trees that replicas compare; `nil` where no other process has replicas.
+  /// Of the hash trees that replicas compare; `nil` where no other process has replicas of the keyspace.
   let leaves: KeptLeaves?
   /// Held while a record is reaped: the mark of what was reaped only rises.
   let reaping = Lock()

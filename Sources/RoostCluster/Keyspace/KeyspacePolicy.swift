@@ -40,6 +40,8 @@ public struct KeyspacePolicy: Sendable {
   ///     that it was founded with; `nil` for just as many, and for a keyspace that is there for what it was
   ///     made with. Fewer are the first ones of each partition's list. They are as evenly spread over the
   ///     stores as it happens, and over zones where there are as many zones as the database has replicas.
+  ///     With one, losing a disk loses keys; and transactions with effects on keys of a partition abort while
+  ///     the first place of its list moves between nodes.
   ///   - readQuorum: at a node of a cluster, how many replicas answer a read, 1 to their number, where the
   ///     request does not say. `nil` for a majority; for a keyspace that is there, for what it was made with.
   ///   - writeQuorum: as `readQuorum`, how many replicas have a write when it is acknowledged. Where both

@@ -189,6 +189,22 @@ package struct Schema: Equatable, Sendable {
     }
   }
 
+  /// That its keyspaces have the replicas that a ring has for them: before it is made durable beside it.
+  ///
+  /// - Throws: `.corruption`.
+  func check(_ ring: Ring) throws(DatabaseError) {
+    for keyspace in keyspaces
+    where keyspace.kind != .transactional
+      && (keyspace.replicas > ring.replicas
+        || keyspace.hasFewerReplicas != (keyspace.replicas < ring.replicas))
+    {
+      throw DatabaseError(
+        .corruption,
+        "the keyspace `\(keyspace.name)` has \(keyspace.replicas) replicas in the schema, the ring "
+          + "\(ring.replicas)")
+    }
+  }
+
   /// What is wrong with a keyspace's or an index's name, if anything.
   package static func problem(name: String, of what: String) -> DatabaseError? {
     let allowed = name.utf8.allSatisfy { byte in

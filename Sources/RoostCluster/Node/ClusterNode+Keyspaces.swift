@@ -32,8 +32,9 @@ extension ClusterNode {
 
   /// Takes in the cluster's keyspaces.
   ///
-  /// - Throws: what the directory or the store throws.
+  /// - Throws: `.corruption` where one does not fit the ring, what the directory or the store throws.
   private func adopt(_ schema: Schema) throws(DatabaseError) {
+    try schema.check(core.ring)
     // Who holds its keys is told by the order of lists: nothing is done for it by an earlier order. The
     // directory said that it counts before it had the keyspace.
     if schema.hasFewerReplicas, !view.hasFewerReplicas { try refreshRing() }

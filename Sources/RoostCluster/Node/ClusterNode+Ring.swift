@@ -71,6 +71,8 @@ extension ClusterNode {
       }
       let known = try DatabaseRecord(decoding: found.value)
       var record = known
+      // A directory that was set back does not make lists change their order again.
+      record.hasFewerReplicas = known.hasFewerReplicas || view.hasFewerReplicas
       guard try body(&record) else {
         try adopt(known)
         return false

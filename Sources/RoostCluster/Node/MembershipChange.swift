@@ -5,7 +5,8 @@ struct MembershipChange: Hashable, Sendable {
   var number: UInt64
   /// Members whose stores are gone for good: nothing is copied from them, and nobody waits for them.
   var dead: [MemberID] = []
-  /// Whether partitions whose replicas are dead may move though acknowledged writes may be lost.
+  /// Whether partitions may move of which so many replicas are dead that acknowledged writes may be lost. All
+  /// that are not dead take part all the same.
   var isForced = false
   /// Whether no more moves are begun.
   var isCancelled = false
@@ -52,7 +53,7 @@ package struct MembersRequest: Hashable, Sendable {
 
   /// At most 64; none where it cancels.
   package var changes: [Change]
-  /// Whether partitions of dead members may move though too few replicas are there to tell what was
+  /// Whether partitions of dead members may move though too few replicas are left to tell what was
   /// acknowledged; and whether a member may be called dead that seems to be there.
   package var isForced: Bool
   /// Ends the change under way: moves that have begun are given up, those that are done stay so.

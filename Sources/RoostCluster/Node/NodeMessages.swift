@@ -278,6 +278,10 @@ package struct NodeStatus: Sendable, Equatable {
   /// Of the members' change, where there is one.
   package var change = ChangeProgress()
 
+  /// Whether its keyspaces have a change of the members keep the order of the lists
+  /// (``Ring/plan(to:keepsOrder:)``).
+  package var keepsOrder: Bool { keyspaces.contains { $0.kind == .transactional || $0.replicas != nil } }
+
   package init(
     cluster: String, database: DatabaseID, epoch: UInt64, partitionCount: Int, replicas: Int,
     members: [Member], keyspaces: [Keyspace], counters: Counters, lastPass: RepairPass? = nil

@@ -136,6 +136,18 @@ extension KeyspaceCore {
     return page
   }
 
+  /// Whether a store here holds any key of a partition, deleted ones that are not reaped among them.
+  ///
+  /// - Throws: as ``hashTree(of:on:seed:isCancelled:)``.
+  func holdsKeys(of partition: Int, on member: Member) throws(DatabaseError) -> Bool {
+    var isAny = false
+    _ = try forEachStored(of: partition, on: member, after: [], { false }) { _, _ in
+      isAny = true
+      return false
+    }
+    return isAny
+  }
+
   private func forEachRecord(
     of partition: Int, on member: Member, after: [UInt8], _ isCancelled: () -> Bool,
     _ body: ([UInt8], Record) -> Bool

@@ -454,7 +454,7 @@ final class TreeRepair: UnderWay, @unchecked Sendable {
   private func seed(of keyspace: KeyspaceCore, _ node: ClusterNode) -> UInt64 {
     let random = node.environment.randomness.next()
     let isFull = fullEvery.map { random % UInt64($0) == 0 } ?? false
-    return isFull || !keyspace.shared.keepsLeaves ? random : keyspace.leafSeed
+    return isFull || !keyspace.keepsLeaves ? random : keyspace.leafSeed
   }
 
   private func others(

@@ -12,8 +12,11 @@ final class PartitionCatchUp: @unchecked Sendable {
   private let view: RingView
   /// Whether nobody can ask the member that gives the partition.
   private let isSourceDead: Bool
-  /// Where the source is dead: whether what can be had is enough, though it may lack acknowledged writes.
+  /// Where the source is dead, and so many of the others too that nobody can tell what was acknowledged:
+  /// whether all that are left are enough, though acknowledged writes may be lost.
   private let isForced: Bool
+  /// The other replicas, those left out that are dead.
+  private let others: [MemberID]
   private var toAsk: ArraySlice<MemberID>
   private var toCompare: ArraySlice<MemberID> = []
   /// Those of which the place that is taken has a replica.
@@ -35,10 +38,10 @@ final class PartitionCatchUp: @unchecked Sendable {
     let dead = view.change?.dead ?? []
     isSourceDead = dead.contains(move.from)
     isForced = view.change?.isForced == true
-    // The source first: what it holds makes the receiver as good as it is.
-    let others = view.replicas(of: move.partition).filter {
+    others = view.replicas(of: move.partition).filter {
       $0 != move.from && $0 != node.local.id && !dead.contains($0)
     }
+    // The source first: what it holds makes the receiver as good as it is.
     toAsk = ArraySlice((isSourceDead ? [] : [move.from]) + others)
   }
 
@@ -96,12 +99,14 @@ final class PartitionCatchUp: @unchecked Sendable {
   private func check(_ members: some Collection<MemberID>) throws(DatabaseError) {
     let what = "partition \(move.partition) moves from \(move.from) to \(move.to)"
     if isSourceDead {
-      if isForced { return }
       // A write was acknowledged by a majority of its keyspace's replicas, so each set of so many of the
-      // others has met one of those.
+      // others has met one of those. Where so many are dead that there is no such set, the operator may do
+      // without; nobody does without one that is only out of reach.
       for count in Set(keyspaces.map(\.replicas) + [view.ring.replicas]).sorted() {
         let replicas = view.ring.replicas(of: move.partition).prefix(count)
-        let (found, needed) = (members.count { replicas.contains($0) }, count - count / 2)
+        let found = members.count { replicas.contains($0) }
+        let left = others.count { replicas.contains($0) }
+        let needed = isForced ? min(count - count / 2, left) : count - count / 2
         guard found >= needed else {
           throw DatabaseError(
             .unreachable,
@@ -166,8 +171,8 @@ final class PartitionCatchUp: @unchecked Sendable {
   }
 }
 
-/// Deletes a partition that a node has given away, once all replicas have what it holds. Used by one thread
-/// at a time.
+/// Deletes a partition that a node has given away, once all replicas have what it holds. Where all replicas
+/// of a keyspace are dead it is kept: it may be the last copy. Used by one thread at a time.
 final class PartitionDrop: @unchecked Sendable {
   private let partition: Int
   /// Not kept alive: else a node that keeps what it has under way would keep itself.
@@ -229,6 +234,7 @@ final class PartitionDrop: @unchecked Sendable {
         guard node.view.print(of: partition).print == view.print(of: partition).print else {
           throw NodeMoves.outdated
         }
+        try checkKept(node)
         try node.core.deleteMoved(partition)
         let drop = RingState.Drop(partition: partition, member: node.local.id)
         let isDone = try node.changeRecord { record in
@@ -238,5 +244,33 @@ final class PartitionDrop: @unchecked Sendable {
         }
         if !isDone { throw NodeMoves.outdated }
       })
+  }
+
+  /// A keyspace whose replicas are all dead was compared with nobody: what is here of it may be all that is
+  /// left.
+  ///
+  /// - Throws: `.unreachable` where there is such a keyspace, what the store throws.
+  private func checkKept(_ node: ClusterNode) throws(DatabaseError) {
+    let dead = view.change?.dead ?? []
+    for keyspace in keyspaces {
+      let replicas = view.replicas(of: partition, in: keyspace)
+      guard replicas.allSatisfy({ dead.contains($0) }), !isGivenUp(by: node) else { continue }
+      guard try keyspace.holdsKeys(of: partition, on: node.local) else { continue }
+      throw DatabaseError(
+        .unreachable,
+        "partition \(partition) is to be deleted here, and all replicas of the keyspace `\(keyspace.name)` "
+          + "are dead: what is left of it may be here alone")
+    }
+  }
+
+  /// Whether the operator does without what the dead alone had, and nobody else is about to take a place of
+  /// theirs, who would be brought it from here.
+  private func isGivenUp(by node: ClusterNode) -> Bool {
+    guard let change = view.change, change.isForced, !change.isCancelled else { return false }
+    let move =
+      view.state.copies.first(where: { $0.partition == partition })
+      ?? view.plan?.moves.first(where: { $0.partition == partition })
+    // Nothing comes here before this is deleted: who waited for that would wait for ever.
+    return move.map { $0.to == node.local.id } ?? true
   }
 }

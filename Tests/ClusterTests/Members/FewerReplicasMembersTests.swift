@@ -169,6 +169,104 @@ import Testing
     #expect(left == Self.keys.count - had && had > 0)
   }
 
+  /// A place of a keyspace with one replica has moved from node 0, which has yet to delete what it had, and
+  /// the node that took it is gone.
+  private static func moved(
+    _ world: NodeWorld
+  ) throws -> (key: String, drop: RingState.Drop, dead: MemberID) {
+    try world.make(replicas: 1)
+    let (key, partition, outside) = try place(0, world)
+    try world.put(key, "v", at: 1)
+    world.subvert { $0.stopsBefore = [.compare] }
+    _ = try world.move(partition, from: 0, to: outside)
+    try world.beat(2)
+    let dead = world.id(outside)
+    #expect(try world.database().ring.ring.replica(of: partition, slot: 0) == dead)
+    #expect(try world.held(key, at: outside) != nil)
+    #expect(try world.held(key, at: 0) != nil)
+    world.crash(outside, .keepAll)
+    try world.beat(12)
+    return (key, RingState.Drop(partition: partition, member: world.id(0)), dead)
+  }
+
+  @Test func `what a dead node had alone is kept where it is to be deleted, unless that is forced`() throws {
+    let world = try NodeWorld(4, replicas: 3) { $0.repairInterval = nil }
+    let (key, drop, dead) = try Self.moved(world)
+    _ = try world[0].changeMembers(MembersRequest([.remove(dead, isDead: true)]))
+    world.subvert { $0.stopsBefore = [] }
+    try world.beat(30)
+    #expect(try world.held(key, at: 0) != nil, "it is the last copy")
+    #expect(try world.database().ring.drops.contains(drop))
+    _ = try world[0].changeMembers(.cancel)
+    try world.beat(12)
+    #expect(try world.held(key, at: 0) != nil)
+    // Node 0 alone is left to take the place, and nothing comes to it before it has deleted what it had.
+    _ = try world[0].changeMembers(MembersRequest([.remove(dead, isDead: true)], isForced: true))
+    try world.settle()
+    #expect(try world.values(key, at: 0) == [])
+    #expect(try world.database().ring.ring.replica(of: drop.partition, slot: 0) == world.id(0))
+  }
+
+  @Test func `forced too, whoever takes a dead node's place is brought what is to be deleted`() throws {
+    let world = try NodeWorld(5, replicas: 3) { $0.repairInterval = nil }
+    let (key, drop, dead) = try Self.moved(world)
+    world.subvert { $0.stopsBefore = [.flip] }
+    // With so little weight node 0 has no place: another takes that of the dead.
+    _ = try world[0].changeMembers(
+      MembersRequest([.remove(dead, isDead: true), .weigh(world.id(0), 1)], isForced: true))
+    try world.beat(10)
+    #expect(try world.held(key, at: 0) != nil)
+    #expect(try world.database().ring.drops.contains(drop))
+    world.subvert { $0.stopsBefore = [] }
+    try world.settle()
+    #expect(try world.held(key, at: 0) == nil)
+    for index in world.running { #expect(try world.values(key, at: index) == ["v"]) }
+  }
+
+  /// With a keyspace of one replica what a dead node had moves only when it is forced to: that must not cost
+  /// the others what they can have.
+  @Test func `forced or not, a replica that is only out of reach is waited for`() throws {
+    let world = try NodeWorld(4, replicas: 3) { $0.repairInterval = nil }
+    try world.make("few", replicas: 1)
+    try world.make()
+    let (key, partition, outside) = try Self.place(0, world)
+    let others = (1..<4).filter { $0 != outside }
+    let (holder, missed) = (others[0], others[1])
+    for index in [0, holder, outside] { world.cut(index, missed) }
+    try world.put(key, "v", at: holder)
+    for index in 0..<4 { _ = try world[index].hints.forget(world.id(missed)) }
+    world.heal()
+    #expect(try world.held(key, at: holder) != nil)
+    #expect(try world.held(key, at: missed) == nil)
+    let dead = world.id(0)
+    world.crash(0, .keepAll)
+    world.crash(holder, .keepAll)
+    try world.beat(12)
+    _ = try world[outside].changeMembers(MembersRequest([.remove(dead, isDead: true)], isForced: true))
+    try world.beat(30)
+    #expect(try world.database().ring.ring.replica(of: partition, slot: 0) == dead)
+    try world.restart(holder)
+    try world.settle()
+    #expect(try world.database().ring.ring.replica(of: partition, slot: 0) == world.id(outside))
+    #expect(try world.held(key, at: outside) != nil)
+    #expect(try world.values(key, at: missed) == ["v"])
+  }
+
+  @Test func `a directory that was set back does not have lists change their order again`() throws {
+    let world = try NodeWorld(4, replicas: 3)
+    try world.make(replicas: 2)
+    var record = try world.database()
+    record.hasFewerReplicas = false
+    let found = try #require(try world.directory.record(ClusterRecordName.database))
+    let version = try world.directory.compareAndSet(
+      ClusterRecordName.database, version: found.version, record.encoded(), lease: nil)
+    #expect(version != nil)
+    #expect(try !world.database().hasFewerReplicas)
+    _ = try world[0].changeMembers(MembersRequest([.weigh(world.id(1), 30)]))
+    #expect(try world.database().hasFewerReplicas)
+    try world.settle()
+  }
+
   /// Until then a change may put lists in another order.
   @Test func `the first such keyspace is made when members do not change, others at any time`() throws {
     let world = try NodeWorld(3, replicas: 2)

@@ -142,7 +142,7 @@ import Testing
       let status = world[index].status
       #expect(status.keyspaces == [NodeStatus.Keyspace(name: "k", kind: .keep, replicas: 2)])
       #expect(try NodeStatus(decoding: status.encoded()) == status)
-      #expect(status.encoded()[0] == 6 && status.replicas == 3)
+      #expect(status.encoded()[0] == 6 && status.replicas == 3 && status.keepsOrder)
       #expect(try world.values("k", at: index) == ["v"])
     }
   }
@@ -176,7 +176,7 @@ import Testing
     let world = try Self.world(3)
     #expect(try !world.database().hasFewerReplicas)
     #expect(world[0].status.keyspaces == [NodeStatus.Keyspace(name: "k", kind: .keep)])
-    #expect(world[0].status.encoded()[0] == 4)
+    #expect(world[0].status.encoded()[0] == 4 && !world[0].status.keepsOrder)
   }
 
   /// A node by an earlier ring might take other members for the first of a list.
@@ -204,6 +204,37 @@ import Testing
         #expect(try holds == Self.nodes(of: key, other).holders.contains(index))
       }
     }
+  }
+
+  /// Nobody wrote such a one, and a store that made it durable would be of no use any more.
+  @Test func `a schema of the directory that does not fit the ring is not taken over`() throws {
+    for (replicas, hasFewer) in [(4, true), (3, true), (2, false)] {
+      let world = try NodeWorld(3)
+      try world.beat(2)
+      var schema = Schema()
+      schema.revision = 1
+      schema.keyspaces = [
+        Schema.Keyspace(
+          id: 1, name: "k", kind: .keep, replicas: replicas, indexes: [], hasFewerReplicas: hasFewer)
+      ]
+      try Self.write(schema, world)
+      #expect(code { try world[0].learnKeyspaces() } == .corruption, "\(replicas)")
+      #expect(world[0].core.keyspaceEntries.isEmpty, "\(replicas)")
+      try world.close(1)
+      #expect(code { try world.restart(1) } == .corruption, "\(replicas)")
+      schema.keyspaces[0].replicas = 3
+      schema.keyspaces[0].hasFewerReplicas = false
+      try Self.write(schema, world)
+      try world.restart(1)
+      for index in [0, 1] { #expect(try world[index].keyspace("k").replicas == 3) }
+    }
+  }
+
+  private static func write(_ schema: Schema, _ world: NodeWorld) throws {
+    let found = try world.directory.record(ClusterRecordName.schema)
+    let version = try world.directory.compareAndSet(
+      ClusterRecordName.schema, version: found?.version ?? 0, schema.encoded(), lease: nil)
+    #expect(version != nil)
   }
 
   // MARK: - Reaping

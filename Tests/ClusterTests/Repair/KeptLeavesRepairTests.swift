@@ -218,13 +218,15 @@ import Testing
     #expect(report.keys == 10 && report.scanned == 0 && report.differing == 0)
   }
 
-  @Test func `one process, and a cluster of one replica, keep no leaves`() throws {
-    let world = try NodeWorld(2, replicas: 1)
-    try world.make()
-    for number in 0..<20 { try world.put("k\(number)", "v", at: number % 2) }
-    for index in 0..<2 {
-      #expect(try world[index].keyspace("k").parts[world[index].local.slot]?.leaves == nil)
-      #expect(!world[index].local.store.treeNames.contains { $0.hasPrefix(KeyspaceCore.leafTrees) })
+  @Test func `one process, and keyspaces of one replica, keep no leaves`() throws {
+    for (count, replicas) in [(2, 1), (3, 2)] {
+      let world = try NodeWorld(count, replicas: replicas)
+      try world.make(replicas: 1)
+      for number in 0..<20 { try world.put("k\(number)", "v", at: number % count) }
+      for index in 0..<count {
+        #expect(try world[index].keyspace("k").parts[world[index].local.slot]?.leaves == nil)
+        #expect(!world[index].local.store.treeNames.contains { $0.hasPrefix(KeyspaceCore.leafTrees) })
+      }
     }
     let disk = SimulatedEnvironment(seed: 4)
     let core = try DatabaseOpening.open(["/a", "/b"], NodeWorld.options, disk.environment)

@@ -66,7 +66,8 @@ struct DeadOptions: ParsableArguments {
   @Flag(
     help: ArgumentHelp(
       "With --dead: even if it seems to be there, and if acknowledged writes may be lost.",
-      discussion: "They may be where too few replicas are left to tell what was acknowledged."))
+      discussion: "They may be where too few replicas are left to tell what was acknowledged. "
+        + "All that are not called dead are waited for all the same."))
   var force = false
 
   func validate() throws {

@@ -22,9 +22,13 @@ struct ClusterRing: AsyncParsableCommand {
   @Flag(help: "A JSON object.") var json = false
 
   func run() async throws {
-    let state = try await connection.withClient { try await $0.ring() }
+    let (state, status) = try await connection.withClient { client in
+      (try await client.ring(), try await client.status())
+    }
     let ring = state.ring
-    let plan: RingPlan? = changes.isEmpty ? nil : try ring.plan(to: changes.applied(to: ring.staying))
+    let plan: RingPlan? =
+      changes.isEmpty
+      ? nil : try ring.plan(to: changes.applied(to: ring.staying), keepsOrder: status.keepsOrder)
     guard json else {
       for line in RingPicture.lines(ring: ring, plan: plan) { try Output.standard.line(line) }
       if !state.copies.isEmpty || !state.drops.isEmpty {
