@@ -62,8 +62,8 @@ package final class FoundingStore {
   ///   - isReaped: whether the cluster has reaped anything: then what the store has of partitions that were
   ///     others' in between is deleted.
   /// - Throws: `.foreignStore` where it is another database's, `.notAMember` where the ring does not have it,
-  ///   `.corruption` where a keyspace does not fit the ring, and what writing to it throws. The store is closed
-  ///   then, and has nothing of what was damaged.
+  ///   `.corruption` where a keyspace does not fit the ring, and what writing to it throws. The store is
+  ///   closed then, and has nothing of what was damaged.
   package func complete(
     _ database: DatabaseID, _ ring: RingState, _ keyspaces: [Schema.Keyspace], isReaped: Bool = false
   ) throws(DatabaseError) -> DatabaseCore {

@@ -19,12 +19,13 @@ import Testing
     /// Once, too; but what it says may be lost is there.
     case failsOnceSynced
 
-    func strike(_ disk: SimulatedFileSystem) {
+    /// - Parameter number: which sync of the log fails from now on.
+    func strike(_ disk: SimulatedFileSystem, sync number: Int = 1) {
       switch self {
       case .isFull: disk.inject(FaultRule([.write, .allocate], repeats: true, .fail(.noSpace)))
-      case .failsToSync: disk.inject(FaultRule([.sync], pathSuffix: ".log", .fail(.io)))
+      case .failsToSync: disk.inject(FaultRule([.sync], pathSuffix: ".log", occurrence: number, .fail(.io)))
       case .failsOnceSynced:
-        disk.inject(FaultRule([.sync], pathSuffix: ".log", .failOnceSynced(.io)))
+        disk.inject(FaultRule([.sync], pathSuffix: ".log", occurrence: number, .failOnceSynced(.io)))
       }
     }
 
@@ -90,7 +91,8 @@ import Testing
     let now = Timestamp(milliseconds: core.shared.clock.physicalMilliseconds + 3_000)
     try core.shared.observe(now)
     let disk = world.hosts[owner].disk
-    fault.strike(disk)
+    // The first sync is that of the clock's bound, which comes before.
+    fault.strike(disk, sync: 2)
     try world.subvert { $0.stopsBefore = [] }
     try world.settle {
       try world.node(new).beat()
