@@ -45,7 +45,7 @@ package enum NetworkEvent: Sendable {
   case dropped(TransportError)
 }
 
-/// What ``Network/statistics`` tells.
+/// A node's connections, as counted since it was started.
 public struct NetworkStatistics: Sendable, Hashable {
   /// Those that this node dials, in order of their numbers.
   public var peers: [PeerStatistics]

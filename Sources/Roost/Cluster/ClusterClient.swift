@@ -173,6 +173,15 @@ public final class ClusterClient: Sendable {
     }
   }
 
+  /// Reads certificate, key and authority again, from the files that
+  /// ``TLSOptions/mutual(certificate:key:authority:)`` named: the next connection uses them, and one that
+  /// stands stays as it is. With plain TCP nothing happens.
+  ///
+  /// Waits for the file system.
+  ///
+  /// - Throws: ``TransportError`` with `.certificate`, naming the file: what was in use stays in use.
+  public func reloadCertificates() throws { try client.reloadCertificates() }
+
   /// Ends the connection; calls under way fail with `.closed` or, where the node may have acted on them,
   /// `.indeterminate`.
   public func close() async { await client.close() }

@@ -1,5 +1,6 @@
 public import RoostCluster
 import RoostEnvironment
+public import RoostNetwork
 
 /// The members of the cluster that a database is a node of: who they are, who asks to become one, and how
 /// they are changed while the cluster serves.
@@ -21,12 +22,17 @@ import RoostEnvironment
 public struct ClusterMembers: Sendable {
   let database: Database
   let node: ClusterNode
+  let network: Network
 
   /// This node's own number.
   public var own: MemberID { node.local.id }
 
   /// The members as this node knows them, those that are leaving among them. O(partitions · replicas).
   public var members: [ClusterMember] { node.status.members.map(ClusterMember.init) }
+
+  /// This node's connections: those to the others, of which each has its address as in ``members``, and those
+  /// that others have made. O(connections).
+  public var networkStatistics: NetworkStatistics { network.statistics }
 
   /// Who asks to join: nodes that were started with ``ClusterOptions/joins`` and wait.
   ///
@@ -63,8 +69,8 @@ public struct ClusterMembers: Sendable {
   ///     dead. Replicas that are only out of reach are waited for all the same.
   /// - Throws: as ``admit(_:weight:zone:)``; `.notAMember` (no such member), `.tooManyReplicas` (fewer
   ///   members than replicas would be left), `.invalidArgument` (called dead, it seems to be there),
-  ///   `.wrongPolicy` (called dead, it has held partitions of a cluster with transactions: it alone may have
-  ///   keys of theirs, and know what became of some).
+  ///   `.wrongPolicy` (called dead, it has held partitions of a cluster with a transactional keyspace,
+  ///   written or not: it alone may have keys of transactions, and know what became of some).
   public func remove(_ member: MemberID, isDead: Bool = false, isForced: Bool = false) async throws {
     try await change(MembersRequest([.remove(member, isDead: isDead)], isForced: isForced))
   }
@@ -123,7 +129,9 @@ public struct ClusterMembers: Sendable {
 
 extension Database {
   /// The members of the cluster that this database is a node of; `nil` where it is of none.
-  public var cluster: ClusterMembers? { node.map { ClusterMembers(database: self, node: $0) } }
+  public var cluster: ClusterMembers? {
+    membership.map { ClusterMembers(database: self, node: $0.node, network: $0.service.network) }
+  }
 }
 
 /// A member of a cluster as one of its nodes sees it. A value.

@@ -54,8 +54,8 @@ extension Database {
   /// snapshots, over all of them; keys whose node is out of reach fail with `.unreachable`. The nodes' clocks
   /// may differ by ``TransactionOptions/clockBound``, the same at all nodes, or
   /// ``DatabaseOptions/maximumClockOffset`` where that is zero: a commit is answered when so much time has
-  /// passed. The members are looked after by ``cluster``; in a cluster with transactions none that has had
-  /// partitions can be given up for dead.
+  /// passed. The members are looked after by ``cluster``; once there is a transactional keyspace, written or
+  /// not, none that has had partitions can be given up for dead.
   ///
   /// - Parameters:
   ///   - cluster: its name; nodes of others are refused.
@@ -109,6 +109,21 @@ extension Database {
 
   /// Where other nodes and clients reach this one, `host:port`; `nil` where the database is of no cluster.
   public var address: String? { membership?.service.address.description }
+
+  /// Reads a node's certificate, key and authority again, from the files that
+  /// ``TLSOptions/mutual(certificate:key:authority:)`` named: connections made from now on use them, and
+  /// those that stand stay as they are. With plain TCP nothing happens.
+  ///
+  /// Waits for the file system.
+  ///
+  /// - Throws: ``TransportError`` with `.certificate`, naming the file: what was in use stays in use;
+  ///   ``DatabaseError`` with `.wrongPolicy` where the database is no node of a cluster.
+  public func reloadCertificates() throws {
+    guard let membership else {
+      throw DatabaseError(.wrongPolicy, "a database that is no node of a cluster has no certificates")
+    }
+    try membership.service.reloadCertificates()
+  }
 
   /// Runs until the task is cancelled or the database closed, then closes it. A node of a cluster leaves:
   /// what is under way ends first, as far as time allows. `RoostService` makes it a service of

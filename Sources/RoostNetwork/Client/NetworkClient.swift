@@ -169,6 +169,11 @@ package final class NetworkClient: Sendable {
   /// The monotonic clock, in milliseconds.
   package var monotonicMilliseconds: UInt64 { time.monotonicNanoseconds / 1_000_000 }
 
+  /// Reads certificate, key and authority again; see ``Network/reloadCertificates()``.
+  ///
+  /// - Throws: ``TransportError`` with `.certificate`, naming the file: what was in use stays in use.
+  package func reloadCertificates() throws(TransportError) { try network.reloadCertificates() }
+
   /// Ends the connection and the threads; calls under way fail with `.closed` or, where the node may have
   /// acted on them, `.indeterminate`. A client that was made has to be closed.
   package func close() async {

@@ -93,6 +93,13 @@ import Testing
     let folder = try TemporaryDirectory()
     let nodes = try await Self.cluster(of: 3, in: folder)
     #expect(Set(nodes.map(\.id)).count == 1)
+    let cluster = try #require(nodes[0].cluster)
+    try await poll("connections both ways") {
+      let statistics = cluster.networkStatistics
+      return statistics.peers.count { $0.state == .connected } == 2 && statistics.listener.connections >= 2
+    }
+    let addresses = Set(cluster.networkStatistics.peers.map { "\($0.address)" })
+    #expect(addresses == Set(nodes.dropFirst().compactMap { $0.address }))
     var keyspaces: [Keyspace] = []
     for node in nodes { keyspaces.append(try await node.keyspace("posts", .eventual)) }
     let posts = keyspaces
