@@ -3,6 +3,7 @@ import NIOPosix
 import NIOSSL
 import RoostCluster
 import RoostEnvironment
+import SystemPackage
 
 /// Runs a ``PeerMachine``: dials, writes and reads for it, and answers its callers. Thread-safe.
 final class Peer: @unchecked Sendable {
@@ -218,11 +219,17 @@ extension TransportError {
     if let error = error as? TransportError {
       self = error
     } else if let error = error as? NIOConnectionError {
-      let words = error.connectionErrors.first.map { "\($0.error)" } ?? "the name has no address"
+      let words = error.connectionErrors.first.map { Self.words(for: $0.error) } ?? "the name has no address"
       self.init(.unreachable, "\(address) cannot be reached: \(words)")
     } else {
-      self.init(.unreachable, "\(address) cannot be reached: \(error)")
+      self.init(.unreachable, "\(address) cannot be reached: \(Self.words(for: error))")
     }
+  }
+
+  /// Of the system's errors their own words: NIO calls a connection that was refused one that was reset.
+  private static func words(for error: any Error) -> String {
+    guard let error = error as? IOError else { return "\(error)" }
+    return Errno(rawValue: error.errnoCode).description.lowercased()
   }
 }
 
