@@ -189,6 +189,11 @@ import Testing
     expect(try ask("leave", try node.address(), "--force"), 64, "--dead")
     expect(try ask("weigh", try node.address(), "0"), 64, "1000")
     expect(try ask("weigh", try node.address(), "100"), 0, "nothing to do")
+    // A single node has all partitions, whatever its weight.
+    for weight in ["200", "100"] {
+      expect(try ask("weigh", try node.address(), weight), 0, "done: nothing has to move")
+      expect(try ask("weigh", try node.address(), weight), 0, "nothing to do")
+    }
     expect(try ask("replace", try node.address()), 64)
     expect(try ask("replace", try node.address(), "a", "b"), 64, "takes its place")
     expect(try ask("leave", try node.address(), "127.0.0.1:9"), 66, "127.0.0.1:9")

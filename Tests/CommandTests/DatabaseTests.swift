@@ -101,7 +101,7 @@ import Testing
       .map { $0.split(separator: " ").joined(separator: " ") }
     #expect(
       shown == [
-        "accounts transactional, 1 replicas", "few siblings, 2 replicas", "last lww, 3 replicas",
+        "accounts transactional, 1 replica", "few siblings, 2 replicas", "last lww, 3 replicas",
       ])
     for number in 0..<6 {
       #expect(try roost.run("put", stores[2], "k\(number)", "v", "-k", "few").status == 0)

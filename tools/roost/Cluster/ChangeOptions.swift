@@ -17,16 +17,20 @@ struct ChangeOptions: ParsableArguments {
   /// Has a node make what `request` asks for, and says what comes of it.
   ///
   /// - Parameters:
-  ///   - idle: what to say where nothing comes of it.
+  ///   - idle: what to say where nothing is under way then; `nil` to tell whether anything was changed.
   ///   - request: made with what the node knows; it may ask the client for more.
   /// - Throws: ``Failure``, `DatabaseError`, `TransportError`.
   func make(
-    _ connection: ConnectOptions, idle: String = "nothing to do",
+    _ connection: ConnectOptions, idle: String? = nil,
     _ request: (NetworkClient, NodeStatus) async throws -> MembersRequest
   ) async throws {
-    let change = try await connection.withClient { client in
-      try await client.changeMembers(try await request(client, try await client.status()))
+    let (change, hasChanged) = try await connection.withClient { client in
+      let status = try await client.status()
+      let change = try await client.changeMembers(try await request(client, status))
+      return (change, change.revision > status.change.revision)
     }
+    // Another weight need not move anything.
+    let idle = idle ?? (hasChanged ? "done: nothing has to move" : "nothing to do")
     guard let wait, change.isUnderWay else {
       if !json { return try Output.standard.line(Self.text(change, idle)) }
       var writer = JSONWriter()

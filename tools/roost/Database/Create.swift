@@ -100,8 +100,12 @@ struct Keyspaces: AsyncParsableCommand {
       return try show(entries.map { ($0.name, $0.kind, $0.replicas, $0.quorums) })
     }
     let status = try await place.connection.withClient { try await $0.status() }
-    // Those of a cluster have its number of replicas, where they do not say so.
-    try show(status.keyspaces.map { ($0.name, $0.kind, $0.replicas ?? status.replicas, $0.quorums) })
+    try show(status.keyspaces.map { ($0.name, $0.kind, Self.replicas(of: $0, status), $0.quorums) })
+  }
+
+  /// Those of a cluster have its number, where they do not say so; a transactional key is at one replica.
+  private static func replicas(of keyspace: NodeStatus.Keyspace, _ status: NodeStatus) -> Int {
+    keyspace.kind == .transactional ? 1 : keyspace.replicas ?? status.replicas
   }
 
   private func show(
@@ -110,7 +114,8 @@ struct Keyspaces: AsyncParsableCommand {
     guard json else {
       for entry in entries {
         try Output.standard.line(
-          "\(Format.left(entry.name, 24)) \(entry.kind), \(entry.replicas) replicas\(entry.quorums)")
+          "\(Format.left(entry.name, 24)) \(entry.kind), "
+            + "\(Format.count(entry.replicas, "replica"))\(entry.quorums)")
       }
       return
     }
