@@ -1,5 +1,7 @@
 // The place where the nodes of a cluster agree on what all must agree on: which members there are, where
-// each listens, which ring is in force. It is asked when something changes, never on the way of a request.
+// each listens, which ring is in force. It is asked when something changes, and on the way of a request only
+// where that shows a node that it may have missed a change: one of another ring, of a keyspace that the node
+// does not know, or handed on to it as a replica that it is not.
 //
 // It is a small map of named records. Each change names the version it was made from and fails where
 // another came first (compare-and-set), so that of two nodes that change the ring at once one sees the

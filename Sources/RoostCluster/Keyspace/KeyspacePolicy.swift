@@ -64,7 +64,8 @@ public struct KeyspacePolicy: Sendable {
   ///
   /// Each key is on one store, whatever ``DatabaseOptions/replicas`` says: its partition's first replica.
   /// Losing that disk loses the key. Such a keyspace has no indexes and no change feed.
-  /// In a cluster its partitions are not moved between nodes.
+  /// In a cluster its partitions move between nodes while all members are there; and once there is such a
+  /// keyspace, written or not, no dead member that has held partitions can be replaced.
   public static var transactional: KeyspacePolicy {
     var policy = KeyspacePolicy(siblings: .keep, replicas: nil)
     policy.isTransactional = true

@@ -38,7 +38,8 @@ extension ClusterNode {
   }
 
   /// Says in the directory, for good, that the cluster has transactions: from then on partitions move, and
-  /// members leave, by the word of whoever knows of them.
+  /// members leave, by the word of whoever knows of them. Said when its first transactional keyspace is made,
+  /// whether that is ever written or not.
   ///
   /// - Throws: `.busy` while its members are being changed; what the directory throws.
   package func noteTransactions() throws(DatabaseError) {
@@ -137,8 +138,9 @@ extension DatabaseRecord {
     for member in request.dead where hasTransactions && holders.contains(member) {
       throw DatabaseError(
         .wrongPolicy,
-        "the cluster has had transactions, and member \(member) may alone have keys of theirs and know what "
-          + "became of some: it cannot be given up for dead; start it again, and let it leave")
+        "the cluster has a transactional keyspace, or has had transactions, and member \(member) may alone "
+          + "have keys of theirs and know what became of some: it cannot be given up for dead; start it "
+          + "again, and let it leave")
     }
     if let change, !(change.isCancelled && ring.copies.isEmpty) {
       throw DatabaseError(

@@ -36,6 +36,10 @@ struct ClusterMakeKeyspace: AsyncParsableCommand {
       The other nodes learn of it from the cluster's directory. A keyspace that is there with
       another policy is an error.
 
+      Once a cluster has a transactional keyspace, written or not, and for good, a dead node that has
+      held partitions can be neither replaced nor removed as dead, whatever it held: its disk has to
+      come back. Make none where you do not need it.
+
       EXAMPLES
         roost cluster make-keyspace posts --connect 127.0.0.1:7421 --cluster music --plain
         roost cluster make-keyspace sessions --policy lww --connect …
