@@ -13,7 +13,8 @@ public struct NetworkOptions: Sendable {
   /// least one is always taken. 1 KiB to 16 GiB.
   public var bytesInHand = 64 << 20
 
-  /// Messages to one node that may wait to be sent; more are refused with `.overloaded`. 1 to a million.
+  /// Messages to one node that may wait to be sent; more are refused with `.overloaded`. As many of a client
+  /// may wait for its connection. 1 to a million.
   public var queuedMessages = 4_096
 
   /// The same in bytes of their bodies; also of answers that a node does not fetch, before nothing more is

@@ -159,6 +159,10 @@ import Testing
   @Test func `every command has help with examples`() throws {
     let overview = try roost.run("--help")
     #expect(overview.status == 0 && overview.text.contains("EXIT CODES"))
+    for code in [0, 1, 2, 3, 64, 65, 66, 69, 70, 74, 75, 76, 77] {
+      let isTold = overview.lines.contains { $0.split(separator: " ").first.map(String.init) == "\(code)" }
+      #expect(isTold, "\(code)")
+    }
     #expect(try roost.run("--version").text.hasPrefix("roost 0."))
     for name in [
       "put", "get", "delete", "scan", "shell", "import", "export", "trees", "drop", "stats",

@@ -1,6 +1,10 @@
 import Foundation
+import RoostCluster
+import RoostStorage
 import TestSupport
 import Testing
+
+@testable import RoostCommand
 
 /// What goes wrong: one line on standard error that says what and where, and a code for scripts.
 // Budget: 6 s
@@ -22,6 +26,22 @@ import Testing
     for word in words {
       #expect(outcome.errors.contains(word), "\(outcome.errors)", sourceLocation: location)
     }
+  }
+
+  /// A script may try again after 75, and must not after 3.
+  @Test func `what may have happened has a code of its own`() {
+    func status(_ code: DatabaseError.Code) -> Int32 { Failure(DatabaseError(code, "x")).status.rawValue }
+    for code in [DatabaseError.Code.indeterminate, .outcomeUnknown, .operationExpired] {
+      #expect(status(code) == 3, "\(code)")
+    }
+    for code in [DatabaseError.Code.busy, .deadlineExceeded, .conditionFailed] {
+      #expect(status(code) == 75, "\(code)")
+    }
+    #expect(status(.transactionAborted) == 70 && status(.unreachable) == 69)
+    let unknown = StoreError(.outcomeUnknown, "x")
+    #expect(Failure(unknown).status.rawValue == 3)
+    #expect(Failure(DatabaseError(unknown)).status.rawValue == 3)
+    #expect(Failure(DatabaseError(StoreError(.diskFull, "x"))).status.rawValue == 74)
   }
 
   @Test func `no store`() throws {

@@ -195,7 +195,11 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
 
   /// No other store keeps a hint: this one does. It has the state already, so that is no acknowledgement.
   private func keepHint(for member: MemberID) {
+    // The caller may have been answered: no limit of requests bounds what waits here.
+    let byteCount = place.key.count + record.encoded.count
+    guard node.hints.enter(byteCount) else { return }
     node.run(.background) { [node, place, record] in
+      defer { node.hints.leave(byteCount) }
       do throws(DatabaseError) {
         try node.keepHint(for: member, place.keyspace, place.key, record, asOf: place.message.asOf)
       } catch {

@@ -150,6 +150,7 @@ package final class ClusterNode: NodeMessageHandler, @unchecked Sendable {
       shown.ringState, nil, isConfirmed: false, hasFewerReplicas: shown.schema.hasFewerReplicas)
     var hintLimits = HintStore.Limits()
     hintLimits.age = founding.cluster.hintAge
+    hintLimits.waitingBytes = founding.cluster.waitingHintBytes
     hints = try HintStore(local.store, hintLimits)
     handovers = try NodeHandovers(local)
     reaping = NodeReaping(try ReapingRule(founding.cluster, founding.options))

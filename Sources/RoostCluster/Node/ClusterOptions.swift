@@ -56,6 +56,8 @@ public struct ClusterOptions: Sendable {
 
   /// How old a hint may become.
   package var hintAge: Duration = .seconds(3 * 3_600)
+  /// Bytes of hints that may wait in memory to be kept here; more are refused.
+  package var waitingHintBytes = HintStore.Limits().waitingBytes
   /// Records that are looked at in a second for what may be reaped, and keys that are asked about at a time.
   package var reapLooksPerSecond = 20_000
   package var reapKeysAtOnce = 512

@@ -1,6 +1,7 @@
 package import RoostCausality
 import RoostEnvironment
 package import RoostStorage
+import Synchronization
 
 // The tree `hints` of a store. Integers in keys are big-endian, so that a target's hints stand together.
 //
@@ -17,13 +18,16 @@ package import RoostStorage
 /// - A hint is as old as the first state in it that later ones do not know all of. One that is too old is
 ///   dropped, never handed over: by then the other replicas may have reaped what it knows, and it would bring
 ///   it back (interleaving 7). Anti-entropy finds what was dropped.
-/// - All together they take no more than so many bytes; then the store keeps no new ones, and says so.
+/// - All together they take no more than so many bytes; then the store keeps no new ones, and says so. Nor
+///   does more than so much wait in memory to be kept.
 ///
 /// Thread-safe.
 package final class HintStore: @unchecked Sendable {
   package struct Limits: Sendable {
     /// Of all hints in a store, keys included.
     package var bytes = 1 << 30
+    /// Of states that wait for their turn to be kept: see ``HintStore/enter(_:)``.
+    package var waitingBytes = 64 << 20
     /// How old a hint may become.
     package var age: Duration = .seconds(3 * 3_600)
 
@@ -35,7 +39,7 @@ package final class HintStore: @unchecked Sendable {
     /// By target.
     package var hints: [MemberID: Int] = [:]
     package var bytes = 0
-    /// Hints that were refused because there were too many already, since the store was opened.
+    /// Hints that were refused because too many were kept or waited already, since the store was opened.
     package var refused: UInt64 = 0
     /// Hints that became too old, since then.
     package var expired: UInt64 = 0
@@ -51,6 +55,9 @@ package final class HintStore: @unchecked Sendable {
   private let tree: Tree
   private let limits: Limits
   private let ageMilliseconds: UInt64
+  /// Bytes of what waits to be kept, and how often there was no room for more.
+  private let waiting = Atomic<Int>(0)
+  private let turnedAway = Atomic<UInt64>(0)
   private let lock = Lock()
   // Guarded by `lock`, which is held while a hint is read, joined and written.
   private var current = Statistics()
@@ -78,9 +85,28 @@ package final class HintStore: @unchecked Sendable {
     }
   }
 
-  package var statistics: Statistics { lock.withLock { current } }
+  package var statistics: Statistics {
+    var statistics = lock.withLock { current }
+    statistics.refused += turnedAway.load(ordering: .relaxed)
+    return statistics
+  }
 
   // MARK: - Keeping
+
+  /// Makes room for a state that is to be kept later, when nobody waits for it any more. One alone always
+  /// finds room.
+  ///
+  /// - Returns: `false` where too much waits already: the hint counts as refused.
+  func enter(_ byteCount: Int) -> Bool {
+    let total = waiting.wrappingAdd(byteCount, ordering: .relaxed).newValue
+    if total <= limits.waitingBytes || total == byteCount { return true }
+    leave(byteCount)
+    turnedAway.wrappingAdd(1, ordering: .relaxed)
+    return false
+  }
+
+  /// What ``enter(_:)`` made room for waits no longer.
+  func leave(_ byteCount: Int) { waiting.wrappingSubtract(byteCount, ordering: .relaxed) }
 
   /// Keeps a key's state for a store.
   ///

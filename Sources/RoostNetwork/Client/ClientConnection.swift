@@ -11,6 +11,8 @@ import RoostEnvironment
 /// 3. it is asked anew as soon as a connection stands, and given up at its deadline, or when the node has
 ///    refused the client itself: that will be no better the next time.
 ///
+/// What waits is bounded as a peer's queue is: beyond that a request is refused with `.overloaded`.
+///
 /// Each request is answered exactly once. Thread-safe.
 final class ClientConnection: @unchecked Sendable {
   typealias Reply = @Sendable (Result<[UInt8], TransportError>) -> Void
@@ -26,19 +28,23 @@ final class ClientConnection: @unchecked Sendable {
   private let network: Network
   private let time: any TimeSource
   private let timers: Timers
+  private let options: NetworkOptions
   private let lock = Lock()
   // Guarded by `lock`.
   private var waiting: [UInt64: Waiting] = [:]
+  /// Of their bodies.
+  private var waitingBytes = 0
   private var nextNumber: UInt64 = 0
   /// Connections so far: who was refused before the last of them has missed it.
   private var connections = 0
   private var isConnected = false
   private var isClosed = false
 
-  init(_ network: Network, _ time: any TimeSource, _ timers: Timers) {
+  init(_ network: Network, _ time: any TimeSource, _ timers: Timers, _ options: NetworkOptions) {
     self.network = network
     self.time = time
     self.timers = timers
+    self.options = options
   }
 
   func ask(_ message: NodeMessage, for nanoseconds: UInt64, _ reply: @escaping Reply) {
@@ -59,21 +65,31 @@ final class ClientConnection: @unchecked Sendable {
   private func refused(_ request: Waiting, _ before: Int) {
     enum Next {
       case askAgain, giveUp
+      case refuse(TransportError)
       case wait(UInt64)
     }
+    let byteCount = request.message.body.count
     let isUp = network.statistics.peers.first?.state == .connected
     let next = lock.withLock { () -> Next in
       if isClosed { return .giveUp }
       if connections != before { return .askAgain }
       // The connection stands, and did: it is the node that says so.
       if isConnected, isUp { return .giveUp }
+      guard waiting.count < options.queuedMessages,
+        waiting.isEmpty || byteCount <= options.queuedBytes - waitingBytes
+      else {
+        let full = "\(waiting.count) messages of \(waitingBytes) bytes wait for a connection already"
+        return .refuse(TransportError(.overloaded, "\(full): \(request.error.message)"))
+      }
       nextNumber += 1
       waiting[nextNumber] = request
+      waitingBytes += byteCount
       return .wait(nextNumber)
     }
     switch next {
     case .askAgain: ask(request.message, until: request.deadline, request.reply)
     case .giveUp: request.reply(.failure(request.error))
+    case .refuse(let error): request.reply(.failure(error))
     case .wait(let number):
       let isSet = timers.schedule(atMonotonicNanoseconds: request.deadline) { [weak self] in
         self?.giveUp(number)
@@ -83,8 +99,21 @@ final class ClientConnection: @unchecked Sendable {
   }
 
   private func giveUp(_ number: UInt64) {
-    guard let request = lock.withLock({ waiting.removeValue(forKey: number) }) else { return }
-    request.reply(.failure(request.error))
+    let request = lock.withLock { () -> Waiting? in
+      guard let request = waiting.removeValue(forKey: number) else { return nil }
+      waitingBytes -= request.message.body.count
+      return request
+    }
+    if let request { request.reply(.failure(request.error)) }
+  }
+
+  /// All that waits, which waits no longer. With the lock held.
+  private func takeAll() -> [Waiting] {
+    defer {
+      waiting = [:]
+      waitingBytes = 0
+    }
+    return Array(waiting.values)
   }
 
   /// Calls `job` some time later; at once where the client is closed.
@@ -106,8 +135,7 @@ final class ClientConnection: @unchecked Sendable {
         if let error { for number in waiting.keys { waiting[number]?.error = error } }
         return []
       }
-      defer { waiting = [:] }
-      return Array(waiting.values)
+      return takeAll()
     }
     for request in requests {
       if state == .connected {
@@ -122,8 +150,7 @@ final class ClientConnection: @unchecked Sendable {
   func close() {
     let requests = lock.withLock { () -> [Waiting] in
       isClosed = true
-      defer { waiting = [:] }
-      return Array(waiting.values)
+      return takeAll()
     }
     for request in requests {
       request.reply(.failure(TransportError(.closed, "the client was closed")))

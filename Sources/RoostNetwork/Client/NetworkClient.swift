@@ -44,7 +44,7 @@ package final class NetworkClient: Sendable {
       NetworkIdentity(cluster: cluster, database: nil, node: .random(environment.randomness)), at: nil,
       tls: tls, options, environment, logger: logger)
     connection = ClientConnection(
-      network, environment.time, Timers(environment.time, environment.makeWorkers()))
+      network, environment.time, Timers(environment.time, environment.makeWorkers()), options)
     network.observe { [weak connection] event in connection?.saw(event) }
     network.setPeers([.anyone: address])
   }

@@ -152,6 +152,34 @@ import Testing
     #expect(error?.message.contains("about to leave") == true)
   }
 
+  /// Its caller is answered before a hint is kept: nothing else bounds how many wait for that.
+  @Test func `hints that wait to be kept are bounded in bytes`() throws {
+    let world = try NodeWorld(3) {
+      $0.repairInterval = nil
+      $0.waitingHintBytes = 4_000
+    }
+    try world.make()
+    let background = HeldBackground()
+    world.makeWorkers[0] = { HeldWorkers(background) }
+    try world.close(0)
+    try world.restart(0)
+    let last = world.id(2)
+    world.crash(2, .keepAll)
+    func kept() -> Int { world[0].hints.statistics.hints[last, default: 0] }
+    let value = String(repeating: "v", count: 1_000)
+    background.isHeld = true
+    for number in 0..<12 { try world.put("k\(number)", value, at: 0) }
+    // Each takes its value and less than 300 bytes beside it: three find room.
+    #expect(kept() == 0 && world[0].figures.hintsRefused == 9)
+    background.isHeld = false
+    world[0].runHere()
+    #expect(kept() == 3)
+    #expect(world[0].figures.hintsRefused == 9 && world[0].status.counters.hintsRefused == 9)
+    // There is room again.
+    for number in 12..<20 { try world.put("k\(number)", value, at: 0) }
+    #expect(kept() == 11 && world[0].figures.hintsRefused == 9)
+  }
+
   /// Else a write would be over, without a hint, when a silent replica is given up.
   @Test func `a replica is given up while there is time for a hint, whatever the timeout`() throws {
     let world = try NodeWorld(4, replicas: 3) { $0.replicaTimeout = .seconds(60) }
@@ -178,5 +206,37 @@ import Testing
     world.wire.expire(at: world.time.monotonicNanoseconds)
     #expect(world[3].hints.statistics.hints.values.reduce(0, +) == 1)
     _ = try #require(answer.withLock { $0 }, "the hint did not count").get()
+  }
+}
+
+/// Whether the background work of ``HeldWorkers`` stands still. Used by one thread.
+private final class HeldBackground: @unchecked Sendable {
+  var isHeld = false
+}
+
+/// The workers of a simulated node, whose background can stand still. Used by one thread.
+private final class HeldWorkers: Workers, @unchecked Sendable {
+  private let background: HeldBackground
+  private let inner = ManualWorkers()
+  private var held: [@Sendable () -> Void] = []
+
+  init(_ background: HeldBackground) { self.background = background }
+
+  func submit(_ lane: WorkLane, _ job: @escaping @Sendable () -> Void) {
+    if background.isHeld, lane == .background { held.append(job) } else { inner.submit(lane, job) }
+  }
+
+  func runOneHere() -> Bool {
+    if !background.isHeld {
+      let jobs = held
+      held = []
+      for job in jobs { inner.submit(.background, job) }
+    }
+    return inner.runOneHere()
+  }
+
+  func shutdown() {
+    held = []
+    inner.shutdown()
   }
 }

@@ -25,6 +25,8 @@ final class NodeWorld {
   var subversions = NodeSubversions()
   /// The clocks of those that are started from now on and have one of their own.
   var clocks: [Int: any TimeSource] = [:]
+  /// The same of workers.
+  var makeWorkers: [Int: @Sendable () -> any Workers] = [:]
 
   private let configure: (inout ClusterOptions) -> Void
 
@@ -78,6 +80,7 @@ final class NodeWorld {
   private func environment(_ index: Int) -> Environment {
     var environment = disks[index].environment
     if let clock = clocks[index] { environment.time = clock }
+    if let make = makeWorkers[index] { environment.makeWorkers = make }
     return environment
   }
 

@@ -130,6 +130,18 @@ import Testing
     try world.store.close()
   }
 
+  @Test func `what waits to be kept is bounded, but for one alone`() throws {
+    let world = try World { $0.waitingBytes = 100 }
+    let hints = world.hints
+    #expect(hints.enter(1_000), "nothing else waits")
+    #expect(!hints.enter(1))
+    hints.leave(1_000)
+    #expect(hints.enter(60) && hints.enter(40) && !hints.enter(1))
+    hints.leave(60)
+    #expect(hints.enter(60) && hints.statistics.refused == 2)
+    try world.store.close()
+  }
+
   @Test func `a full store keeps no more, says so, and loses nothing`() throws {
     let world = try World { $0.bytes = 1_000 }
     var kept = 0

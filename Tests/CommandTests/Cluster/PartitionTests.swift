@@ -168,7 +168,8 @@ private final class HostedCluster {
     _ key: String, _ change: LoadHistory.Change, _ outcome: Roost.Outcome, _ seen: [String]
   ) -> Bool {
     let isAcknowledged = outcome.status == 0
-    if isAcknowledged || outcome.errors.contains("may still appear") {
+    // It may still appear.
+    if isAcknowledged || outcome.status == 3 {
       history.note(
         LoadHistory.Entry(key: key, change: change, isAcknowledged: isAcknowledged, seen: seen))
     }

@@ -148,6 +148,59 @@ import Testing
     #expect(error?.message.contains("errno") == false)
   }
 
+  /// On a clock that stands still: once dialling has failed, it is not done again.
+  @Test func `what waits for a connection is bounded, in messages and in bytes`() throws {
+    var options = NetworkOptions()
+    options.backoff = .seconds(3_600) ... .seconds(3_600)
+    options.queuedMessages = 3
+    options.queuedBytes = 2_000
+    let bounds = options
+    let time = still()
+    let node = try TestNode(1, on: time, at: nil) { options in
+      options.backoff = bounds.backoff
+      options.queuedMessages = bounds.queuedMessages
+      options.queuedBytes = bounds.queuedBytes
+    }
+    // Nobody listens at it.
+    node.network.setPeers([.anyone: try NodeAddress("127.0.0.1:1")])
+    #expect(try node.lost(.anyone).code == .unreachable)
+    let connection = ClientConnection(
+      node.network, time, Timers(time, ThreadWorkers(backgroundThreads: 1)), bounds)
+    defer { connection.close() }
+    /// What is refused is refused within the call.
+    func ask(_ byteCount: Int) -> TestNode.Answers {
+      let answers = TestNode.Answers()
+      let message = NodeMessage(kind: 1, body: [UInt8](repeating: 7, count: byteCount))
+      connection.ask(message, for: 30_000_000_000) { answers.add($0) }
+      return answers
+    }
+    func codes(_ answers: TestNode.Answers) -> [TransportError.Code] {
+      answers.values.compactMap { $0.failure?.code }
+    }
+
+    let first = [1_500, 500].map(ask)
+    #expect(codes(ask(1)) == [.overloaded], "2,000 bytes wait")
+    let empty = ask(0)
+    #expect(codes(ask(0)) == [.overloaded], "three messages wait")
+    for answers in first + [empty] { #expect(answers.values.isEmpty) }
+    // At their deadlines they make room. One alone may be larger.
+    time.advance(byNanoseconds: 31_000_000_000)
+    for answers in first + [empty] {
+      try answers.wait(count: 1)
+      #expect(codes(answers) == [.unreachable])
+    }
+    let large = ask(5_000)
+    #expect(codes(ask(0)) == [.overloaded] && large.values.isEmpty)
+    // All that waits goes at once where the node refuses the client.
+    connection.saw(.peer(.anyone, .waiting, TransportError(.wrongCluster, "another cluster")))
+    #expect(codes(large) == [.wrongCluster])
+    let last = [1_500, 500].map(ask)
+    for answers in last { #expect(answers.values.isEmpty) }
+    connection.saw(.peer(.anyone, .connected, nil))
+    #expect(codes(ask(1)) == [.overloaded], "asked anew, and without a connection again, both wait")
+    for answers in last { #expect(answers.values.isEmpty) }
+  }
+
   @Test func `a deadline ends the wait for an answer`() async throws {
     let handler = TestHandler()
     let node = try TestNode(2, on: still(), handler)

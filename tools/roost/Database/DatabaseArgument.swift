@@ -118,7 +118,8 @@ extension Failure {
       case .corruption: .damage
       case .newerFormat: .newerFormat
       case .unreachable, .behindSession: .unavailable
-      case .conditionFailed, .busy, .deadlineExceeded, .indexNotReady, .outcomeUnknown: .busy
+      case .indeterminate, .outcomeUnknown, .operationExpired: .uncertain
+      case .conditionFailed, .busy, .deadlineExceeded, .indexNotReady: .busy
       case .storage:
         if let cause = error.cause { Failure(cause).status } else { .software }
       default: .software

@@ -7,15 +7,18 @@ import SystemPackage
 /// A command that has said all there is to say ends by throwing it.
 enum ExitStatus: Int32, Error {
   case success = 0
-  /// `get`: there is no such key.
+  /// `get`, `smembers`: there is no such key. `txn`: it was aborted, and left no trace.
   case absent = 1
-  /// Bytes on disk are not what was written.
+  /// Bytes on disk are not what was written, or `fill` or `bank` found other contents than there must be.
   case damage = 2
+  /// What was asked for may have been done, or may still be: whoever does it again may do it twice.
+  case uncertain = 3
   /// The command line is wrong; nothing was done.
   case usage = 64
-  /// What was to be imported, or a file of settings, is not what its format says.
+  /// What was to be imported, a script, a file of settings or of a session, or a certificate is not what its
+  /// format says.
   case badInput = 65
-  /// No store, no tree or no file of that name.
+  /// No store, tree, keyspace, member or file of that name.
   case notFound = 66
   /// No node answers at an address, too few replicas do, or the address cannot be listened on.
   case unavailable = 69
@@ -23,7 +26,8 @@ enum ExitStatus: Int32, Error {
   case software = 70
   /// The system failed a file operation, or the disk is full.
   case io = 74
-  /// Another process has the store, or a wait took too long: try again.
+  /// Another process has the store, too much is under way, a wait took too long, or the key has changed
+  /// since it was read: nothing was done that doing it again could do twice.
   case busy = 75
   /// A later version of Roost wrote the files.
   case newerFormat = 76
@@ -34,13 +38,21 @@ enum ExitStatus: Int32, Error {
 
   static let table = """
     EXIT CODES
-      0   done                        66  no such store, tree or file
-      1   `get`: the key is absent;   69  no node, or too few, within reach
-          `simulate`: a promise was   70  the store failed in another way
-          broken                      74  the system failed, or the disk is full
-      2   damaged files               75  another process has the store open
-      64  wrong usage                 76  written by a later version of Roost
-      65  bad input to `import`       77  no permission
+      0   done
+      1   `get`, `smembers`: the key is absent; `txn`: it was aborted;
+          `simulate`: a promise was broken
+      2   damaged files; `fill --check`, `bank`: the contents are wrong
+      3   it may have happened, or may still: look before you do it again
+      64  wrong usage, or what the keyspace or the cluster does not allow
+      65  bad input: of `import` or `txn`, settings, a session, certificates
+      66  no such store, tree, keyspace, index, member or file
+      69  no node, or too few, within reach; an address that is taken
+      70  it failed in another way
+      74  the system failed, or the disk is full
+      75  busy, not done in time (as `--wait` says), changed since it was
+          read, or another process has the store open: try again
+      76  written by a later version of Roost
+      77  no permission
     """
 }
 
@@ -84,7 +96,8 @@ extension Failure {
     case .missingFile, .corruption: .damage
     case .permissionDenied: .noPermission
     case .locked, .deadlineExceeded: .busy
-    case .io, .diskFull, .tooManyFiles, .outcomeUnknown, .readOnly: .io
+    case .outcomeUnknown: .uncertain
+    case .io, .diskFull, .tooManyFiles, .readOnly: .io
     default: .software
     }
   }

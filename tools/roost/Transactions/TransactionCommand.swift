@@ -39,7 +39,7 @@ struct TransactionCommand: AsyncParsableCommand {
         roost txn --connect 127.0.0.1:7421 --cluster music --plain -k accounts transfer.txt
         roost txn --connect 127.0.0.1:7422 --cluster music --plain --outcome ID
 
-      Ends with 0 where it committed, 1 where it was aborted, 75 where nobody knows.
+      Ends with 0 where it committed, 1 where it was aborted, 3 where nobody knows.
       """)
 
   @Argument(help: "The store's directory; left out with --connect.", completion: .directory)
@@ -125,7 +125,7 @@ struct TransactionCommand: AsyncParsableCommand {
       throw ExitStatus.absent
     } catch let error as DatabaseError where error.code == .outcomeUnknown {
       try report("unknown", attempt.id, error.message)
-      throw ExitStatus.busy
+      throw ExitStatus.uncertain
     }
   }
 
@@ -158,7 +158,7 @@ struct TransactionCommand: AsyncParsableCommand {
     case .aborted: try report("aborted", id)
     case .unknown, nil:
       try report("undecided", id)
-      throw ExitStatus.busy
+      throw ExitStatus.uncertain
     }
   }
 }
