@@ -50,6 +50,8 @@ extension ClusterClient {
   struct GivenUp: Error {
     let conflict: TransactionConflict
     let tries: Int
+    /// Whether the node did not have it any more.
+    let isForgotten: Bool
 
     /// As callers are told.
     var error: DatabaseError {
@@ -58,13 +60,8 @@ extension ClusterClient {
     }
 
     /// Whether a shorter one may do: it took longer than the node allows. Of one that was aborted between two
-    /// calls the node knows nothing any more, and the next call fails.
-    var mayBeTooLong: Bool {
-      switch conflict.reason {
-      case .expired, .failed: true
-      default: false
-      }
-    }
+    /// calls the node knows nothing any more, and the next call fails. What failed otherwise fails again.
+    var mayBeTooLong: Bool { conflict.reason == .expired || isForgotten }
   }
 
   /// The same; tells whoever has to know why it was given up.
@@ -100,7 +97,8 @@ extension ClusterClient {
           isMoving = now < deadline
         }
         guard conflict.isWorthRetrying, isMoving || attempt < Self.mostRetries, !Task.isCancelled else {
-          return .failure(GivenUp(conflict: conflict, tries: attempt + 1))
+          return .failure(
+            GivenUp(conflict: conflict, tries: attempt + 1, isForgotten: remote.isForgotten))
         }
         if !isMoving { attempt += 1 }
         await pause(afterAttempt: isMoving ? 5 : attempt)

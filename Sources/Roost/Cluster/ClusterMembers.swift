@@ -65,8 +65,10 @@ public struct ClusterMembers: Sendable {
   ///   - isDead: its store is gone for good: the other replicas bring what it had, nobody waits for it, and
   ///     it is refused should it come back.
   ///   - isForced: partitions move though so many of their replicas are dead that acknowledged writes may be
-  ///     lost, and a keyspace's keys that the dead alone had are; and what seems to be there may be called
-  ///     dead. Replicas that are only out of reach are waited for all the same.
+  ///     lost, and a keyspace's keys that the dead alone had are; so are those that beside them only a member
+  ///     still has that had given its place to a dead one, where that place comes back to it: it deletes what
+  ///     it had first. And what seems to be there may be called dead. Replicas that are only out of reach are
+  ///     waited for all the same.
   /// - Throws: as ``admit(_:weight:zone:)``; `.notAMember` (no such member), `.tooManyReplicas` (fewer
   ///   members than replicas would be left), `.invalidArgument` (called dead, it seems to be there),
   ///   `.wrongPolicy` (called dead, it has held partitions of a cluster with a transactional keyspace,

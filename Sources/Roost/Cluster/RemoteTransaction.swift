@@ -27,6 +27,7 @@ final class RemoteTransaction: @unchecked Sendable {
   // Guarded by `lock`.
   private var next: UInt64 = 1
   private var isEnded = false
+  private var isKnown = true
   private var isBusy = false
   private var waiting: [CheckedContinuation<Void, Never>] = []
 
@@ -85,6 +86,7 @@ final class RemoteTransaction: @unchecked Sendable {
         switch error.code {
         case .transactionEnded:
           end(telling: false)
+          noteForgotten()
           throw TransactionConflict(id, .failed(error.message))
         case .unreachable, .closed, .corruption, .newerFormat:
           end(telling: true)
@@ -131,7 +133,9 @@ final class RemoteTransaction: @unchecked Sendable {
         if error.code != .transactionEnded { Self.tellAbort(id, client) }
         switch error.code {
         // The node says so of what it has not begun to commit.
-        case .transactionEnded: return .aborted(.failed(error.message))
+        case .transactionEnded:
+          noteForgotten()
+          return .aborted(.failed(error.message))
         case .unreachable, .busy, .closed: return .aborted(.unreachable(error.message))
         case .transactionTooLarge, .invalidArgument: throw error
         default: return .unknown(id)
@@ -139,6 +143,11 @@ final class RemoteTransaction: @unchecked Sendable {
       }
     }
   }
+
+  /// Whether the node said that it does not have it any more, though it was not ended here.
+  var isForgotten: Bool { lock.withLock { !isKnown } }
+
+  private func noteForgotten() { lock.withLock { isKnown = false } }
 
   /// Lets go of everything; waits for no answer. Nothing after the end.
   func abort() { end(telling: true) }

@@ -102,7 +102,9 @@ final class PartitionGather<Part: Sendable>: UnderWay, @unchecked Sendable {
         received(one, answered { () throws(DatabaseError) in try question.own(one.partitions) })
       }
     }
-    let limit = node.patience(until: deadline)
+    // Where it fails and one partition has nobody else, all is over.
+    let isLast = lock.withLock { one.partitions.contains { left[$0]?.isEmpty ?? true } }
+    let limit = node.patience(until: deadline, isLast: isLast)
     let body = question.body(one.member, one.partitions)
     let decode = question.decode
     node.send(question.kind, body, to: one.member, deadline: limit) { [self] result in

@@ -54,11 +54,12 @@ extension ClusterNode {
     moves.wake(self)
   }
 
-  /// Changes the directory's record of the database, and takes over what comes of it.
+  /// Changes the directory's record of the database, and takes over what comes of it. What a directory that
+  /// was set back has lost for good is written again, also where nothing else changes.
   ///
   /// - Parameter body: returns `false` where there is nothing to change. May be called again where another
   ///   node was first.
-  /// - Returns: whether it was changed.
+  /// - Returns: what `body` returned.
   /// - Throws: what `body` throws; `.busy` (others change it all the while), `.corruption` (the directory
   ///   does not have it), what the directory throws.
   @discardableResult
@@ -73,9 +74,14 @@ extension ClusterNode {
       var record = known
       // A directory that was set back does not make lists change their order again.
       record.hasFewerReplicas = known.hasFewerReplicas || view.hasFewerReplicas
-      guard try body(&record) else {
-        try adopt(known)
-        return false
+      let restored = record
+      let isChanged = try body(&record)
+      if !isChanged {
+        guard restored.hasFewerReplicas != known.hasFewerReplicas else {
+          try adopt(known)
+          return false
+        }
+        record = restored
       }
       record.ring.revision = known.ring.revision + 1
       record.settle()
@@ -83,7 +89,7 @@ extension ClusterNode {
         ClusterRecordName.database, version: found.version, record.encoded(), lease: nil)
       guard version != nil else { continue }
       try adopt(record)
-      return true
+      return isChanged
     }
     throw DatabaseError(.busy, "the cluster's ring is being changed by others")
   }

@@ -11,9 +11,12 @@ extension ClusterNode {
   /// Until when a store may answer that is asked now, where another can be asked in its place: as long as
   /// ``ClusterOptions/replicaTimeout`` says, and no longer than half of what is left until the deadline, so
   /// that the other one has time, however long the options say.
-  func patience(until deadline: UInt64) -> UInt64 {
+  ///
+  /// - Parameter isLast: nobody else is left to ask.
+  func patience(until deadline: UInt64, isLast: Bool = false) -> UInt64 {
     let now = now
-    return now &+ min(options.replicaTimeout.wholeNanoseconds, (deadline - min(deadline, now)) / 2)
+    let left = deadline - min(deadline, now)
+    return now &+ min(options.replicaTimeout.wholeNanoseconds, isLast ? left : left / 2)
   }
 
   func scheduleBeat() {

@@ -138,13 +138,20 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
   private func send(to member: MemberID) {
     var message = place.message
     message.record = record
-    let limit = node.patience(until: deadline)
+    let limit = patience(with: member)
     node.send(
       NodeMessageKind.apply, message, to: member, deadline: limit, caughtUp: { [self] in bringOthers($0) }
     ) { [self] result in
       if case .success = result { receive(.acknowledged(member)) } else { receive(.failed(member)) }
       settled(member)
     }
+  }
+
+  /// Until when a store may answer. Of one that the caller waits for beside the quorum a hint can be kept
+  /// here.
+  private func patience(with member: MemberID) -> UInt64 {
+    let isLast = lock.withLock { !awaited.contains(member) && write?.hasFallbacks != true }
+    return node.patience(until: deadline, isLast: isLast)
   }
 
   /// One that was waited for beside the quorum has the state, or a hint is kept for it.
@@ -187,7 +194,7 @@ private final class ReplicatedWrite: UnderWay, @unchecked Sendable {
     var message = place.message
     message.record = record
     message.target = member
-    let limit = node.patience(until: deadline)
+    let limit = patience(with: fallback)
     node.send(NodeMessageKind.hint, message, to: fallback, deadline: limit) { [self] result in
       if case .success = result { receive(.hinted(for: member)) } else { receive(.hintFailed(for: member)) }
     }

@@ -4,8 +4,9 @@ import RoostEnvironment
 /// Hands over what is kept for some members, as fast as the node's pace of hints lets it: a page for each in
 /// its turn, a few hints at a time, until all were tried. A member that does not take its hints is passed
 /// over, and one that comes back meanwhile is taken in.
-/// What is for a member that has the key's partition no more goes to all that have it now. Used by one thread
-/// at a time, but for what it has in hand (``HintBatch``).
+/// What is for a member that has the key's partition no more goes to all that have it now; where one of them
+/// does not take it, it waits, and holds up nothing behind it. Used by one thread at a time, but for what it
+/// has in hand (``HintBatch``).
 final class HintHandover: @unchecked Sendable {
   private static let pageBytes = 64 << 10
   /// Hints that go to a member at a time, once it has answered one.
@@ -21,12 +22,22 @@ final class HintHandover: @unchecked Sendable {
     var hasAnswered = false
   }
 
+  /// A target that is done with for now.
+  private struct Passed {
+    /// When it had its last turn.
+    let at: UInt64
+    /// Behind which of its hints the next turn begins; `nil` where all had theirs.
+    let last: [UInt8]?
+  }
+
   /// Not kept alive: else a node that keeps what it has under way would keep itself.
   private weak var node: ClusterNode?
   /// It is the first one's turn.
   private var targets: [Target]
-  /// When those had their last turn that are done with for now.
-  private var passedAt: [MemberID: UInt64] = [:]
+  private var passed: [MemberID: Passed] = [:]
+  /// Those that did not take what this node, which leaves, had for them: it is left with others. Changed only
+  /// while nothing is in hand.
+  private var failed: Set<MemberID> = []
   /// Whether this node goes for good: what a member that is down cannot take is left with another one.
   private let isLeaving: Bool
   private let done: @Sendable () -> Void
@@ -57,31 +68,41 @@ final class HintHandover: @unchecked Sendable {
       if !page.isEmpty { nextTurn(node) }
       return node.afterNanoseconds(pace.wait(at: now)) { [self] in goOn() }
     }
-    do throws(DatabaseError) {
-      while page.isEmpty {
-        guard let target = targets.first else { return done() }
+    while page.isEmpty {
+      guard let target = targets.first else { return done() }
+      do throws(DatabaseError) {
         page = ArraySlice(
           try node.hints.page(
             for: target.member, after: target.last, byteLimit: min(ready, Self.pageBytes),
             at: try node.core.shared.clock.now()))
-        if page.isEmpty { passOver(node) }
+        if page.isEmpty { passOver(node, isAtEnd: true) }
+      } catch {
+        if error.code == .closed { return done() }
+        // What is for others may be sound.
+        node.core.options.warn("hints for member \(target.member) could not be handed over: \(error)")
+        passOver(node)
       }
-    } catch {
-      if error.code != .closed { node.core.options.warn("hints could not be handed over: \(error)") }
-      return done()
     }
     // Who does not answer is sent one in vain.
     let hints = page.prefix(targets[0].hasAnswered ? Self.mostInHand : 1)
     page = page.dropFirst(hints.count)
+    let before = targets[0].last
     targets[0].last = hints.last?.key
-    let batch = HintBatch(hints.count) { [self] hasFailed in ended(hasFailed) }
+    let batch = HintBatch(hints.count) { [self] outcome in ended(outcome, after: before) }
     for hint in hints { hand(over: hint, batch, node) }
   }
 
   /// What was in hand is done with, or its target did not take it.
-  private func ended(_ hasFailed: Bool) {
+  ///
+  /// - Parameter key: of the hint before it.
+  private func ended(_ outcome: HintBatch.Outcome, after key: [UInt8]?) {
     guard let node else { return }
-    if hasFailed {
+    if isLeaving, !outcome.failed.isSubset(of: failed) {
+      // The same once more, by others. Each time there are fewer of them.
+      failed.formUnion(outcome.failed)
+      page = []
+      targets[0].last = key
+    } else if outcome.isToBePassedOver {
       passOver(node)
     } else {
       targets[0].hasAnswered = true
@@ -90,10 +111,12 @@ final class HintHandover: @unchecked Sendable {
     goOnLater()
   }
 
-  /// The first target is done with for now.
-  private func passOver(_ node: ClusterNode) {
+  /// The first target is done with for now. Where it goes on the next time is behind what it did not take,
+  /// which would hold up the rest for good else, until all had their turn.
+  private func passOver(_ node: ClusterNode, isAtEnd: Bool = false) {
     page = []
-    passedAt[targets.removeFirst().member] = node.now
+    let target = targets.removeFirst()
+    passed[target.member] = Passed(at: node.now, last: isAtEnd ? nil : target.last)
   }
 
   /// The first target waits for its next turn, and who has come meanwhile for its first.
@@ -104,8 +127,9 @@ final class HintHandover: @unchecked Sendable {
     if isLeaving { return }
     let now = node.now
     for member in node.hintTargets where !targets.contains(where: { $0.member == member }) {
-      if let passed = passedAt[member], now < passed &+ Self.pause { continue }
-      targets.append(Target(member: member))
+      let known = passed[member]
+      if let known, now < known.at &+ Self.pause { continue }
+      targets.append(Target(member: member, last: known?.last))
     }
   }
 
@@ -124,7 +148,7 @@ final class HintHandover: @unchecked Sendable {
         view.takesWrites(hint.target, of: partition, in: keyspace)
         ? [hint.target] : view.replicas(of: partition, in: keyspace)
       hand(over: hint, keyspace, to: takers[...], batch, node)
-    } catch { batch.ended(error) }
+    } catch { batch.ended(error, passesOver: true) }
   }
 
   /// Brings some members what a hint has, one after the other; the hint goes once all have it. Who leaves
@@ -144,9 +168,15 @@ final class HintHandover: @unchecked Sendable {
         _ = try unsafe keyspace.join(hint.userKey.span.bytes, hint.state)
         return hand(over: hint, keyspace, to: members.dropFirst(), batch, node)
       }
+      let isSuspected = node.peers.isSuspected(member, at: node.now)
+      if !isLeaving, isSuspected, member != hint.target {
+        // It waits for that one. At the pace of hints, since there may be many.
+        node.paces.hints.note(hint.byteCount, at: node.now)
+        return batch.ended()
+      }
       var message = try message(hint, keyspace, node)
       var (kind, receiver) = (NodeMessageKind.apply, member)
-      if isLeaving, node.peers.isSuspected(member, at: node.now) {
+      if isLeaving, isSuspected || failed.contains(member) {
         message.target = member
         kind = NodeMessageKind.hint
         receiver = try keeper(of: hint, for: member, keyspace, node)
@@ -154,11 +184,11 @@ final class HintHandover: @unchecked Sendable {
       send(hint, kind, message, to: receiver, batch, node) { [self] node in
         hand(over: hint, keyspace, to: members.dropFirst(), batch, node)
       }
-    } catch { batch.ended(error) }
+    } catch { batch.ended(error, passesOver: member == hint.target) }
   }
 
-  /// With whom a hint is left for a member that is down: one that stays and is no replica of the key, where
-  /// there is one. A replica may have the state itself, and a hint beside it is no second copy.
+  /// With whom a hint is left for a member that does not take it: one that stays and is no replica of the
+  /// key, where there is one. A replica may have the state itself, and a hint beside it is no second copy.
   ///
   /// - Throws: `.unreachable` where there is nobody.
   private func keeper(
@@ -166,7 +196,7 @@ final class HintHandover: @unchecked Sendable {
   ) throws(DatabaseError) -> MemberID {
     let (view, now) = (node.view, node.now)
     let others = view.ring.members.map(\.id).filter {
-      $0 != member && $0 != node.local.id && !node.peers.isSuspected($0, at: now)
+      $0 != member && $0 != node.local.id && !failed.contains($0) && !node.peers.isSuspected($0, at: now)
     }
     let partition = try keyspace.partition(of: hint.userKey)
     let strangers = others.filter { !view.isReplica($0, of: partition, in: keyspace) }
@@ -202,7 +232,7 @@ final class HintHandover: @unchecked Sendable {
       node.run(.background) {
         switch result {
         case .success: then(node)
-        case .failure(let error): batch.ended(error)
+        case .failure(let error): batch.ended(error, of: member, passesOver: member == hint.target)
         }
       }
     }
@@ -214,29 +244,44 @@ final class HintHandover: @unchecked Sendable {
 
 /// Hints of one target that are in hand at the same time. Thread-safe.
 private final class HintBatch: @unchecked Sendable {
+  /// How the hints ended.
+  struct Outcome: Sendable {
+    /// Whether their target is.
+    var isToBePassedOver = false
+    /// Those that did not answer, or take nothing now.
+    var failed: Set<MemberID> = []
+  }
+
   private let lock = Lock()
   // Guarded by `lock`.
   private var left: Int
-  private var hasFailed = false
-  private let done: @Sendable (_ hasFailed: Bool) -> Void
+  private var outcome = Outcome()
+  private let done: @Sendable (Outcome) -> Void
 
-  /// - Parameter done: called once the last has ended; told whether its target is to be passed over.
-  init(_ count: Int, _ done: @escaping @Sendable (_ hasFailed: Bool) -> Void) {
+  /// - Parameter done: called once the last has ended.
+  init(_ count: Int, _ done: @escaping @Sendable (Outcome) -> Void) {
     left = count
     self.done = done
   }
 
   /// One of them is done with, or was not taken. What this one alone is refused for must not hold up those
-  /// behind it; a member that does not answer does.
-  func ended(_ error: DatabaseError? = nil) {
+  /// behind it, nor another receiver than their target; a target that does not answer does.
+  ///
+  /// - Parameters:
+  ///   - member: whom it was sent to.
+  ///   - passesOver: whether that concerns all that the target has.
+  func ended(_ error: DatabaseError? = nil, of member: MemberID? = nil, passesOver: Bool = false) {
     let codes: [DatabaseError.Code] = [
       .unreachable, .deadlineExceeded, .busy, .indeterminate, .closed, .staleRing, .notAMember, .storage,
     ]
-    let outcome = lock.withLock { () -> Bool? in
-      if let error, codes.contains(error.code) { hasFailed = true }
+    let end = lock.withLock { () -> Outcome? in
+      if let error, codes.contains(error.code) {
+        if passesOver { outcome.isToBePassedOver = true }
+        if let member { outcome.failed.insert(member) }
+      }
       left -= 1
-      return left == 0 ? hasFailed : nil
+      return left == 0 ? outcome : nil
     }
-    if let outcome { done(outcome) }
+    if let end { done(end) }
   }
 }

@@ -152,6 +152,9 @@ public struct QuorumWrite: Sendable {
   /// Whether nothing more is to come.
   public var isFinished: Bool { isOver }
 
+  /// Whether there is yet another store to keep a hint.
+  var hasFallbacks: Bool { !fallbacks.isEmpty }
+
   /// What has come in, as the quorum counts.
   public var strength: Int { quorum.strength(of: counted(possible: false)) }
 

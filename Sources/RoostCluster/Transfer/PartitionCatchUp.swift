@@ -264,13 +264,13 @@ final class PartitionDrop: @unchecked Sendable {
   }
 
   /// Whether the operator does without what the dead alone had, and nobody else is about to take a place of
-  /// theirs, who would be brought it from here.
+  /// theirs, who would be brought it from here. Where nothing says who is, it is not.
   private func isGivenUp(by node: ClusterNode) -> Bool {
     guard let change = view.change, change.isForced, !change.isCancelled else { return false }
     let move =
       view.state.copies.first(where: { $0.partition == partition })
       ?? view.plan?.moves.first(where: { $0.partition == partition })
     // Nothing comes here before this is deleted: who waited for that would wait for ever.
-    return move.map { $0.to == node.local.id } ?? true
+    return move.map { $0.to == node.local.id } ?? false
   }
 }

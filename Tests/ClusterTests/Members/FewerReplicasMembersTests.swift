@@ -252,9 +252,8 @@ import Testing
     #expect(try world.values(key, at: missed) == ["v"])
   }
 
-  @Test func `a directory that was set back does not have lists change their order again`() throws {
-    let world = try NodeWorld(4, replicas: 3)
-    try world.make(replicas: 2)
+  /// Takes from the directory that it has such a keyspace.
+  private static func setBack(_ world: NodeWorld) throws {
     var record = try world.database()
     record.hasFewerReplicas = false
     let found = try #require(try world.directory.record(ClusterRecordName.database))
@@ -262,6 +261,24 @@ import Testing
       ClusterRecordName.database, version: found.version, record.encoded(), lease: nil)
     #expect(version != nil)
     #expect(try !world.database().hasFewerReplicas)
+  }
+
+  @Test func `a directory that was set back is told again, once, where nothing else changes`() throws {
+    let world = try NodeWorld(4, replicas: 3)
+    try world.make(replicas: 2)
+    try Self.setBack(world)
+    let revision = try world.database().ring.revision
+    for _ in 0..<2 {
+      try world[0].noteFewerReplicas()
+      #expect(try world.database().hasFewerReplicas)
+      #expect(try world.database().ring.revision == revision + 1)
+    }
+  }
+
+  @Test func `a directory that was set back does not have lists change their order again`() throws {
+    let world = try NodeWorld(4, replicas: 3)
+    try world.make(replicas: 2)
+    try Self.setBack(world)
     _ = try world[0].changeMembers(MembersRequest([.weigh(world.id(1), 30)]))
     #expect(try world.database().hasFewerReplicas)
     try world.settle()

@@ -1,6 +1,7 @@
 import RoostCausality
 import RoostEnvironment
 import RoostSimulation
+import RoostStorage
 import TestSupport
 import Testing
 
@@ -88,6 +89,58 @@ import Testing
       #expect(asked.count == 20 * beat && Set(asked).count == 20)
     }
     #expect(Self.left(world) == 20)
+  }
+
+  @Test func `what one replica does not take holds up no hint behind it`() throws {
+    let world = try NodeWorld(4, replicas: 2) { $0.repairInterval = nil }
+    try world.make()
+    // It has no partition any more: all replicas get what is kept for it.
+    let (unknown, down) = (MemberID(rawValue: 12_345), world.id(3))
+    let keyspace = try world[0].keyspace("k")
+    var (waiting, others): ([Int], [Int]) = ([], [])
+    for number in 0..<40 {
+      let key = "k\(number)"
+      try world.put(key, "v", at: 0)
+      let holder = try #require(try (0..<4).first { try world.held(key, at: $0) != nil })
+      let record = try #require(try world.held(key, at: holder))
+      try world[0].keepHint(for: unknown, keyspace, Array(key.utf8), record)
+      let partition = world[0].partition(of: Array(key.utf8))
+      if world[0].view.isReplica(down, of: partition) {
+        waiting.append(partition)
+      } else {
+        others.append(partition)
+      }
+    }
+    // They are handed over in the order of partitions.
+    try #require((waiting.min() ?? .max) < (others.max() ?? 0))
+    world.crash(3, .keepAll)
+    try world.beat(2)
+    #expect(world[0].hints.statistics.hints == [unknown: waiting.count])
+    // Also where it is known to be down, by the end of its lease.
+    try world.beat(12)
+    #expect(world[0].hints.statistics.hints == [unknown: waiting.count])
+    try world.restart(3)
+    try world.beat(3)
+    #expect(world[0].hints.statistics.hints.isEmpty)
+  }
+
+  @Test func `hints of one target that cannot be read hold up no other target's`() throws {
+    let world = try NodeWorld(3) { $0.repairInterval = nil }
+    try world.make()
+    try world.put("k", "v", at: 0)
+    let record = try #require(try world.held("k", at: 0))
+    let keyspace = try world[0].keyspace("k")
+    // It is the first one's turn.
+    let targets = [world.id(1), world.id(2)].sorted()
+    for target in targets { try world[0].keepHint(for: target, keyspace, Array("k".utf8), record) }
+    let tree = try world[0].local.store.tree(HintStore.treeName)
+    let damaged = Hint.key(targets[0], 0, 0, Array("damaged".utf8))
+    try tree.put(damaged, [9] as [UInt8])
+    try world.beat(2)
+    #expect(world[0].hints.statistics.hints == [targets[0]: 1])
+    try tree.delete(damaged)
+    try world.beat(2)
+    #expect(world[0].hints.statistics.hints.isEmpty)
   }
 
   @Test func `bytes of hints are counted that leave the node`() throws {
@@ -206,6 +259,28 @@ import Testing
     world.wire.expire(at: world.time.monotonicNanoseconds)
     #expect(world[3].hints.statistics.hints.values.reduce(0, +) == 1)
     _ = try #require(answer.withLock { $0 }, "the hint did not count").get()
+  }
+
+  @Test func `where no other node can keep a hint, a replica has all the time that is left`() throws {
+    let world = try NodeWorld(3) { $0.replicaTimeout = .seconds(60) }
+    try world.make()
+    let silent = [world.numbers[1], world.numbers[2]]
+    world.wire.fate = { message, _, to in
+      message.kind == NodeMessageKind.apply && silent.contains(to) ? .held : .arrives
+    }
+    let answer = Guarded<Result<KeyAnswer, DatabaseError>?>(nil)
+    world[0].perform(
+      KeyRequest(.put(Array("v".utf8), timeToLiveMilliseconds: nil), Array("k".utf8), in: "k"),
+      deadline: world.time.monotonicNanoseconds + 4_000_000_000
+    ) { result in answer.withLock { $0 = result } }
+    #expect(world.wire.heldCount == 2)
+    world.time.advance(byNanoseconds: 3_999_999_999)
+    world.wire.expire(at: world.time.monotonicNanoseconds)
+    #expect(answer.withLock { $0 == nil } && world.wire.heldCount == 2)
+    world.time.advance(byNanoseconds: 1)
+    world.wire.expire(at: world.time.monotonicNanoseconds)
+    let result = try #require(answer.withLock { $0 }, "never answered")
+    #expect(code { _ = try result.get() } == .indeterminate)
   }
 }
 

@@ -76,6 +76,34 @@ import Testing
     #expect(world[stranger].hints.statistics.hints.isEmpty)
   }
 
+  @Test func `a member that is up and takes no hints holds up no node that leaves`() throws {
+    let world = try Self.departing()
+    let (view, full) = (world[1].view, world.id(4))
+    let key = try #require(Self.keys(1, of: 4, world).first)
+    let partition = Self.partition(key, world)
+    let replica = try #require([1, 2, 3].first { view.isReplica(world.id($0), of: partition) })
+    let stranger = try #require([1, 2, 3].first { !view.isReplica(world.id($0), of: partition) })
+    let record = try Self.write(key, "v", at: replica, world)
+    // Nor does the one with whom it would be left.
+    let (last, other) = (world.numbers[4], world.numbers[stranger])
+    world.wire.fate = { message, _, to in
+      let isState = message.kind == NodeMessageKind.apply && to == last
+      let isHint = message.kind == NodeMessageKind.hint && to == other
+      guard isState || isHint else { return .arrives }
+      return .refused(DatabaseError(.storage, "no space is left on the disk"))
+    }
+    try world[0].keepHint(for: full, try world[0].keyspace("k"), Array(key.utf8), record)
+    world.subvert([0]) { $0.stopsBefore = [] }
+    try Self.goAway(world)
+    let keepers = (1...3).filter { world[$0].hints.statistics.hints == [full: 1] }
+    #expect(keepers.count == 1 && keepers != [stranger])
+    #expect(try world.held(key, at: 4) == nil)
+    world.wire.fate = { _, _, _ in .arrives }
+    try world.beat(3)
+    #expect(try world.held(key, at: 4) == record)
+    #expect((1...3).allSatisfy { world[$0].hints.statistics.hints.isEmpty })
+  }
+
   @Test func `hints that are being handed over are not handed over beside that`() throws {
     let world = try Self.departing()
     let key = try #require(Self.keys(1, of: 1, world).first)

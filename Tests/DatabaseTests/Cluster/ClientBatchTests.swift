@@ -11,11 +11,18 @@ import Testing
 /// Many keys at a time, at a node that answers as a test says, over TCP on loopback.
 // Budget: 5 s
 @Suite(.ownThreads, .timeLimit(.minutes(30))) struct ClientBatchTests {
-  /// How a node says that a transaction was too much.
-  enum Refusal: CaseIterable, Sendable {
+  /// How a node says that a transaction was too much, or has failed.
+  enum Refusal: Sendable {
     case expired, forgotten, tooLarge, expiredAtCommit, forgottenAtCommit, tooLargeAtCommit
+    case failed, failedAtCommit
 
-    var isAtCommit: Bool { [.expiredAtCommit, .forgottenAtCommit, .tooLargeAtCommit].contains(self) }
+    static let tooMuch: [Refusal] = [
+      .expired, .forgotten, .tooLarge, .expiredAtCommit, .forgottenAtCommit, .tooLargeAtCommit,
+    ]
+
+    var isAtCommit: Bool {
+      [.expiredAtCommit, .forgottenAtCommit, .tooLargeAtCommit, .failedAtCommit].contains(self)
+    }
   }
 
   /// Has `accounts`, of which a transaction may write 30 keys, and eventual keyspaces, where reads of keys
@@ -105,6 +112,8 @@ import Testing
       case .expired, .expiredAtCommit: .success(atCommit ? .ended(.aborted(.expired)) : .aborted(.expired))
       case .forgotten, .forgottenAtCommit: .failure(DatabaseError(.transactionEnded, "it is not here"))
       case .tooLarge, .tooLargeAtCommit: .failure(DatabaseError(.transactionTooLarge, "too much"))
+      case .failed, .failedAtCommit:
+        .success(atCommit ? .ended(.aborted(.failed("no space"))) : .aborted(.failed("no space")))
       }
     }
 
@@ -136,7 +145,7 @@ import Testing
 
   private func entry(_ key: String) -> (key: [UInt8], value: [UInt8]) { (key: Array(key.utf8), value: [1]) }
 
-  @Test(arguments: Refusal.allCases)
+  @Test(arguments: Refusal.tooMuch)
   func `a transaction that was too much is tried with fewer keys`(refusal: Refusal) async throws {
     let node = try FakeNode(refusal)
     let entries = (0..<100).map { entry("a\($0)") }
@@ -150,6 +159,20 @@ import Testing
     #expect(seen.committed.flatMap { $0 } == (entries + entries.prefix(30)).map(\.key))
     #expect(seen.begins == 7)
     #expect(seen.requests.count == 1, "it is asked once of which kind the keyspace is")
+  }
+
+  @Test(arguments: [Refusal.failed, .failedAtCommit])
+  func `a transaction that failed is not tried with fewer keys`(refusal: Refusal) async throws {
+    let node = try FakeNode(refusal)
+    let entries = (0..<100).map { entry("a\($0)") }
+    try await withClient(of: node) { client in
+      let error = await #expect(throws: DatabaseError.self) {
+        try await client.multiPut(entries, in: "accounts")
+      }
+      #expect(error?.code == .transactionAborted)
+    }
+    let seen = node.seen.withLock { $0 }
+    #expect(seen.begins == 1 && seen.committed.isEmpty)
   }
 
   @Test func `what is cancelled between its read and its write is not written`() async throws {

@@ -71,6 +71,8 @@ struct DeadOptions: ParsableArguments {
     help: ArgumentHelp(
       "With --dead: even if it seems to be there, and if acknowledged writes may be lost.",
       discussion: "They may be where too few replicas are left to tell what was acknowledged. "
+        + "What the dead alone had is lost, and so is what beside them only a member still has that had "
+        + "given its place to a dead one, where that place comes back to it. "
         + "All that are not called dead are waited for all the same."))
   var force = false
 
