@@ -194,6 +194,16 @@ extension DatabaseRecord {
     return true
   }
 
+  /// What is left of a change that has begun. Lists keep their order, whatever they hold: which of two members
+  /// gives its place away may depend on it, so that to order them anew for each plan need never end.
+  ///
+  /// - Throws: as `Ring.plan`.
+  func planRest() throws(DatabaseError) -> RingPlan {
+    do throws(RingError) { return try ring.ring.plan(to: ring.ring.staying, keepsOrder: true) } catch {
+      throw DatabaseError(error)
+    }
+  }
+
   /// How the ring comes to have these members. Where the first of a list have what the others do not, only a
   /// move changes who has which place: who owns the partition's transactional keys, and who has the keyspaces
   /// with fewer replicas than the database.
@@ -255,7 +265,7 @@ extension DatabaseRecord {
       ring.places.keys.allSatisfy({ ring.ring.member($0) != nil })
     else { return }
     if !change.isCancelled {
-      guard let plan = try? self.plan(to: ring.ring.staying), plan.isEmpty, plan.moves.isEmpty else { return }
+      guard let plan = try? planRest(), plan.isEmpty, plan.moves.isEmpty else { return }
     }
     self.change = nil
   }

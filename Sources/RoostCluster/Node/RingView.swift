@@ -171,7 +171,8 @@ final class RingView: @unchecked Sendable {
   var plan: RingPlan? {
     guard let change, !change.isCancelled else { return nil }
     return lock.withLock {
-      if planned == nil { planned = try? ring.plan(to: ring.staying, keepsOrder: keepsOrder) }
+      // As `DatabaseRecord.planRest`.
+      if planned == nil { planned = try? ring.plan(to: ring.staying, keepsOrder: true) }
       return planned
     }
   }

@@ -220,8 +220,7 @@ final class NodeMoves: @unchecked Sendable {
   private func replan(_ node: ClusterNode) throws(DatabaseError) {
     let isDone = try node.changeRecord { record throws(DatabaseError) in
       guard let change = record.change, !change.isCancelled else { return false }
-      let plan: RingPlan
-      plan = try record.plan(to: record.ring.ring.staying)
+      let plan = try record.planRest()
       if plan.isEmpty { return false }
       record.ring = record.ring.adopting(plan)
       record.forgetDead()
@@ -236,7 +235,7 @@ final class NodeMoves: @unchecked Sendable {
     if node.reaping.rule != nil { try node.core.deleteMoved(move.partition) }
     let isDone = try node.changeRecord { record throws(DatabaseError) in
       guard let change = record.change, !change.isCancelled,
-        let plan = try? record.plan(to: record.ring.ring.staying), plan.isEmpty,
+        let plan = try? record.planRest(), plan.isEmpty,
         !record.ring.copies.contains(where: { $0.to == move.to }),
         Self.nextMove(plan, record.ring, to: move.to) == move
       else { return false }
