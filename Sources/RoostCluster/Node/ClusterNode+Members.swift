@@ -194,8 +194,8 @@ extension DatabaseRecord {
     return true
   }
 
-  /// What is left of a change that has begun. Lists keep their order, whatever they hold: which of two members
-  /// gives its place away may depend on it, so that to order them anew for each plan need never end.
+  /// What is left of a change that has begun. Lists keep their order, whatever they hold: which of two
+  /// members gives its place away may depend on it, so that to order them anew for each plan need never end.
   ///
   /// - Throws: as `Ring.plan`.
   func planRest() throws(DatabaseError) -> RingPlan {
