@@ -64,6 +64,29 @@ import Testing
     }
   }
 
+  /// A cluster plans what is left of a change so, whatever the lists hold: the next plan finds nothing to
+  /// change before its moves.
+  @Test func `what is left of a plan that did not keep the order does`() throws {
+    try withSeeds(#function, count: TestSize.of(quick: 200, full: 2_000)) { _, generator in
+      let random = RandomMembers(
+        usesWeights: generator.below(3) > 0, usesZones: generator.below(3) > 0)
+      let replicas = 1 + generator.below(4)
+      let old = try Ring(
+        partitionCount: 1 + generator.below(32), replicas: replicas,
+        members: random.members(replicas + generator.below(6), &generator))
+      var ring = try old.plan(to: random.changed(old.members, least: replicas, &generator)).start
+      while true {
+        let rest = try ring.plan(to: ring.staying, keepsOrder: true)
+        try Self.expectStable(rest, from: ring)
+        let again = try rest.start.plan(to: rest.start.staying, keepsOrder: true)
+        try #require(again.isEmpty)
+        guard let move = again.moves.first else { break }
+        ring = rest.start
+        try ring.apply(move)
+      }
+    }
+  }
+
   /// Joins, leaves, weights and zones at random, one change after the other, some of them while the one
   /// before is half done, some after a restart.
   @Test func `who holds what changes by moves only`() throws {
